@@ -1,0 +1,1 @@
+"""Networks, one file each. The file's name is the architecture's name."""

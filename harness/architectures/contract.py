@@ -1,0 +1,92 @@
+"""What an architecture is: typed options, named presets, and where its patch tokens are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from harness.errors import UserError, did_you_mean
+from harness.spec import Frozen, Triple, parse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Options = TypeVar("Options", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where a network turns the image into patch tokens, so that they can be masked from outside.
+
+    Attributes:
+        module: path of the module whose output are the tokens, as released codes mask them.
+        before_position: path of the module whose output are the tokens before positions are added.
+        layout: ``BNC`` for ``(B, N, C)`` with the first token axis slowest, ``BCDHW`` for ``(B, C, *grid)``.
+        grid: number of tokens along each spatial axis.
+        channels: size of one token.
+        mask_grid: cells of the mask along each axis; coarser than ``grid`` where tokens are tiny.
+    """
+
+    module: str
+    before_position: str
+    layout: Literal["BNC", "BCDHW"]
+    grid: Triple
+    channels: int
+    mask_grid: Triple
+
+
+class Architecture(Generic[Options]):
+    """Base of all architectures. Derive, set the class attributes, write ``build``.
+
+    Networks take ``(B, C, D, H, W)`` and return raw logits ``(B, classes, D, H, W)``, or, where deep
+    supervision is on and the network is in training mode, a list of them, finest first.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    Options: ClassVar[type[Frozen]]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any], where: str) -> Options:
+        """Return the options of ``settings``: those of its ``preset`` (default ``tiny``), then its own keys.
+
+        Raises:
+            UserError: unknown preset, unknown key or wrong value.
+        """
+        own = dict(settings)
+        preset = own.pop("preset", "tiny")
+        if preset not in cls.presets:
+            raise UserError(
+                f"{where}: preset", repr(preset), "a preset", did_you_mean(str(preset), cls.presets)
+            )
+        return parse(cls.Options, {**cls.presets[preset], **own}, where)  # type: ignore[return-value]
+
+    def multiple(self) -> Triple:
+        """Return what the sides of a patch must be multiples of."""
+        return (1, 1, 1)
+
+    def supports(self, patch: Triple) -> str | None:
+        """Return why a patch cannot be taken, with the nearest that can, or None."""
+        multiple = self.multiple()
+        if all(side % m == 0 for side, m in zip(patch, multiple, strict=True)):
+            return None
+        nearest = [max(1, round(side / m)) * m for side, m in zip(patch, multiple, strict=True)]
+        return f"patch {list(patch)} is not a multiple of {list(multiple)}; the nearest that is: {nearest}"
+
+    def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
+        """Return the network with random weights drawn from PyTorch's global generator."""
+        raise NotImplementedError
+
+    def tokens(self, patch: Triple) -> Tokens | None:
+        """Return where the patch tokens are, or None for a network without tokens."""
+        return None
+
+    def image_skip(self) -> str | None:
+        """Return the path of a module that is fed with the raw image beside the tokens, if there is one."""
+        return None

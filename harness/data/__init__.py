@@ -1,0 +1,1 @@
+"""Data: datasets, splits, preprocessing, patches and augmentation."""

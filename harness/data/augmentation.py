@@ -1,0 +1,76 @@
+"""Augmentation of training patches by MONAI's transforms, as a pure function of seed and sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.data import set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    Transform,
+)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.seeding import derive_seed
+from harness.spec import Augmentation
+
+
+class Augmenter:
+    """Applies a recipe's augmentation; the n-th sample of a trial is always changed in the same way."""
+
+    def __init__(self, settings: Augmentation, seed: int) -> None:
+        self._seed = seed
+        transforms = _transforms(settings)
+        self._compose = Compose(transforms) if transforms else None
+
+    def __call__(
+        self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``."""
+        image, label = torch.from_numpy(images), torch.from_numpy(labels)
+        if self._compose is None:
+            return image, label.long()
+        set_track_meta(False)
+        pairs = []
+        for index in range(len(images)):
+            seed = derive_seed(self._seed, "augmentation", step * len(images) + index)
+            self._compose.set_random_state(seed % 2**32)
+            pairs.append(self._compose({"image": image[index], "label": label[index]}))
+        return (
+            torch.stack([pair["image"] for pair in pairs]),
+            torch.stack([pair["label"] for pair in pairs]).long(),
+        )
+
+
+def _transforms(settings: Augmentation) -> list[Transform]:
+    """Return the transforms that can have an effect, in their order."""
+    both, image = ("image", "label"), ("image",)
+    chosen: list[Transform] = []
+    if settings.affine_probability and (settings.rotation or settings.scaling):
+        chosen.append(
+            RandAffined(
+                both,
+                prob=settings.affine_probability,
+                rotate_range=(np.deg2rad(settings.rotation),) * 3,
+                scale_range=(settings.scaling,) * 3,
+                mode=("bilinear", "nearest"),
+                padding_mode="zeros",
+                cache_grid=False,
+            )
+        )
+    if settings.mirror_probability:
+        chosen += [RandFlipd(both, settings.mirror_probability, axis) for axis in settings.mirror_axes]
+    if settings.noise_probability:
+        chosen.append(RandGaussianNoised(image, settings.noise_probability, std=settings.noise))
+    if settings.intensity_probability:
+        chosen.append(RandScaleIntensityd(image, settings.intensity_scale, settings.intensity_probability))
+        chosen.append(
+            RandShiftIntensityd(image, settings.intensity_shift, prob=settings.intensity_probability)
+        )
+    return chosen

@@ -1,0 +1,39 @@
+"""Hippocampus of the Medical Segmentation Decathlon (Task04)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.data.datasets.contract import Case, Dataset, unique_cases
+from harness.data.msd import msd_cases
+
+
+class Hippocampus(Dataset):
+    """Single-channel MRI at 1 mm, about 35 x 50 x 36 voxels; every case has both parts.
+
+    Mirrored along x only: along y the anterior part would become the posterior one.
+    """
+
+    summary = "MRI, anterior and posterior hippocampus, 1 mm; folder Task04_Hippocampus of the Decathlon"
+    source = "Antonelli et al., Nature Communications 2022; http://medicaldecathlon.com, CC-BY-SA 4.0"
+    channels = ("MRI",)
+    labels = {0: "background", 1: "anterior", 2: "posterior"}
+    folder = "Task04_Hippocampus"
+    recipe = {
+        "patch": (40, 56, 40),
+        "spacing": (1.0, 1.0, 1.0),
+        "intensity": "zscore_clipped",
+        "augmentation": {
+            "mirror_axes": (0,),
+            "affine_probability": 0.3,
+            "rotation": 15.0,
+            "scaling": 0.15,
+            "noise_probability": 0.15,
+            "intensity_probability": 0.3,
+        },
+    }
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """Return the cases that ``dataset.json`` lists."""
+        folder = self.find_folder(root, "hippocampus")
+        return unique_cases(msd_cases(folder), folder)

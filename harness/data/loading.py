@@ -1,0 +1,86 @@
+"""What one trial may see of its data, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import registry
+from harness.data.datasets.contract import Dataset, Volume
+from harness.data.patches import PatchSampler
+from harness.data.preprocessing import CaseCache, prepare
+from harness.data.splits import Split, few_shot, generate_split
+from harness.spec import TrialSpec
+
+
+class TestLabelsLocked(Exception):
+    """Something asked for test labels before the selection was frozen."""
+
+
+class TrialData:
+    """The cases of one trial, preprocessed; test labels are locked until ``freeze`` is called.
+
+    Attributes:
+        dataset: says labels and regions.
+        split: all case ids by part.
+        training: ids of the labelled training cases (the shots).
+        content: hash of the contents of all source files.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: Split, training: tuple[str, ...], cache: CaseCache, spec: TrialSpec
+    ) -> None:
+        self.dataset, self.split, self.training = dataset, split, training
+        self.content = cache.content
+        self._cache, self._spec = cache, spec
+        self._frozen = False
+
+    def sampler(self) -> PatchSampler:
+        """Return the sampler of training patches."""
+        return PatchSampler(self._cache, self.training, self._spec.recipe, self._spec.seed)
+
+    def image(self, case: str) -> NDArray[np.float32]:
+        """Return a preprocessed image ``(C, X, Y, Z)``."""
+        return self._cache.image(case)
+
+    def validation_label(self, case: str) -> NDArray[np.uint8]:
+        """Return the labels of a validation case ``(X, Y, Z)`` on the preprocessed grid."""
+        if case not in self.split.validation:
+            raise TestLabelsLocked(f"{case} is not a validation case")
+        return self._cache.label(case)
+
+    def freeze(self) -> None:
+        """Say that the selection is written down; from now on test labels may be read."""
+        self._frozen = True
+
+    def test_reference(self, case: str) -> Volume:
+        """Return the labels of a test case on the grid of its file.
+
+        Raises:
+            TestLabelsLocked: the selection is not frozen.
+        """
+        if not self._frozen:
+            raise TestLabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
+        return self._cache.native_reference(case)
+
+    def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
+        """Return the most probable label on the grid of the case's file."""
+        return self._cache.to_native(case, probabilities)
+
+
+def load_data(spec: TrialSpec, root: Path | None, tick: Callable[[], None] = lambda: None) -> TrialData:
+    """Return a trial's data; preprocesses the dataset first where this host has not yet.
+
+    Raises:
+        UserError: the data are missing or broken, or there are fewer training cases than shots.
+    """
+    name = spec.dataset.name
+    dataset: Dataset = registry.load("dataset", name)()
+    cases = dataset.cases(root)
+    split = generate_split(cases, dataset.fractions, name, spec.dataset.split_seed)
+    training = few_shot(split, cases, spec.shots, name, spec.subset)
+    cache = prepare(dataset, name, cases, spec.recipe, tick)
+    return TrialData(dataset, split, training, cache, spec)

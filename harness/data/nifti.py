@@ -1,0 +1,82 @@
+"""Reading and writing NIfTI, with errors that say what is wrong with which file."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.datasets.contract import Volume
+from harness.errors import UserError
+
+
+def read_image(path: Path, channels: int = 1) -> Volume:
+    """Return an image ``(C, X, Y, Z)`` float32; a file's fourth axis holds the channels.
+
+    Raises:
+        UserError: unreadable or truncated file, other dimensions, NaN or infinity.
+    """
+    array, affine = _read(path, np.float32)
+    if array.ndim == 3:
+        array = array[None]
+    elif array.ndim == 4:
+        array = np.moveaxis(array, 3, 0)
+    if array.ndim != 4 or array.shape[0] != channels:
+        raise UserError(
+            path, f"array of shape {array.shape}", f"a volume with {channels} channel(s)", "Replace the file."
+        )
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise UserError(
+            path, f"{bad} voxels of NaN or infinity", "finite intensities", "Repair or exclude the case."
+        )
+    return Volume(array, affine)
+
+
+def read_label(path: Path, allowed: Container[int] | Mapping[int, str]) -> Volume:
+    """Return labels ``(X, Y, Z)`` uint8.
+
+    Raises:
+        UserError: unreadable or truncated file, other dimensions, or values that are not in ``allowed``.
+    """
+    array, affine = _read(path, None)
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise UserError(path, f"array of shape {array.shape}", "a 3D label map", "Replace the file.")
+    unexpected = [value for value in np.unique(array).tolist() if value not in allowed]
+    if unexpected:
+        declared = sorted(allowed) if isinstance(allowed, Mapping) else allowed
+        raise UserError(
+            path,
+            f"label values {unexpected[:5]}",
+            f"values among {declared}",
+            "Correct the file, or declare the label in the dataset.",
+        )
+    return Volume(array.astype(np.uint8), affine)
+
+
+def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    if not path.is_file():
+        raise UserError(path, "no such file", "a NIfTI file", "Restore the file, or remove the case.")
+    try:
+        file: Any = nibabel.load(path)
+        array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
+    except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise UserError(
+            path, f"a file that cannot be read ({error})", "a complete NIfTI file", "Fetch the file again."
+        ) from error
+    return array, np.asarray(file.affine, dtype=np.float64)
+
+
+def write_label(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
+    """Write labels ``(X, Y, Z)`` as uint8, whole or not at all."""
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    nibabel.save(nibabel.Nifti1Image(labels.astype(np.uint8), affine), partial)
+    partial.replace(path)

@@ -1,0 +1,82 @@
+"""Training patches: which case, which place, as a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.preprocessing import CaseCache
+from harness.seeding import numpy_generator
+from harness.spec import Recipe
+
+
+class PatchSampler:
+    """Draws the patches of a step; it has no state, so its position in a resumed trial is the step.
+
+    Cases are taken in a new random order each epoch, so that all are used equally often. A share
+    ``foreground`` of the patches is centred on a labelled voxel, of a label drawn evenly among those of the
+    case. Where a volume is smaller than the patch, it is put at a random place in it and zeros surround it.
+
+    Args:
+        cache: preprocessed cases.
+        cases: ids to draw from.
+        recipe: patch size, batch and foreground share.
+        seed: of the trial.
+    """
+
+    def __init__(self, cache: CaseCache, cases: Sequence[str], recipe: Recipe, seed: int) -> None:
+        self._cases = list(cases)
+        self._recipe = recipe
+        self._seed = seed
+        self._images = {case: cache.image(case) for case in cases}
+        self._labels = {case: cache.label(case) for case in cases}
+        self._points = {case: cache.foreground(case) for case in cases}
+        self._by_label = {case: _ranges(points) for case, points in self._points.items()}
+
+    def draw(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of update ``step``."""
+        batch = self._recipe.batch
+        pairs = [self._draw_one(step * batch + index) for index in range(batch)]
+        return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
+
+    def _draw_one(self, sample: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        epoch, position = divmod(sample, len(self._cases))
+        order = numpy_generator(self._seed, "order", epoch).permutation(len(self._cases))
+        case = self._cases[order[position]]
+        rng = numpy_generator(self._seed, "patch", sample)
+        image, label = self._images[case], self._labels[case]
+        sides, patch = np.array(label.shape), np.array(self._recipe.patch)
+        lowest, highest = np.minimum(0, sides - patch), np.maximum(0, sides - patch)
+        start = rng.integers(lowest, highest, endpoint=True)
+        ranges = self._by_label[case]
+        if ranges and rng.random() < self._recipe.foreground:
+            first, last = ranges[rng.integers(len(ranges))]
+            point = self._points[case][rng.integers(first, last), 1:]
+            start = np.where(sides > patch, np.clip(point - patch // 2, lowest, highest), start)
+        return _crop(image, start, patch), _crop(label[None], start, patch)
+
+
+def _ranges(points: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Return the first and last row + 1 of each label in rows sorted by label."""
+    values, firsts = np.unique(points[:, 0], return_index=True)
+    lasts = [*firsts[1:], len(points)]
+    return [(int(first), int(last)) for _, first, last in zip(values, firsts, lasts, strict=True)]
+
+
+def _crop(array: NDArray, start: NDArray, patch: NDArray) -> NDArray:
+    """Return the patch of ``(C, X, Y, Z)`` that begins at ``start``; zeros where it lies outside."""
+    inside = tuple(
+        slice(max(0, first), min(side, first + size))
+        for first, size, side in zip(start, patch, array.shape[1:], strict=True)
+    )
+    values = array[(slice(None), *inside)]
+    if values.shape[1:] == tuple(patch):
+        return np.array(values)
+    out = np.zeros((array.shape[0], *patch), array.dtype)
+    place = tuple(
+        slice(part.start - first, part.stop - first) for part, first in zip(inside, start, strict=True)
+    )
+    out[(slice(None), *place)] = values
+    return out

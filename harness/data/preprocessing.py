@@ -1,0 +1,244 @@
+"""Preprocessing once per host: a memory-mapped cache that all trials share.
+
+A cache is a folder named by the hash of what it was made from: dataset, its files' contents, spacing and
+intensity rule. It is built under a lock in another folder and renamed when it is complete, so a changed
+source makes another cache and a half-written one is never seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.errors import UserError
+from harness.seeding import numpy_generator
+from harness.spec import Recipe, digest
+
+_VERSION = 1  # of the rules in this file
+_POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
+
+
+def cache_root() -> Path:
+    """Return the folder of all caches: ``MEDCTX_CACHE``, or ``medctx`` in the user's cache folder."""
+    named = os.environ.get("MEDCTX_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medctx"
+
+
+class CaseCache:
+    """Preprocessed cases of one dataset, read by memory map.
+
+    Attributes:
+        content: hash of the contents of all source files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = json.loads((folder / "index.json").read_text())
+        self.content: str = index["content"]
+        self._cases: dict[str, dict[str, Any]] = index["cases"]
+
+    def image(self, case: str) -> NDArray[np.float32]:
+        """Return ``(C, X, Y, Z)``, RAS, at the recipe's spacing, intensities normalised."""
+        return np.load(self.folder / f"{case}.image.npy", mmap_mode="r")
+
+    def label(self, case: str) -> NDArray[np.uint8]:
+        """Return ``(X, Y, Z)`` on the grid of ``image``."""
+        return np.load(self.folder / f"{case}.label.npy", mmap_mode="r")
+
+    def foreground(self, case: str) -> NDArray[np.int32]:
+        """Return rows of (label, x, y, z), labelled voxels to centre patches on, sorted by label."""
+        return np.load(self.folder / f"{case}.foreground.npy", mmap_mode="r")
+
+    def native_reference(self, case: str) -> Volume:
+        """Return the labels on the grid of their file."""
+        meta = self._cases[case]
+        name = "native" if meta["resampled"] else "label"
+        return Volume(np.load(self.folder / f"{case}.{name}.npy", mmap_mode="r"), np.array(meta["affine"]))
+
+    def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
+        """Return the most probable label on the grid of the case's file.
+
+        Args:
+            case: the case's id.
+            probabilities: ``(classes, X, Y, Z)`` on the grid of ``image``; resampled linearly where the
+                file has another spacing.
+        """
+        meta = self._cases[case]
+        affine = np.array(meta["affine"])
+        if not meta["resampled"]:
+            return Volume(probabilities.argmax(axis=0).astype(np.uint8), affine)
+        to_ras = nibabel.io_orientation(affine)
+        canonical = np.array(meta["shape"])[np.argsort(to_ras[:, 0])]
+        zoomed = np.stack([_zoom(channel, tuple(canonical), order=1) for channel in probabilities])
+        labels = zoomed.argmax(axis=0).astype(np.uint8)
+        from_ras = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_ras)
+        return Volume(nibabel.apply_orientation(labels, from_ras), affine)
+
+
+def prepare(
+    dataset: Dataset,
+    name: str,
+    cases: Sequence[Case],
+    recipe: Recipe,
+    tick: Callable[[], None] = lambda: None,
+) -> CaseCache:
+    """Return the cache of ``cases``, built first where this host has none.
+
+    Args:
+        dataset: reads the cases.
+        name: the dataset's registered name.
+        cases: what to preprocess.
+        recipe: its ``spacing`` and ``intensity`` are applied.
+        tick: called after each case.
+
+    Raises:
+        UserError: a file is broken, or the cache's folder cannot be written.
+    """
+    root = cache_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        contents = _contents(dataset, name, cases, root)
+        content = digest(contents)
+        key = digest([_VERSION, name, dataset.version, recipe.spacing, recipe.intensity, contents])
+        folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
+        if not (folder / "index.json").is_file():
+            with FileLock(f"{folder}.lock"):
+                if not (folder / "index.json").is_file():
+                    _build(dataset, cases, recipe, content, folder, tick)
+    except PermissionError as error:
+        raise UserError(
+            root, f"a folder that cannot be written ({error.strerror})", "a writable cache folder",
+            "Name another with the environment variable MEDCTX_CACHE.",
+        ) from error  # fmt: skip
+    return _open(folder)
+
+
+@lru_cache(maxsize=8)
+def _open(folder: Path) -> CaseCache:
+    return CaseCache(folder)
+
+
+def _contents(dataset: Dataset, name: str, cases: Sequence[Case], root: Path) -> dict[str, str]:
+    """Return case id -> content hash; files whose size and time have not changed are not read again."""
+    path = root / f"contents-{digest([name, [str(case.image) for case in cases]])}.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    fresh = {}
+    for case in cases:
+        stamp = [
+            [p.stat().st_size, p.stat().st_mtime_ns] for p in (case.image, case.label) if p and p.is_file()
+        ]
+        old = known.get(case.id)
+        if old and stamp and old["stamp"] == stamp:
+            fresh[case.id] = old
+        else:
+            for file in (case.image, case.label):
+                if file is not None and not file.is_file():
+                    raise UserError(
+                        file, "no such file", "a file of the dataset", "Restore it, or remove the case."
+                    )
+            fresh[case.id] = {"stamp": stamp, "hash": dataset.content(case)}
+    if fresh != known:
+        _write_text(path, json.dumps(fresh))
+    return {id: entry["hash"] for id, entry in fresh.items()}
+
+
+def _build(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    recipe: Recipe,
+    content: str,
+    folder: Path,
+    tick: Callable[[], None],
+) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        metas = {}
+        for case in cases:
+            metas[case.id] = _preprocess(dataset, case, recipe, partial)
+            tick()
+        (partial / "index.json").write_text(json.dumps({"content": content, "cases": metas}))
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    image, label = dataset.image(case), dataset.label(case)
+    if image.array.shape[1:] != label.array.shape:
+        raise UserError(
+            case.label or case.id,
+            f"labels of shape {label.array.shape}",
+            f"{image.array.shape[1:]}, the shape of the image {case.image}",
+            "Correct the file, or exclude the case.",
+        )
+    to_ras = nibabel.io_orientation(image.affine)
+    axes = np.argsort(to_ras[:, 0])
+    spacing = np.array(image.spacing)[axes]
+    channels = [nibabel.apply_orientation(channel, to_ras) for channel in image.array]
+    labels = nibabel.apply_orientation(label.array, to_ras)
+    shape = tuple(np.maximum(1, np.round(np.array(labels.shape) * spacing / recipe.spacing)).astype(int))
+    reoriented = not np.array_equal(to_ras, [[0, 1], [1, 1], [2, 1]])
+    resampled = reoriented or shape != labels.shape
+    if shape != labels.shape:
+        channels = [_zoom(channel, shape, order=1) for channel in channels]
+        labels = _zoom(labels, shape, order=0)
+    array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
+    np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
+    np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
+    np.save(folder / f"{case.id}.foreground.npy", _foreground(labels, case.id))
+    if resampled:
+        np.save(folder / f"{case.id}.native.npy", label.array)
+    return {"affine": image.affine.tolist(), "shape": list(label.array.shape), "resampled": resampled}
+
+
+def normalise(channel: NDArray[Any], rule: str) -> NDArray[np.float32]:
+    """Return a channel with its intensity rule applied.
+
+    ``zscore``: zero mean and unit standard deviation. ``zscore_clipped``: the same after clipping at the
+    percentiles 0.5 and 99.5, for images with outliers. ``none``: as it is.
+    """
+    values = np.asarray(channel, dtype=np.float32)
+    if rule == "none":
+        return values
+    if rule == "zscore_clipped":
+        values = np.clip(values, *np.percentile(values, (0.5, 99.5)))
+    deviation = float(values.std(dtype=np.float64))
+    return ((values - values.mean(dtype=np.float64)) / max(deviation, 1e-8)).astype(np.float32)
+
+
+def _zoom(array: NDArray[Any], shape: tuple[int, ...], order: int) -> NDArray[Any]:
+    """Resample so that the outer faces of both grids coincide."""
+    factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
+    return ndimage.zoom(array, factors, order=order, mode="nearest", grid_mode=True)
+
+
+def _foreground(labels: NDArray[np.uint8], case: str) -> NDArray[np.int32]:
+    rows = []
+    for value in np.unique(labels[labels > 0]).tolist():
+        points = np.argwhere(labels == value)
+        if len(points) > _POINTS:
+            chosen = numpy_generator("foreground", case, value).choice(len(points), _POINTS, replace=False)
+            points = points[np.sort(chosen)]
+        rows.append(np.column_stack([np.full(len(points), value), points]))
+    return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, 4), np.int32)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,48 @@
+"""Errors that a user can act on: where, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in input that its author can correct; the command line prints it in one line and exits 2.
+
+    Args:
+        where: the file, key or name that is wrong.
+        found: what stands there.
+        expected: what may stand there.
+        remedy: what to do, as an imperative sentence.
+    """
+
+    def __init__(self, where: object, found: str, expected: str, remedy: str) -> None:
+        self.where, self.found, self.expected, self.remedy = str(where), found, expected, remedy
+        super().__init__(f"{where}: found {found}; expected {expected}. {remedy}")
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str, str]]:
+        return type(self), (self.where, self.found, self.expected, self.remedy)
+
+
+class TrialFailure(Exception):
+    """A trial that cannot go on for a reason that has a name.
+
+    Args:
+        cause: the class of failure as it stands in the record, such as ``nan``.
+        message: one sentence with the figures.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        self.cause, self.message = cause, message
+        super().__init__(message)
+
+
+class ClaimLost(Exception):
+    """Another process owns the trial now; whoever gets this must stop and publish nothing."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return the remedy for an unknown ``name``: the nearest option, or the list of all."""
+    options = sorted(options)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Choose one of: {', '.join(options) or 'none'}."

@@ -1,0 +1,1 @@
+"""Evaluation: sliding-window inference, exact surface distances, per-case rows."""

@@ -1,0 +1,144 @@
+"""The documented schema of what a trial leaves on disk, and the only code that writes or reads it.
+
+``<results>/trials/<id>/`` holds
+
+- ``trial.json``: :class:`TrialRecord`;
+- ``cases.parquet``: one row per case, region, role and metric, columns :data:`CASE_COLUMNS`;
+- ``history.jsonl``: one object a line: ``{"step", "losses": {name: value}, "learning_rate"}`` for training,
+  ``{"step", "validation": {region: Dice}, "mean"}`` for validation;
+- ``checkpoint.pt``: the selected weights;
+- ``predictions/<case>.<role>.nii.gz``: labels uint8 on the case's native grid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.spec import Frozen, TrialSpec
+
+CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
+"""``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
+
+Status = Literal["complete", "failed", "running", "pending"]
+
+
+class Protocol(Frozen):
+    """What every number of the trial rests on; two cells of a table must agree in it but for their factors."""
+
+    dataset: str
+    dataset_version: int
+    content_hash: str
+    split_hash: str
+    split_rule: str
+    training_cases: list[str]
+    validation_cases: list[str]
+    test_cases: list[str]
+    spacing: list[float]
+    orientation: str = "RAS"
+    patch: list[int]
+    intensity: str
+    augmentation: dict[str, Any]
+    steps: int
+    batch: int
+    selection: str
+    inference: dict[str, Any]
+    postprocessing: str = "none"
+    convention: str
+    extra_data: str = "none"
+    pretraining: str = "none"
+
+
+class Cost(Frozen):
+    """What the trial took: wall seconds by phase, peak memory in bytes, and counts."""
+
+    seconds: float
+    seconds_training: float
+    seconds_testing: float
+    seconds_per_step: float
+    peak_memory: int
+    parameters: int
+    steps: int
+    forward_passes: int
+
+
+class Environment(Frozen):
+    """What the trial ran on."""
+
+    versions: dict[str, str]
+    commit: str
+    device: str
+    host: str
+
+
+class Cause(Frozen):
+    """Why a trial failed: its class, one sentence, and the end of its traceback."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+
+
+class TrialRecord(Frozen):
+    """``trial.json``. A failed trial has a cause, and may lack what it did not reach."""
+
+    id: str
+    status: Literal["complete", "failed"]
+    kind: Literal["train", "pretrain"]
+    spec: TrialSpec
+    protocol: Protocol | None = None
+    selected_step: int | None = None
+    cost: Cost | None = None
+    environment: Environment | None = None
+    cause: Cause | None = None
+    attempts: int = 1
+
+
+def write_record(folder: Path, record: TrialRecord) -> None:
+    """Write ``trial.json``, whole or not at all."""
+    write_text(folder / "trial.json", record.model_dump_json(indent=1))
+
+
+def read_record(folder: Path) -> TrialRecord:
+    """Return the record in ``folder``, validated."""
+    return TrialRecord.model_validate_json((folder / "trial.json").read_text())
+
+
+def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``cases.parquet`` from rows with the keys :data:`CASE_COLUMNS`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {name: pa.float64() if name == "value" else pa.string() for name in CASE_COLUMNS}
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
+    partial = folder / f".{os.getpid()}.cases.parquet"
+    pq.write_table(table, partial)
+    partial.replace(folder / "cases.parquet")
+
+
+def append_history(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Append objects to ``history.jsonl``."""
+    with (folder / "history.jsonl").open("a") as file:
+        file.writelines(json.dumps(line, allow_nan=True) + "\n" for line in lines)
+
+
+def read_history(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of ``history.jsonl``; a torn last line, of a killed process, is left out."""
+    path = folder / "history.jsonl"
+    if not path.is_file():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,128 @@
+"""Names to classes, on demand: methods, architectures and datasets.
+
+A name is one of
+- a file of ours: ``methods/medcontext.py`` is ``medcontext``;
+- an entry point of an installed package, in the groups ``medctx.methods``, ``medctx.architectures`` and
+  ``medctx.datasets``;
+- ``module:Class`` of anything importable.
+
+A file of ours holds exactly one class of its kind's contract. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from harness.errors import UserError, did_you_mean
+
+Kind = Literal["method", "architecture", "dataset"]
+
+# kind -> (package that is listed, module and class of the contract)
+_HOMES: dict[str, tuple[str, str, str]] = {
+    "method": ("methods", "harness.training.method", "Method"),
+    "architecture": ("harness.architectures", "harness.architectures.contract", "Architecture"),
+    "dataset": ("harness.data.datasets", "harness.data.datasets.contract", "Dataset"),
+}
+KINDS = tuple(_HOMES)
+
+
+@cache
+def _ours(kind: Kind) -> dict[str, str]:
+    """Return name -> module of the files of ours."""
+    package = importlib.import_module(_HOMES[kind][0])
+    return {
+        module.name: f"{package.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg and module.name != "contract"
+    }
+
+
+@cache
+def _plugins(kind: Kind) -> dict[str, str]:
+    """Return name -> ``module:Class`` of other packages' entry points."""
+    found: dict[str, str] = {}
+    for point in entry_points(group=f"medctx.{kind}s"):
+        taken = found.get(point.name) or _ours(kind).get(point.name)
+        if taken not in (None, point.value):
+            raise UserError(
+                f"{kind} {point.name!r}",
+                f"two definitions, {taken} and {point.value}",
+                "one",
+                "Uninstall one of the packages, or name yours differently.",
+            )
+        found[point.name] = point.value
+    return found
+
+
+def names(kind: Kind) -> list[str]:
+    """Return all registered names of ``kind``, sorted."""
+    return sorted({*_ours(kind), *_plugins(kind)})
+
+
+@cache
+def contract(kind: Kind) -> type[Any]:
+    """Return the class that every entry of ``kind`` derives from."""
+    _, module, attribute = _HOMES[kind]
+    return getattr(importlib.import_module(module), attribute)
+
+
+@cache
+def load(kind: Kind, name: str) -> type[Any]:
+    """Return the class registered as ``name``.
+
+    Raises:
+        UserError: the name is unknown, the module lacks the class, or it does not follow the contract.
+    """
+    if name in _ours(kind):
+        return _only_entry(kind, _ours(kind)[name])
+    address = _plugins(kind).get(name, name)
+    if ":" not in address:
+        raise UserError(
+            f"{kind} {name!r}", "an unknown name", f"a registered {kind}", did_you_mean(name, names(kind))
+        )
+    module_name, _, attribute = address.partition(":")
+    try:
+        entry = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{kind} {name!r}",
+            f"an address that fails to load ({error})",
+            "module:Class of an importable module",
+            "Install the package, or put its folder on PYTHONPATH.",
+        ) from error
+    _check(kind, name, entry)
+    return entry
+
+
+def _only_entry(kind: Kind, module_name: str) -> type[Any]:
+    module = importlib.import_module(module_name)
+    base = contract(kind)
+    entries = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, base) and value.__module__ == module_name
+    ]
+    if len(entries) != 1:
+        raise UserError(
+            module.__file__ or module_name,
+            f"{len(entries)} classes derived from {base.__name__}",
+            "exactly one",
+            f"Keep one {kind} in one file.",
+        )
+    return entries[0]
+
+
+def _check(kind: Kind, name: str, entry: object) -> None:
+    base = contract(kind)
+    if not (inspect.isclass(entry) and issubclass(entry, base)):
+        raise UserError(
+            f"{kind} {name!r}",
+            f"{entry!r}",
+            f"a class derived from {base.__module__}.{base.__name__}",
+            "Derive it from the contract.",
+        )

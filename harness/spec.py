@@ -1,0 +1,206 @@
+"""A trial as a value: everything that can change its numbers, and nothing else.
+
+The id of a trial is a hash of its canonical JSON. Paths, workers, devices and results folders are not in it.
+A field that is added in a later version is declared with ``later(default)``: it enters the hash only when it
+is not at its default, so that the ids of earlier records stay valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from harness.errors import UserError, did_you_mean
+
+
+def _shots(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("a number of training cases from 1, or 'all'")
+
+
+Shots = Annotated[int | Literal["all"], BeforeValidator(_shots)]
+Triple = tuple[int, int, int]
+
+
+class Frozen(BaseModel):
+    """Base of all specs and parameters: immutable, typed, unknown keys refused, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+def later(default: Any, **options: Any) -> Any:
+    """Declare a field added after the first release: hashed only when it differs from ``default``."""
+    return Field(default, json_schema_extra={"later": True}, **options)
+
+
+class Augmentation(Frozen):
+    """Random changes of a training patch; probabilities are per sample.
+
+    ``mirror_axes`` lists the spatial axes (0, 1, 2) that may be flipped: never one along which labels differ.
+    """
+
+    mirror_axes: tuple[int, ...] = ()
+    mirror_probability: float = Field(0.5, ge=0, le=1)
+    affine_probability: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation about each axis, degrees")
+    scaling: float = Field(0.0, ge=0, lt=1, description="largest relative change of size")
+    noise_probability: float = Field(0.0, ge=0, le=1)
+    noise: float = Field(0.1, ge=0, description="largest standard deviation of Gaussian noise")
+    intensity_probability: float = Field(0.0, ge=0, le=1)
+    intensity_scale: float = Field(0.1, ge=0, description="largest relative change of intensity")
+    intensity_shift: float = Field(0.1, ge=0, description="largest shift of intensity")
+
+
+class Recipe(Frozen):
+    """The protocol that all arms of a study share: data, optimisation, selection, inference."""
+
+    # data
+    patch: Triple = Field(description="training patch and inference window, voxels")
+    spacing: tuple[float, float, float] = Field(description="voxel size after preprocessing, mm")
+    intensity: Literal["zscore", "zscore_clipped", "none"] = "zscore_clipped"
+    foreground: float = Field(0.33, ge=0, le=1, description="share of patches centred on a labelled voxel")
+    augmentation: Augmentation = Augmentation()
+    # optimisation
+    steps: int = Field(300, ge=1)
+    batch: int = Field(2, ge=1)
+    loss: Literal["dice_ce", "dice_ce_nnunet"] = "dice_ce"
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    momentum: float = Field(0.99, ge=0, lt=1, description="of sgd, with Nesterov's acceleration")
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    warmup_steps: int = Field(0, ge=0, description="linear from 0 to the learning rate")
+    clip_norm: float = Field(12.0, ge=0, description="largest gradient norm; 0: no clipping")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "channels_last"
+    threads: int = Field(1, ge=1, description="CPU threads; one and two threads give different bits")
+    # selection
+    selection: Literal["best_validation", "last"] = "last"
+    validate_every: int = Field(0, ge=0, description="steps between validations; 0: never")
+    # inference
+    overlap: float = Field(0.5, ge=0, lt=1)
+    window: Literal["gaussian", "constant"] = "gaussian"
+    flips: tuple[int, ...] = Field((), description="axes mirrored at test time; all combinations averaged")
+
+
+class DatasetSpec(Frozen):
+    """A registered dataset, at the version of its file."""
+
+    name: str
+    version: int
+    split_seed: int = Field(0, ge=0)
+
+
+class ArchitectureSpec(Frozen):
+    """A registered architecture, with every option resolved."""
+
+    name: str
+    version: int
+    options: dict[str, Any]
+
+
+class MethodSpec(Frozen):
+    """A registered method, with every parameter resolved."""
+
+    name: str
+    version: int
+    parameters: dict[str, Any]
+
+
+class TrialSpec(Frozen):
+    """One training run with everything resolved."""
+
+    kind: Literal["train", "pretrain"] = "train"
+    dataset: DatasetSpec
+    architecture: ArchitectureSpec
+    method: MethodSpec
+    shots: Shots = "all"
+    subset: int = Field(0, ge=0, description="which draw of the few-shot subset")
+    seed: int = Field(0, ge=0)
+    recipe: Recipe
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical_json(identity(self)).encode()).hexdigest()[:16]
+
+
+def identity(model: BaseModel) -> dict[str, Any]:
+    """Return the fields of ``model`` that enter its hash, as plain data."""
+    fields = type(model).model_fields
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        value = getattr(model, name)
+        if _is_later(field) and value == field.default:
+            continue
+        values[name] = identity(value) if isinstance(value, BaseModel) else value
+    return values
+
+
+def _is_later(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("later"))
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of ``value``: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """Return 16 hexadecimal digits that identify a piece of plain data."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], data: Any, where: str | Path) -> Model:
+    """Validate plain ``data`` as ``model``.
+
+    Raises:
+        UserError: names the first wrong key as a dotted path below ``where``, and the nearest right one.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [part for part in first["loc"] if isinstance(part, str | int)]
+        place = f"{where}: {'.'.join(map(str, path))}" if path else str(where)
+        if first["type"] == "extra_forbidden":
+            owner = _model_at(model, path[:-1])
+            keys = list(owner.model_fields) if owner else []
+            raise UserError(
+                place, f"unknown key {path[-1]!r}", "a known key", did_you_mean(str(path[-1]), keys)
+            ) from None
+        found = "nothing" if first["type"] == "missing" else repr(first["input"])
+        expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        raise UserError(place, found, expected, "Correct this value.") from None
+
+
+def _model_at(model: type[BaseModel], path: list[str | int]) -> type[BaseModel] | None:
+    """Return the model that the keys at ``path`` belong to, if it is a model."""
+    for key in path:
+        field = model.model_fields.get(str(key))
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
+            return None
+        model = field.annotation
+    return model
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``over`` laid on it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged

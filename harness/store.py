@@ -1,0 +1,215 @@
+"""Records on disk: claimed by one owner, published by atomic rename, found by trial id.
+
+::
+
+    <results>/trials/<id>/            a published record: complete or failed
+    <results>/running/<id>/claim.json who works on it: worker and driver, with host, pid and process start
+    <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
+
+A claim is stale when its worker or the driver that started the worker has died (same host), or when it has
+not been touched for a while (another host). Whoever takes over a stale claim goes on from the newest
+checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under one lock, so a
+worker that outlives its driver cannot publish once it has been replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from harness.errors import ClaimLost, UserError
+from harness.record import Status, TrialRecord, read_record, write_record, write_text
+
+HEARTBEAT = 20.0  # seconds between touches of a claim
+_SILENT = 600.0  # seconds after which another host's claim is stale
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that another process can check for life."""
+
+    host: str
+    pid: int
+    started: float
+
+    @classmethod
+    def this(cls) -> Process:
+        """Return the current process."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    def is_dead(self) -> bool:
+        """Return whether it ran on this host and runs no more."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 1
+        except psutil.NoSuchProcess:
+            return True
+
+
+class Store:
+    """The records below a results folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(self, results: Path, writable: bool = True) -> None:
+        self.results = results.resolve()
+        self.trials, self._running = self.results / "trials", self.results / "running"
+        if writable:
+            self._check_writable()
+
+    def _check_writable(self) -> None:
+        try:
+            for folder in (self.trials, self._running):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self._running / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                self.results,
+                f"a results folder that cannot be written ({error.strerror})",
+                "a folder to write records to",
+                "Name another with --results DIR.",
+            ) from error
+
+    def record(self, id: str) -> TrialRecord | None:
+        """Return the published record of a trial, or None."""
+        folder = self.trials / id
+        return read_record(folder) if (folder / "trial.json").is_file() else None
+
+    def status(self, id: str) -> Status:
+        """Return the state of a trial, as far as the disk tells."""
+        text = self.trials / id / "trial.json"
+        if text.is_file():
+            return json.loads(text.read_text())["status"]
+        return "running" if self._is_live(self._running / id) else "pending"
+
+    def progress(self, id: str) -> dict[str, Any] | None:
+        """Return the last line of the history of a running trial, or None."""
+        claim = _read_claim(self._running / id)
+        if claim is None:
+            return None
+        path = self._running / id / claim["attempt"] / "history.jsonl"
+        try:
+            return json.loads(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
+        except (OSError, json.JSONDecodeError):
+            return None
+
+    def claim(self, id: str, driver: Process) -> Attempt | None:
+        """Return an attempt at a trial, or None where it is complete or another live process owns it.
+
+        A published failure is set aside: whoever claims a failed trial means to run it again.
+        """
+        folder = self._running / id
+        with self.locked():
+            if self.status(id) == "complete" or self._is_live(folder):
+                return None
+            folder.mkdir(exist_ok=True)
+            earlier = [path for path in folder.iterdir() if path.is_dir()]
+            attempt = Attempt(self, id, folder, f"attempt-{len(earlier) + 1}")
+            attempt.start(driver, earlier)
+        return attempt
+
+    def locked(self) -> FileLock:
+        """Return the lock under which claims change and records are published."""
+        return FileLock(self._running / ".lock", timeout=60)
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Remove the failed records of ``ids``, so that they are pending again."""
+        for id in ids:
+            shutil.rmtree(self.trials / id, ignore_errors=True)
+
+    def _is_live(self, folder: Path) -> bool:
+        claim = _read_claim(folder)
+        if claim is None:
+            return False
+        if any(Process(**claim[who]).is_dead() for who in ("worker", "driver")):
+            return False
+        return time.time() - (folder / "claim.json").stat().st_mtime < _SILENT
+
+
+class Attempt:
+    """One process's work on one trial, in a folder of its own.
+
+    Attributes:
+        folder: where to write.
+        number: 1 for the first attempt.
+    """
+
+    def __init__(self, store: Store, id: str, home: Path, name: str) -> None:
+        self._store, self._id, self._home, self._name = store, id, home, name
+        self.folder = home / name
+        self.number = int(name.rpartition("-")[2])
+        self._beat = 0.0
+
+    def start(self, driver: Process, earlier: list[Path]) -> None:
+        """Take the claim, and the newest checkpoint and history of earlier attempts; holds the lock."""
+        self.folder.mkdir()
+        with_checkpoint = [path for path in earlier if (path / "checkpoint.pt").is_file()]
+        if with_checkpoint:
+            newest = max(with_checkpoint, key=lambda path: (path / "checkpoint.pt").stat().st_mtime_ns)
+            for name in ("checkpoint.pt", "selected.pt", "history.jsonl"):
+                if (newest / name).is_file():
+                    shutil.copy2(newest / name, self.folder / name)
+        owner = {"worker": asdict(Process.this()), "driver": asdict(driver), "attempt": self._name}
+        write_text(self._home / "claim.json", json.dumps(owner))
+        self._beat = time.monotonic()
+
+    def heartbeat(self) -> None:
+        """Show that the owner lives; cheap enough for every step.
+
+        Raises:
+            ClaimLost: another process owns the trial now.
+        """
+        if time.monotonic() - self._beat > HEARTBEAT:
+            self.check_owned()
+            os.utime(self._home / "claim.json")
+            self._beat = time.monotonic()
+
+    def check_owned(self) -> None:
+        """Raise ClaimLost where another process owns the trial now."""
+        claim = _read_claim(self._home)
+        if claim is None or claim["attempt"] != self._name:
+            raise ClaimLost(f"trial {self._id} is owned by another process")
+
+    def publish(self, record: TrialRecord) -> None:
+        """Write the record last, and give the folder its final name.
+
+        Raises:
+            ClaimLost: another process owns the trial now.
+        """
+        write_record(self.folder, record)
+        final = self._store.trials / self._id
+        with self._store.locked():
+            self.check_owned()
+            if final.exists():  # an earlier failure
+                shutil.rmtree(final)
+            self.folder.rename(final)
+            shutil.rmtree(self._home)
+
+    def release(self) -> None:
+        """Give up the claim and keep what was written, so that another attempt can go on."""
+        with self._store.locked():
+            self.check_owned()
+            (self._home / "claim.json").unlink()
+
+
+def _read_claim(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "claim.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return None

@@ -1,0 +1,336 @@
+"""Studies: a YAML file that declares a set of trials, expanded to an ordered, de-duplicated list of cells.
+
+::
+
+    question: Does MedContext beat supervised training when few cases are labelled?
+    methods:                       # optional: named arms; a key without 'name' is the method's own name
+      released: {name: medcontext, preset: as_released}
+    architectures:                 # optional, likewise
+      unet: {preset: tiny}
+    base:                          # settings of every trial
+      dataset: hippocampus
+      recipe: {steps: 300}
+    grid:                          # the product of these
+      architecture: [unet, unetr]
+      method: [supervised, released]
+      shots: [5, all]
+      seed: [0, 1]
+    also:                          # more cells; lists in one entry are multiplied
+      - {method: released, method.masking.ratio: [0.2, 0.8], architecture: unet, shots: 5, seed: 0}
+    except:                        # cells that are left out, with the reason
+      - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
+    report: {…}                    # see ReportSpec
+    keep: all                      # predictions kept: all | none
+
+A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
+``method`` (its parameters), ``architecture`` (its options) or ``split``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from harness import registry
+from harness.errors import UserError, did_you_mean
+from harness.spec import (
+    ArchitectureSpec,
+    Frozen,
+    MethodSpec,
+    Recipe,
+    TrialSpec,
+    identity,
+    merge,
+    parse,
+)
+from harness.training.method import Setting
+
+FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
+_BRANCHES = ("recipe", "method", "architecture", "split")
+_DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
+
+
+class ReportSpec(Frozen):
+    """What the report shows. Factors are keys of a cell.
+
+    ``rows`` and ``columns`` of the tables default to the factors that vary, without the seed.
+    """
+
+    baseline: str = Field("supervised", description="the arm that gains are measured against")
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("dice", "hd95")
+
+
+class StudyFile(Frozen):
+    """The keys of a study file."""
+
+    question: str
+    methods: dict[str, dict[str, Any]] = {}
+    architectures: dict[str, dict[str, Any]] = {}
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    also: list[dict[str, Any]] = []
+    except_: list[dict[str, Any]] = Field([], alias="except")
+    report: ReportSpec = ReportSpec()
+    keep: Literal["all", "none"] = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial of a study, with the values of the study's keys that lead to it.
+
+    ``factors`` always has :data:`FACTORS`; ``method`` and ``architecture`` are the study's names for them
+    (arms), ``spec`` has the registered ones.
+    """
+
+    spec: TrialSpec
+    factors: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A declared cell that is not run, and why."""
+
+    factors: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """An expanded study."""
+
+    name: str
+    question: str
+    cells: tuple[Cell, ...]
+    skipped: tuple[Skip, ...]
+    report: ReportSpec
+    keep: str
+    factors: tuple[str, ...]
+
+    def varying(self) -> tuple[str, ...]:
+        """Return the factors that take more than one value, in the order of declaration."""
+        values = {key: {repr(cell.factors.get(key)) for cell in self.cells} for key in self.factors}
+        return tuple(key for key in self.factors if len(values[key]) > 1)
+
+
+def studies_folder() -> Path:
+    """Return the folder of the shipped studies, in a checkout or in an installed wheel."""
+    package = Path(__file__).parent
+    shipped = package / "studies"
+    return shipped if shipped.is_dir() else package.parent / "studies"
+
+
+def study_names() -> list[str]:
+    """Return the names of the shipped studies."""
+    return sorted(path.stem for path in studies_folder().glob("*.yaml"))
+
+
+def find_study(name: str) -> Path:
+    """Return the file of a study given by name or path.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(name, "no such file", "a study file", "Correct the path.")
+    shipped = studies_folder() / f"{name}.yaml"
+    if not shipped.is_file():
+        raise UserError(
+            f"study {name!r}", "an unknown name", "a shipped study or the path of a .yaml file",
+            did_you_mean(name, study_names()),
+        )  # fmt: skip
+    return shipped
+
+
+def read_study(path: Path) -> StudyFile:
+    """Return a study file, validated.
+
+    Raises:
+        UserError: broken YAML, unknown key or wrong value.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            path, f"YAML that cannot be read ({error})".replace("\n", " "), "a study file", "Correct it."
+        ) from error
+    if not isinstance(data, dict):
+        raise UserError(path, type(data).__name__, "a mapping with the key 'question'", "Write a study.")
+    return parse(StudyFile, data, path)
+
+
+def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
+    """Return an expanded study.
+
+    Args:
+        name: a shipped study, or a path.
+        overrides: ``PATH=VALUE`` settings that replace those of ``base``; values are YAML.
+
+    Raises:
+        UserError: anything in the file or the overrides that cannot be.
+    """
+    path = find_study(name)
+    file = read_study(path)
+    base = _flatten(file.base)
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise UserError("--set", repr(override), "PATH=VALUE", "Write for example recipe.steps=100.")
+        if any(key in entry for entry in (file.grid, *file.also)):
+            raise UserError(
+                f"--set {key}", "a factor of the study's grid", "a setting that all its trials share",
+                f"Choose among its values with --only {key}=VALUE.",
+            )  # fmt: skip
+        base[key] = yaml.safe_load(text)
+    return _expand(path, file, base)
+
+
+def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
+    cells: dict[str, Cell] = {}
+    skipped: list[Skip] = []
+    settings_seen: dict[str, None] = dict.fromkeys(FACTORS)
+    for settings in _settings(path, file):
+        merged = {**_DEFAULTS, **base, **settings}
+        settings_seen |= dict.fromkeys(settings)
+        factors = {key: merged.get(key) for key in (*FACTORS, *(k for k in settings if k not in FACTORS))}
+        reason = _excepted(path, file, factors)
+        outcome = reason or resolve(path, file, merged)
+        if isinstance(outcome, str):
+            skipped.append(Skip(factors, outcome))
+        else:
+            cells.setdefault(outcome.id, Cell(outcome, factors))
+    if not cells and not skipped:
+        raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
+    return Study(
+        name=path.stem,
+        question=file.question,
+        cells=tuple(cells.values()),
+        skipped=tuple(skipped),
+        report=file.report,
+        keep=file.keep,
+        factors=tuple(settings_seen),
+    )
+
+
+def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
+    """Yield the factor values of each declared cell, grid first."""
+    blocks: list[tuple[str, dict[str, Any]]] = [(f"also[{i}]", entry) for i, entry in enumerate(file.also)]
+    if file.grid or not file.also:
+        blocks.insert(0, ("grid", dict(file.grid)))
+    for where, block in blocks:
+        flat = _flatten(block, keep_lists=True)
+        lists = [value if isinstance(value, list) else [value] for value in flat.values()]
+        for key, values in zip(flat, lists, strict=True):
+            if not values:
+                raise UserError(f"{path}: {where}.{key}", "an empty list", "at least one value", "Add one.")
+        for values in product(*lists):
+            yield dict(zip(flat, values, strict=True))
+
+
+def _excepted(path: Path, file: StudyFile, factors: Mapping[str, Any]) -> str | None:
+    for index, entry in enumerate(file.except_):
+        wanted = {key: value for key, value in entry.items() if key != "reason"}
+        if "reason" not in entry or not wanted:
+            raise UserError(
+                f"{path}: except[{index}]", str(entry), "factors and a 'reason'", "Say why it is left out."
+            )
+        unknown = [key for key in wanted if key not in factors]
+        if not unknown and all(factors[key] == value for key, value in wanted.items()):
+            return str(entry["reason"])
+    return None
+
+
+def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSpec | str:
+    """Return the trial of flat ``settings``, or the reason why there cannot be one.
+
+    Raises:
+        UserError: an unknown name or key, or a wrong value.
+    """
+    where = str(path)
+    branches: dict[str, dict[str, Any]] = {name: {} for name in _BRANCHES}
+    for key, value in settings.items():
+        head, _, rest = key.partition(".")
+        if rest and head in _BRANCHES:
+            branches[head] = merge(branches[head], _nest(rest, value))
+        elif rest or key not in FACTORS:
+            raise UserError(
+                f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
+                did_you_mean(key, [*FACTORS, *(f"recipe.{field}" for field in Recipe.model_fields)]),
+            )  # fmt: skip
+    for key in ("dataset", "architecture", "method"):
+        if not isinstance(settings.get(key), str):
+            raise UserError(
+                f"{where}: {key}",
+                repr(settings.get(key)),
+                f"the name of one {key}",
+                "Set it in base or grid.",
+            )
+    dataset_name = settings["dataset"]
+    dataset = registry.load("dataset", dataset_name)
+    recipe = parse(Recipe, merge(dataset.recipe, branches["recipe"]), f"{where}: recipe")
+    arch_name, arch_settings = _arm(file.architectures, settings["architecture"])
+    architecture_class = registry.load("architecture", arch_name)
+    options = architecture_class.resolve(
+        merge(arch_settings, branches["architecture"]), f"{where}: architecture"
+    )
+    architecture = architecture_class(options)
+    method_name, method_settings = _arm(file.methods, settings["method"])
+    method_class = registry.load("method", method_name)
+    setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
+    parameters = method_class.resolve(
+        merge(method_settings, branches["method"]), f"{where}: method {settings['method']}", setting
+    )
+    reason = architecture.supports(recipe.patch) or method_class(parameters).supports(setting)
+    if reason:
+        return f"{settings['method']} on {settings['architecture']}: {reason}"
+    split = branches["split"]
+    return parse(
+        TrialSpec,
+        {
+            "dataset": {"name": dataset_name, "version": dataset.version}
+            | {f"split_{key}": value for key, value in split.items()},
+            "architecture": ArchitectureSpec(
+                name=arch_name, version=architecture_class.version, options=identity(options)
+            ),
+            "method": MethodSpec(
+                name=method_name, version=method_class.version, parameters=identity(parameters)
+            ),
+            "shots": settings["shots"],
+            "subset": settings["subset"],
+            "seed": settings["seed"],
+            "recipe": recipe,
+        },
+        where,
+    )
+
+
+def _arm(declared: Mapping[str, Mapping[str, Any]], key: str) -> tuple[str, dict[str, Any]]:
+    """Return the registered name and the settings behind a study's name."""
+    settings = dict(declared.get(key, {}))
+    return settings.pop("name", key), settings
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "", keep_lists: bool = False) -> dict[str, Any]:
+    """Return dotted keys for the mappings below recipe, method, architecture and split."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.", keep_lists)
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _nest(path: str, value: Any) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
+    return {head: _nest(rest, value) if rest else value}

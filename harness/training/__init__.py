@@ -1,0 +1,1 @@
+"""Training: the method's contract, the loop, and what methods share. Importing this imports no PyTorch."""

@@ -1,0 +1,163 @@
+"""The training loop: one update after another, the same for every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.errors import TrialFailure
+from harness.seeding import seed_everything
+from harness.spec import Recipe
+from harness.training.method import Batch, Losses, Method, Progress
+from harness.training.schedules import learning_rate
+
+DrawBatch = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+_PREFETCHED = 4  # batches prepared ahead on a GPU host
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one update yields: losses by name and the learning rate that was used."""
+
+    step: int
+    losses: dict[str, float]
+    learning_rate: float
+
+    def as_line(self) -> dict[str, Any]:
+        """Return the line of the history."""
+        return {"step": self.step, "losses": self.losses, "learning_rate": self.learning_rate}
+
+
+class Trainer:
+    """Runs updates of a method under a recipe on a device.
+
+    All randomness of update k, that of layers such as dropout included, is seeded from the trial's seed and
+    k; the learning rate is a function of k. So networks, optimiser, scaler and the step are all that a
+    checkpoint needs.
+
+    Args:
+        method: set up, its modules on ``device``.
+        recipe: how to optimise.
+        seed: of the trial.
+        device: where to compute.
+        draw: returns images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of a step, on the CPU.
+    """
+
+    def __init__(
+        self, method: Method[Any], recipe: Recipe, seed: int, device: torch.device, draw: DrawBatch
+    ) -> None:
+        self.method, self.recipe, self.seed, self.device = method, recipe, seed, device
+        self.step = 0
+        self._draw = draw
+        self._parameters = list(method.trainable())
+        self._optimiser = _optimiser(self._parameters, recipe)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self._log_every = max(1, recipe.steps // 1000)
+
+    def run_until(self, stop: int) -> Iterator[StepResult | None]:
+        """Run updates up to step ``stop``; yield after each, its result where it is logged.
+
+        Raises:
+            TrialFailure: ``nan``, when a logged loss is not finite; its result is yielded first.
+        """
+        for image, label in self._batches(stop):
+            logged = self.step % self._log_every == 0 or self.step == self.recipe.steps - 1
+            losses, rate = self._update(image, label)
+            result = StepResult(self.step, _floats(losses), rate) if logged else None
+            self.step += 1
+            yield result
+            if result and not math.isfinite(result.losses["total"]):
+                raise TrialFailure("nan", f"the loss of step {result.step} is {result.losses['total']}")
+
+    def _update(self, image: torch.Tensor, label: torch.Tensor) -> tuple[Losses, float]:
+        seed_everything(self.seed, "step", self.step)
+        progress = Progress(self.step, self.recipe.steps, self.seed)
+        rate = learning_rate(self.step, self.recipe)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
+        with autocast(self.device, self.recipe.precision):
+            losses = self.method.step(Batch(image, label), progress)
+        self._scaler.scale(losses.total).backward()
+        self._scaler.unscale_(self._optimiser)
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self.method.after_step(progress)
+        return losses, rate
+
+    def _batches(self, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield batches on the device; drawn ahead by one thread where the device is not the CPU."""
+        if self.device.type == "cpu":
+            for step in range(self.step, stop):
+                yield self._to_device(*self._draw(step))
+            return
+        with ThreadPoolExecutor(1) as pool:
+            pending = [
+                pool.submit(self._draw, s) for s in range(self.step, min(stop, self.step + _PREFETCHED))
+            ]
+            following = self.step + len(pending)
+            while pending:
+                image, label = pending.pop(0).result()
+                if following < stop:
+                    pending.append(pool.submit(self._draw, following))
+                    following += 1
+                yield self._to_device(image, label)
+
+    def _to_device(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        layout = memory_format(self.recipe)
+        return (
+            image.to(self.device, non_blocking=True, memory_format=layout),
+            label.to(self.device, non_blocking=True),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on."""
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self.method.load_state_dict(state["method"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+
+
+def memory_format(recipe: Recipe) -> torch.memory_format:
+    """Return the layout of 5D tensors and of convolution weights."""
+    return torch.channels_last_3d if recipe.memory_format == "channels_last" else torch.contiguous_format
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context in which networks compute in ``precision``."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def _optimiser(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _floats(losses: Losses) -> dict[str, float]:
+    return {"total": losses.total.item()} | {name: value.item() for name, value in losses.terms.items()}

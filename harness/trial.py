@@ -1,0 +1,384 @@
+"""One trial from its spec to its record: data, method, training, selection, one test."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness import registry
+from harness.data.augmentation import Augmenter
+from harness.data.loading import TrialData, load_data
+from harness.data.nifti import write_label
+from harness.errors import ClaimLost, TrialFailure, UserError
+from harness.evaluation.inference import predict
+from harness.evaluation.metrics import CONVENTION, mean_dice, score_case
+from harness.record import (
+    Cause,
+    Cost,
+    Environment,
+    Protocol,
+    TrialRecord,
+    append_history,
+    read_history,
+    write_cases,
+)
+from harness.seeding import clean_process, seed_everything
+from harness.spec import TrialSpec
+from harness.store import Attempt, Process, Store
+from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from harness.training.loop import Trainer, memory_format
+from harness.training.losses import segmentation_loss
+from harness.training.memory import peak_bytes, reset_peak
+from harness.training.method import Context, Method, Setting
+
+_FLUSH = 2.0  # seconds between writes of the history
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How and where trials run; nothing here changes their numbers.
+
+    Attributes:
+        results: folder of the records.
+        data_root: folder of the datasets.
+        keep: which predictions are kept, ``all`` or ``none``.
+        checkpoint_minutes: between checkpoints.
+        driver: the process that started the run.
+    """
+
+    results: Path
+    data_root: Path | None = None
+    keep: str = "all"
+    checkpoint_minutes: float = 5.0
+    driver: Process = field(default_factory=Process.this)
+
+
+def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
+    """Run one trial, or go on with it, and publish its record.
+
+    Returns:
+        The record, complete or failed; None where another live process owns the trial.
+    """
+    store = Store(settings.results)
+    attempt = store.claim(spec.id, settings.driver)
+    if attempt is None:
+        return store.record(spec.id)
+    try:
+        record = _Run(spec, settings, attempt).complete()
+        attempt.publish(record)
+        return record
+    except ClaimLost:
+        return None
+    except KeyboardInterrupt:
+        attempt.release()
+        raise
+    except Exception as error:
+        record = TrialRecord(
+            id=spec.id,
+            status="failed",
+            kind=spec.kind,
+            spec=spec,
+            environment=_environment(_device()),
+            cause=_cause(error),
+            attempts=attempt.number,
+        )
+        attempt.publish(record)
+        return record
+
+
+class _Run:
+    """The phases of one attempt, and what they share."""
+
+    def __init__(self, spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> None:
+        self.spec, self.settings, self.attempt = spec, settings, attempt
+        self.recipe = spec.recipe
+        self.device = _device()
+        self.started = time.perf_counter()
+        clean_process(self.recipe.threads)
+        reset_peak(self.device)
+
+    def complete(self) -> TrialRecord:
+        data = load_data(self.spec, self.settings.data_root, self.attempt.heartbeat)
+        method = build_method(self.spec, data, self.device)
+        augment = Augmenter(self.recipe.augmentation, self.spec.seed)
+        sampler = data.sampler()
+        trainer = Trainer(
+            method,
+            self.recipe,
+            self.spec.seed,
+            self.device,
+            lambda step: augment(*sampler.draw(step), step),
+        )
+        training = Training(trainer, data, self.attempt, self.settings.checkpoint_minutes)
+        training.run()
+        selected = training.select()
+        data.freeze()
+        tested = time.perf_counter()
+        write_cases(self.attempt.folder, self._test(method, data))
+        (self.attempt.folder / "selected.pt").replace(self.attempt.folder / "checkpoint.pt")
+        return TrialRecord(
+            id=self.spec.id,
+            status="complete",
+            kind=self.spec.kind,
+            spec=self.spec,
+            protocol=_protocol(self.spec, data),
+            selected_step=selected,
+            cost=self._cost(method, training.seconds, time.perf_counter() - tested),
+            environment=_environment(self.device),
+            attempts=self.attempt.number,
+        )
+
+    def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
+        """Return the rows of all test cases and roles, each scored once, on native grids."""
+        regions = data.dataset.scored_regions()
+        predictions = self.attempt.folder / "predictions"
+        shutil.rmtree(predictions, ignore_errors=True)
+        predictions.mkdir()
+        rows = []
+        for role, network in method.roles().items():
+            for case in data.split.test:
+                volume = data.to_native(case, predict(network, data.image(case), self.recipe, self.device))
+                reference = data.test_reference(case)
+                scored = score_case(volume.array, reference.array, volume.spacing, regions)
+                rows += [{"case": case, "role": role, **row} for row in scored]
+                if self.settings.keep == "all":
+                    write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
+                self.attempt.heartbeat()
+        return rows
+
+    def _cost(self, method: Method[Any], training: float, testing: float) -> Cost:
+        return Cost(
+            seconds=time.perf_counter() - self.started,
+            seconds_training=training,
+            seconds_testing=testing,
+            seconds_per_step=training / self.recipe.steps,
+            peak_memory=peak_bytes(self.device),
+            parameters=sum(p.numel() for p in method.roles()["student"].parameters()),
+            steps=self.recipe.steps,
+            forward_passes=self.recipe.steps * method.forward_passes(),
+        )
+
+
+class Training:
+    """Training to the last step with checkpoints, validation and history; goes on where it was left.
+
+    Args:
+        trainer: at step 0.
+        data: of the trial.
+        attempt: where to write.
+        checkpoint_minutes: between checkpoints.
+    """
+
+    def __init__(
+        self, trainer: Trainer, data: TrialData, attempt: Attempt, checkpoint_minutes: float
+    ) -> None:
+        self.trainer, self.data, self.attempt = trainer, data, attempt
+        self.folder = attempt.folder
+        self.seconds = 0.0
+        self._best: float | None = None
+        self._lines: list[dict[str, Any]] = []
+        self._flushed = self._saved = time.perf_counter()
+        self._interval = checkpoint_minutes * 60
+
+    def run(self) -> None:
+        """Train; on return the last checkpoint is on disk.
+
+        Raises:
+            TrialFailure: the loss is not finite; the history is on disk.
+        """
+        self._restore()
+        trainer, recipe = self.trainer, self.trainer.recipe
+        begun = time.perf_counter() - self.seconds
+        try:
+            for result in trainer.run_until(recipe.steps):
+                if result is not None:
+                    self._lines.append(result.as_line())
+                if recipe.validate_every and (
+                    trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
+                ):
+                    self._validate()
+                now = time.perf_counter()
+                self.seconds = now - begun
+                if now - self._saved >= self._interval:
+                    self._checkpoint()
+                elif now - self._flushed >= _FLUSH:
+                    self._flush()
+                self.attempt.heartbeat()
+        finally:
+            self._flush()
+        self._checkpoint()
+
+    def select(self) -> int:
+        """Write down the selected weights, load them, and return their step.
+
+        ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
+        the student over regions and validation cases; the earliest of equals.
+        """
+        path = self.folder / "selected.pt"
+        if self.trainer.recipe.selection == "last":
+            self._save_selected()
+        state = load_checkpoint(path, self.trainer.device)
+        self.trainer.method.load_state_dict(state["method"])
+        return int(state["step"])
+
+    def _restore(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            (self.folder / "history.jsonl").unlink(missing_ok=True)
+            return
+        state = load_checkpoint(path, self.trainer.device)
+        self.trainer.load_state_dict(state["trainer"])
+        self._best, self.seconds = state["best"], state["seconds"]
+        step = self.trainer.step
+        kept = [
+            line
+            for line in read_history(self.folder)
+            if line["step"] < step or ("validation" in line and line["step"] == step)
+        ]
+        (self.folder / "history.jsonl").unlink(missing_ok=True)
+        append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
+
+    def _checkpoint(self) -> None:
+        self._flush()
+        state = {"trainer": self.trainer.state_dict(), "best": self._best, "seconds": self.seconds}
+        save_checkpoint(self.folder / "checkpoint.pt", state)
+        self._saved = time.perf_counter()
+
+    def _flush(self) -> None:
+        append_history(self.folder, self._lines)
+        self._lines = []
+        self._flushed = time.perf_counter()
+
+    def _validate(self) -> None:
+        """Score the student on the validation cases, on the preprocessed grid."""
+        trainer, regions = self.trainer, self.data.dataset.scored_regions()
+        student = trainer.method.roles()["student"]
+        scores: dict[str, list[float]] = {region: [] for region in regions}
+        for case in self.data.split.validation:
+            probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
+            prediction = probabilities.argmax(axis=0).astype(np.uint8)
+            for region, value in mean_dice(prediction, self.data.validation_label(case), regions).items():
+                scores[region].append(value)
+            self.attempt.heartbeat()
+        means = {region: _nanmean(values) for region, values in scores.items()}
+        mean = _nanmean(list(means.values()))
+        self._lines.append({"step": trainer.step, "validation": means, "mean": mean})
+        if trainer.recipe.selection == "best_validation" and (self._best is None or mean > self._best):
+            self._best = mean
+            self._save_selected()
+
+    def _save_selected(self) -> None:
+        state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}
+        save_checkpoint(self.folder / "selected.pt", state)
+
+
+def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
+    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
+    architecture_class = registry.load("architecture", spec.architecture.name)
+    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
+    method_class = registry.load("method", spec.method.name)
+    method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
+    recipe, channels = spec.recipe, len(data.dataset.channels)
+    classes = max(data.dataset.labels) + 1
+    layout = memory_format(recipe)
+
+    def build_network() -> nn.Module:
+        seed_everything(spec.seed, "network")
+        return architecture.build(channels, classes, recipe.patch).to(device, memory_format=layout)
+
+    setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
+    method.setup(
+        Context(
+            build_network=build_network,
+            setting=setting,
+            segmentation_loss=segmentation_loss(recipe.loss),
+            in_channels=channels,
+            classes=classes,
+            steps=recipe.steps,
+            batch=recipe.batch,
+            training_cases=len(data.training),
+            seed=spec.seed,
+        )
+    )
+    method.modules.to(device)
+    return method
+
+
+def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
+    recipe = spec.recipe
+    return Protocol(
+        dataset=spec.dataset.name,
+        dataset_version=spec.dataset.version,
+        content_hash=data.content,
+        split_hash=data.split.hash,
+        split_rule=data.split.rule,
+        training_cases=list(data.training),
+        validation_cases=list(data.split.validation),
+        test_cases=list(data.split.test),
+        spacing=list(recipe.spacing),
+        patch=list(recipe.patch),
+        intensity=recipe.intensity,
+        augmentation=recipe.augmentation.model_dump(mode="json"),
+        steps=recipe.steps,
+        batch=recipe.batch,
+        selection=recipe.selection,
+        inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
+        convention=CONVENTION,
+    )
+
+
+def _environment(device: torch.device) -> Environment:
+    packages = ("medcontext-harness", "torch", "monai", "numpy", "scipy", "nibabel")
+    versions = {name: metadata.version(name) for name in packages}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return Environment(
+        versions={"python": platform.python_version(), **versions},
+        commit=_commit(),
+        device=f"{device.type} {name}",
+        host=socket.gethostname(),
+    )
+
+
+@cache
+def _commit() -> str:
+    """Return the commit of the checkout that runs, marked where it has changes; empty for a wheel."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    git: Callable[..., str] = lambda *arguments: subprocess.run(  # noqa: E731
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _cause(error: Exception) -> Cause:
+    text = "".join(traceback.format_exception(error))[-4000:]
+    if isinstance(error, TrialFailure):
+        return Cause(kind=error.cause, message=error.message)
+    if isinstance(error, UserError):
+        return Cause(kind="input", message=str(error))
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return Cause(kind="out_of_memory", message=str(error)[:500], traceback=text)
+    return Cause(kind="error", message=f"{type(error).__name__}: {error}"[:500], traceback=text)
+
+
+def _nanmean(values: list[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0

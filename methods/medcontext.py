@@ -1,0 +1,294 @@
+"""MedContext: a student must give, from a masked volume, the segmentation its teacher gives of the whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from harness.spec import Frozen, Triple
+from harness.training.method import Batch, Context, Losses, Method, Progress, Setting
+from harness.training.schedules import ema_momentum
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Ratio = Field(0.4, ge=0, le=1, json_schema_extra={"search": [0.1, 0.9]})
+
+
+class Masking(Frozen):
+    """What the student's second pass does not see."""
+
+    kind: Literal["tube", "random", "block"] = "tube"
+    level: Literal["token", "image"] = "token"
+    ratio: float = Ratio
+    axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
+    block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
+    per_sample: bool = True
+    before_pos: bool = Field(False, description="mask tokens before positions are added")
+    fill: Literal["learned", "zero", "mean"] = "learned"
+    mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
+
+
+class Consistency(Frozen):
+    """How the masked branch is compared with its target."""
+
+    kind: Literal["mse_logits", "mse_softmax", "kl", "soft_ce", "cosine", "spatial_ce", "spatial_kl"] = (
+        "mse_logits"
+    )
+    norm: Literal["fro", "per_sample", "rms", "none"] = "fro"
+    region: Literal["all", "masked", "visible"] = "all"
+    samples: Literal["all", "first"] = Field("all", description="first: the first sample of a batch alone")
+    ds: Literal["first", "all"] = Field("first", description="outputs of deep supervision that are compared")
+    ramp: float = Field(0.0, ge=0, le=1, description="share of the steps over which the weight rises from 0")
+    target: Literal["teacher", "student", "student_with_gradient"] = "teacher"
+
+
+class Teacher(Frozen):
+    """How the teacher follows the student."""
+
+    enabled: bool = True
+    m0: float = Field(0.996, ge=0, le=1, json_schema_extra={"search": [0.9, 0.9999]})
+    m1: float = Field(1.0, ge=0, le=1)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0)
+    index: Literal["global", "in_epoch"] = "global"
+    every: Literal["iteration", "epoch"] = "iteration"
+    steps_per_epoch: int = Field(0, ge=0, description="0: the number of training cases")
+    schedule_steps_per_epoch: int = Field(0, ge=0, description="that the schedule assumes; 0: the same")
+    buffers: Literal["skip", "copy", "ema"] = "ema"
+    mode: Literal["eval", "train"] = "eval"
+    log_loss: bool = Field(False, description="write the teacher's segmentation loss to the history")
+
+
+class Weights(Frozen):
+    """Weights of the terms; a term of weight 0 is not computed."""
+
+    sup: float = Field(1.0, ge=0)
+    masked_sup: float = Field(1.0, ge=0)
+    cons: float = Field(0.5, ge=0, json_schema_extra={"search": [0.01, 10.0]})
+
+
+class MedContextParameters(Frozen):
+    """Every factor of the method."""
+
+    masking: Masking = Masking()
+    consistency: Consistency = Consistency()
+    teacher: Teacher = Teacher()
+    losses: Weights = Weights()
+
+
+class MedContext(Method[MedContextParameters]):
+    """``L = Seg(f_s(x), y) + Seg(f_s(x; M), y) + beta mean((f_t(x) - f_s(x; M))^2) / ||f_t(x)||_F``.
+
+    The student ``f_s`` is trained by gradient, the teacher ``f_t`` is its moving average and never sees a
+    mask ``M``. Preset ``as_published`` is our reading of the paper's intent, ``as_released`` reproduces what
+    the released code does (hananshafi/MedContext at 6b97c57), per network and dataset.
+    """
+
+    summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
+    source = "MedContext, MICCAI 2024, LNCS 15012, pp. 229-239, arXiv 2402.17725"
+    Parameters = MedContextParameters
+
+    @classmethod
+    def presets(cls, setting: Setting) -> Mapping[str, Mapping[str, Any]]:
+        """Return ``as_published`` (the default) and ``as_released``."""
+        level = "token" if setting.architecture.tokens(setting.patch) else "image"
+        return {
+            "as_published": {
+                "masking": {"level": level, "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}
+            },
+            "as_released": _as_released(setting, level),
+        }
+
+    def supports(self, setting: Setting) -> str | None:
+        """Refuse to mask tokens where there are none, and a ratio that hides nothing."""
+        masking = self.parameters.masking
+        if masking.level == "token" and setting.architecture.tokens(setting.patch) is None:
+            return "it has no patch tokens to mask; use masking.level image"
+        cells = _mask_grid(setting, masking)
+        if masking.kind == "tube":
+            cells = tuple(side for axis, side in enumerate(cells) if axis != masking.axis)
+        count = 1
+        for side in cells:
+            count *= side
+        if 0 < masking.ratio * count < 1:
+            return f"ratio {masking.ratio} of {count} mask cells hides nothing"
+        return None
+
+    def setup(self, context: Context) -> None:
+        """Build student, teacher (a copy) and the fill of hidden places."""
+        from torch import nn
+
+        from harness.training.ema import make_teacher
+        from harness.training.masking import Masker
+
+        settings, masking = self.parameters, self.parameters.masking
+        self._context = context
+        self._grid = _mask_grid(context.setting, masking)
+        self._tokens = context.setting.architecture.tokens(context.setting.patch)
+        self._skip = context.setting.architecture.image_skip() if masking.mask_image_skip else None
+        self._epoch = settings.teacher.steps_per_epoch or context.training_cases
+        self.modules = nn.ModuleDict({"student": context.build_network()})
+        if settings.teacher.enabled:
+            teacher = make_teacher(self.modules["student"], context.build_network())
+            self.modules["teacher"] = teacher.train(settings.teacher.mode == "train")
+        if settings.losses.masked_sup or settings.losses.cons:
+            by_token = masking.level == "token" and self._tokens is not None
+            channels = self._tokens.channels if by_token and self._tokens else context.in_channels
+            self.modules["masker"] = Masker(channels, masking.fill)
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the weighted terms: student whole, student masked, consistency with the target."""
+        weights, segmentation = self.parameters.losses, self._context.segmentation_loss
+        student = self.modules["student"]
+        terms: dict[str, Tensor] = {}
+        whole = None
+        if weights.sup or self.parameters.consistency.target != "teacher":
+            whole = student(batch.image)
+            terms["supervised"] = segmentation(whole, batch.label)
+        total = weights.sup * terms["supervised"] if weights.sup else 0.0
+        if weights.masked_sup or weights.cons:
+            mask = self._draw_mask(batch, progress)
+            masked = self._forward_masked(batch.image, mask)
+            terms["masked"] = segmentation(masked, batch.label)
+            total = total + weights.masked_sup * terms["masked"]
+            if weights.cons:
+                target = self._target(batch, whole, terms)
+                terms["consistency"] = self._consistency(target, masked, mask)
+                total = total + weights.cons * self._ramp(progress) * terms["consistency"]
+        return Losses(total, {name: term.detach() for name, term in terms.items()})  # type: ignore[arg-type]
+
+    def _draw_mask(self, batch: Batch, progress: Progress) -> Tensor:
+        from harness.training.masking import draw_mask
+
+        masking = self.parameters.masking
+        return draw_mask(
+            masking.kind,
+            self._grid,
+            masking.ratio,
+            len(batch.image),
+            axis=masking.axis,
+            per_sample=masking.per_sample,
+            generator=progress.generator("mask"),
+        ).to(batch.image.device)
+
+    def _forward_masked(self, image: Tensor, mask: Tensor) -> Tensor | list[Tensor]:
+        student, masker, masking = self.modules["student"], self.modules["masker"], self.parameters.masking
+        if masking.level == "image":
+            return student(masker.hide_image(image, mask))  # type: ignore[operator]
+        hidden: AbstractContextManager[Any] = masker.hide_tokens(  # type: ignore[operator]
+            student, self._tokens, mask, before_position=masking.before_pos, skip=self._skip
+        )
+        with hidden:
+            return student(image)
+
+    def _target(self, batch: Batch, whole: Any, terms: dict[str, Tensor]) -> Tensor | list[Tensor]:
+        """Return the logits that the masked branch must reproduce."""
+        import torch
+
+        kind = self.parameters.consistency.target
+        if kind == "student_with_gradient":
+            return whole
+        if kind == "student":
+            return [level.detach() for level in whole] if isinstance(whole, list) else whole.detach()
+        with torch.no_grad():
+            target = self.modules["teacher"](batch.image)
+            if self.parameters.teacher.log_loss:
+                terms["teacher"] = self._context.segmentation_loss(target, batch.label)
+        return target
+
+    def _consistency(self, target: Any, masked: Any, mask: Tensor) -> Tensor:
+        from harness.training.losses import consistency_loss
+        from harness.training.masking import resize_mask
+
+        settings = self.parameters.consistency
+        targets = target if isinstance(target, list) else [target]
+        outputs = masked if isinstance(masked, list) else [masked]
+        pairs = list(zip(targets, outputs, strict=False))  # a teacher in eval mode gives the first alone
+        losses = []
+        for z_t, z_m in pairs if settings.ds == "all" else pairs[:1]:
+            region = None
+            if settings.region != "all":
+                hidden = resize_mask(mask, tuple(z_m.shape[2:]))
+                region = hidden if settings.region == "masked" else ~hidden
+            if settings.samples == "first":
+                z_t, z_m, region = z_t[:1], z_m[:1], None if region is None else region[:1]
+            losses.append(consistency_loss(z_t, z_m, settings.kind, settings.norm, region))
+        weights = [0.5**level for level in range(len(losses))]
+        return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+
+    def _ramp(self, progress: Progress) -> float:
+        length = self.parameters.consistency.ramp * progress.steps
+        return min(1.0, progress.step / length) if length else 1.0
+
+    def momentum(self, step: int) -> float | None:
+        """Return the teacher's momentum after update ``step``, or None where it is not moved."""
+        teacher = self.parameters.teacher
+        if teacher.every == "epoch" and (step + 1) % self._epoch:
+            return None
+        assumed = teacher.schedule_steps_per_epoch or self._epoch
+        return ema_momentum(
+            step % self._epoch if teacher.index == "in_epoch" else step,
+            start=teacher.m0,
+            end=teacher.m1,
+            steps=self._context.steps * assumed // self._epoch,
+            warmup=teacher.warmup_epochs * assumed,
+            schedule=teacher.schedule,
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher."""
+        if not self.parameters.teacher.enabled:
+            return
+        from harness.training.ema import update_teacher
+
+        momentum = self.momentum(progress.step)
+        if momentum is not None:
+            buffers = self.parameters.teacher.buffers
+            update_teacher(self.modules["teacher"], self.modules["student"], momentum, buffers)
+
+    def roles(self) -> dict[str, nn.Module]:
+        """Return the student, and the teacher where there is one."""
+        return {role: self.modules[role] for role in ("student", "teacher") if role in self.modules}
+
+    def forward_passes(self) -> int:
+        """Return 3 with all terms on: student whole, student masked, teacher whole."""
+        weights, own = self.parameters.losses, self.parameters.consistency.target != "teacher"
+        masked = bool(weights.masked_sup or weights.cons)
+        return int(bool(weights.sup) or own) + int(masked) + int(bool(weights.cons) and not own)
+
+
+def _mask_grid(setting: Setting, masking: Masking) -> Triple:
+    tokens = setting.architecture.tokens(setting.patch)
+    if masking.level == "token" and tokens is not None:
+        return tokens.mask_grid
+    x, y, z = (max(1, round(side / masking.block)) for side in setting.patch)
+    return (x, y, z)
+
+
+def _as_released(setting: Setting, level: str) -> dict[str, Any]:
+    """Return what the released trainers do; a network without released code follows UNETR's."""
+    masking: dict[str, Any] = {"level": level, "axis": 0, "per_sample": False}
+    teacher: dict[str, Any] = {"index": "in_epoch", "buffers": "skip", "mode": "train"}
+    if setting.architecture_name != "nnformer":
+        return {
+            "masking": {**masking, "ratio": 0.6},
+            "teacher": {**teacher, "warmup_epochs": 50, "every": "epoch"},
+        }
+    teacher |= {"warmup_epochs": 10, "steps_per_epoch": 250, "schedule_steps_per_epoch": 500}
+    if setting.dataset_name == "acdc":
+        ratio, weight = 0.4, 0.5
+    elif setting.dataset_name == "brats":
+        ratio, weight = 0.6, 1.0 if setting.precision == "fp32" else 0.5
+    else:
+        ratio, weight = 0.4, 0.4
+    first_sample = setting.dataset_name in ("acdc", "brats")  # without deep supervision, [0] is a sample
+    return {
+        "masking": {**masking, "ratio": ratio},
+        "teacher": {**teacher, "log_loss": first_sample},
+        "consistency": {"samples": "first" if first_sample else "all"},
+        "losses": {"cons": weight},
+    }

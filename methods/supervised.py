@@ -1,0 +1,39 @@
+"""Supervised training on the labelled cases alone: the baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.spec import Frozen
+from harness.training.method import Batch, Context, Losses, Method, Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SupervisedParameters(Frozen):
+    """Nothing to set: the recipe says it all."""
+
+
+class Supervised(Method[SupervisedParameters]):
+    """One network, one forward pass, the recipe's segmentation loss."""
+
+    summary = "labelled cases only, one network: the baseline"
+    source = "Isensee et al., Nature Methods 2021 (loss and recipe of the field)"
+    Parameters = SupervisedParameters
+
+    def setup(self, context: Context) -> None:
+        """Build the network."""
+        from torch import nn
+
+        self.modules = nn.ModuleDict({"student": context.build_network()})
+        self._loss = context.segmentation_loss
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the segmentation loss of the batch."""
+        loss = self._loss(self.modules["student"](batch.image), batch.label)
+        return Losses(loss, {"supervised": loss.detach()})
+
+    def roles(self) -> dict[str, nn.Module]:
+        """Return the one network."""
+        return {"student": self.modules["student"]}
