@@ -1,0 +1,252 @@
+"""The command ``medctx``: parse, delegate, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness import __version__, registry
+from harness.errors import UserError
+from harness.progress import Board, label
+from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
+from harness.store import Store
+from harness.study import Cell, Study, load_study, read_study, studies_folder, study_names
+
+app = typer.Typer(
+    help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A shipped study, or the path of a .yaml file.")
+]
+Results = Annotated[Path, typer.Option(metavar="DIR", help="Folder of records and reports.")]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds the datasets.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Replace a setting of the study, e.g. recipe.steps=100."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_RESULTS = Path("results")
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends in one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"medctx: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"medctx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Literal["methods", "architectures", "datasets", "studies"], typer.Argument()],
+    as_json: AsJson = False,
+) -> None:
+    """List what can be named in a study, with a line and the source of each."""
+    if what == "studies":
+        entries = [_study_entry(name) for name in study_names()]
+    else:
+        kind: Any = what.removesuffix("s")
+        entries = [_registry_entry(kind, name) for name in registry.names(kind)]
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return
+    table = Table(*(key for key in entries[0]), box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(*map(str, entry.values()))
+    out.print(table)
+
+
+def _study_entry(name: str) -> dict[str, Any]:
+    return {"name": name, "question": read_study(studies_folder() / f"{name}.yaml").question}
+
+
+def _registry_entry(kind: registry.Kind, name: str) -> dict[str, Any]:
+    entry = registry.load(kind, name)
+    return {"name": name, "summary": entry.summary, "source": entry.source}
+
+
+@app.command()
+def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print the trials of a study, and the cells that are skipped with their reasons."""
+    loaded = load_study(study, overrides or [])
+    entries = [plan_entry(cell) for cell in loaded.cells]
+    skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
+    if as_json:
+        print(json.dumps({"study": loaded.name, "trials": entries, "skipped": skipped}, indent=1))
+        return
+    out.print(loaded.question)
+    keys = [key for key in entries[0] if key not in ("kind", "subset")] if entries else []
+    table = Table(*keys, box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(*(str(entry.get(key, "")) for key in keys))
+    out.print(table)
+    out.print(f"{len(entries)} trials")
+    for skip in skipped:
+        out.print(f"skipped: {skip['reason']}", markup=False)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; default: one for each core, or GPU.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Run these trials alone; keys as in 'plan --json'."),
+    ] = None,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
+    ] = 5.0,
+) -> None:
+    """Compute what a study lacks, and write its report. Finished trials are never run again."""
+    loaded = load_study(study, overrides or [])
+    store = Store(results)
+    cells = choose_cells(loaded, only or [])
+    missing = missing_cells(cells, store)
+    out.print(loaded.question)
+    out.print(
+        f"{len(cells)} trials: {len(cells) - len(missing)} done, {len(missing)} to run; "
+        f"{len(loaded.skipped)} cells skipped"
+    )
+    if missing:
+        with out.status("reading and preprocessing data"):
+            check_data(cells, missing, store, data)
+        from harness.sweep import sweep
+
+        with Board(missing, store, out).shown():
+            sweep(
+                missing,
+                store,
+                data_root=data,
+                keep=loaded.keep,
+                workers=workers,
+                address=address,
+                checkpoint_minutes=checkpoint_minutes,
+            )
+    _write_report(loaded, store, data)
+    failed = [cell for cell in cells if store.status(cell.spec.id) != "complete"]
+    for cell in failed:
+        out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """Print how many trials are complete, running, failed and pending."""
+    loaded = load_study(study, overrides or [])
+    store = Store(results, writable=False)
+    states = {cell.spec.id: store.status(cell.spec.id) for cell in loaded.cells}
+    names = ("complete", "running", "failed", "pending")
+    counts = {"planned": len(states)} | {name: list(states.values()).count(name) for name in names}
+    counts |= {"skipped": len(loaded.skipped), "pruned": 0}
+    if as_json:
+        print(json.dumps(counts))
+        return
+    out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    for cell in loaded.cells:
+        if states[cell.spec.id] in ("running", "failed"):
+            out.print(_state_line(cell, store, states[cell.spec.id]), markup=False)
+    for skip in loaded.skipped:
+        out.print(f"skipped: {skip.reason}", markup=False)
+
+
+def _state_line(cell: Cell, store: Store, state: str) -> str:
+    if state == "running":
+        detail = f"at step {(store.progress(cell.spec.id) or {}).get('step', 0)}"
+    else:
+        record = store.record(cell.spec.id)
+        detail = f"{record.cause.kind}: {record.cause.message}" if record and record.cause else ""
+    return f"{state}: {cell.spec.id}  {label(cell)}  {detail}"
+
+
+@app.command()
+def report(
+    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
+) -> None:
+    """Write the tables, figures and page of a study from its records."""
+    _write_report(load_study(study, overrides or []), Store(results), data)
+
+
+def _write_report(study: Study, store: Store, data: Path | None) -> None:
+    from harness.report import write_report
+
+    page = write_report(study, store.results, data)
+    out.print(f"report: {page}", markup=False)
+
+
+@app.command()
+def trial(
+    study: StudyName,
+    id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan' prints it; its beginning will do.")],
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    overrides: Overrides = None,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0.0)] = 5.0,
+) -> None:
+    """Run one planned trial in this process, for debugging."""
+    loaded = load_study(study, overrides or [])
+    matching = [cell for cell in loaded.cells if cell.spec.id.startswith(id)]
+    if len(matching) != 1:
+        raise UserError(
+            f"trial {id!r}",
+            f"{len(matching)} trials of study {loaded.name!r} with this id",
+            "one",
+            "See the ids with 'medctx plan'.",
+        )
+    store = Store(results)
+    check_data(matching, missing_cells(matching, store), store, data)
+    from harness.trial import RunSettings, run_trial
+
+    settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)
+    record = run_trial(matching[0].spec, settings)
+    if record is None:
+        out.print("another live process runs this trial", markup=False)
+        raise typer.Exit(1)
+    out.print(f"{record.status}: {store.trials / record.id}", markup=False)
+    if record.cause:
+        out.print(f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}", markup=False)
+    if record.status != "complete":
+        raise typer.Exit(1)

@@ -1,0 +1,117 @@
+"""What a study still lacks, and whether it can be computed: everything that is known before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import UserError, did_you_mean
+from harness.spec import TrialSpec, canonical_json
+from harness.store import Store
+from harness.study import Cell, Study
+
+_FINAL = ("nan",)  # failures that the same numbers would repeat
+
+
+def plan_entry(cell: Cell) -> dict[str, object]:
+    """Return a cell as ``plan --json`` prints it; its keys are what ``--only`` takes.
+
+    ``method`` and ``architecture`` are registered names, ``arm`` is the study's name for the method.
+    """
+    spec = cell.spec
+    extra = {key: value for key, value in cell.factors.items() if "." in key}
+    return {
+        "id": spec.id,
+        "kind": spec.kind,
+        "method": spec.method.name,
+        "arm": cell.factors["method"],
+        "architecture": spec.architecture.name,
+        "dataset": spec.dataset.name,
+        "shots": spec.shots,
+        "subset": spec.subset,
+        "seed": spec.seed,
+        **extra,
+    }
+
+
+def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
+    """Return the cells that pass all ``KEY=VALUE`` filters; several values of one key are alternatives.
+
+    Raises:
+        UserError: a filter is malformed, names an unknown key, or nothing is left.
+    """
+    wanted: dict[str, set[str]] = {}
+    keys = {key for cell in study.cells for key in plan_entry(cell)}
+    for text in filters:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise UserError("--only", repr(text), "KEY=VALUE", "Write for example seed=0.")
+        if key not in keys:
+            raise UserError(f"--only {key}", "an unknown key", "a key of a trial", did_you_mean(key, keys))
+        wanted.setdefault(key, set()).add(value)
+    chosen = [
+        cell
+        for cell in study.cells
+        if all(str(plan_entry(cell).get(key)) in values for key, values in wanted.items())
+    ]
+    if not chosen:
+        raise UserError(
+            "--only " + " ".join(filters) if filters else study.name,
+            "no trial that passes",
+            f"at least one of the {len(study.cells)} trials",
+            "See the values with 'medctx plan'.",
+        )
+    return chosen
+
+
+def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
+    """Return the cells to compute: all but complete ones and failures that would only repeat."""
+    missing = []
+    for cell in cells:
+        record = store.record(cell.spec.id)
+        done = record is not None and (
+            record.status == "complete" or (record.cause is not None and record.cause.kind in _FINAL)
+        )
+        if not done:
+            missing.append(cell)
+    return missing
+
+
+def check_data(
+    cells: Sequence[Cell],
+    missing: Sequence[Cell],
+    store: Store,
+    data_root: Path | None,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Preprocess what the missing cells need, and check it against the records that they join.
+
+    Raises:
+        UserError: data missing or broken, too many shots, or a record made from other data.
+    """
+    from harness.data.loading import load_data
+
+    contents: dict[str, str] = {}
+    seen: set[str] = set()
+    for cell in missing:
+        key = _data_key(cell.spec)
+        if key not in seen:
+            seen.add(key)
+            contents[cell.spec.dataset.name] = load_data(cell.spec, data_root, tick).content
+    for cell in cells:
+        record = store.record(cell.spec.id)
+        present = contents.get(cell.spec.dataset.name)
+        if record and record.protocol and present and record.protocol.content_hash != present:
+            raise UserError(
+                f"dataset {cell.spec.dataset.name!r}",
+                f"content hash {present}",
+                f"{record.protocol.content_hash}, that of the record {store.trials / record.id}",
+                "Use the same data, or another results folder.",
+            )
+
+
+def _data_key(spec: TrialSpec) -> str:
+    recipe = spec.recipe
+    return canonical_json(
+        [spec.dataset.model_dump(), spec.shots, spec.subset, recipe.spacing, recipe.intensity]
+    )

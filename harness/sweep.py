@@ -1,0 +1,195 @@
+"""Only Ray: spreads trials over workers, each exactly once.
+
+Which trials, and in what state, is decided by the records on disk and not by Ray: Tune starts actors, keeps
+them for the next trial and tells when one dies. A trial whose worker died is handed out again and goes on
+from its checkpoint; after three losses it is published as failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # we resume from our own records
+os.environ.setdefault("RAY_TUNE_DISABLE_SIGINT_HANDLER", "1")
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from harness.record import Cause, TrialRecord
+from harness.spec import TrialSpec
+from harness.store import Process, Store
+from harness.study import Cell
+
+_LOSSES = 3  # of a trial's worker, before the trial counts as failed
+_POLL = 2.0  # seconds between looks at trials that another driver runs
+
+
+class _Handout(Searcher):
+    """Hands out trials in order; a trial whose worker died goes to the front again."""
+
+    def __init__(self, cells: Sequence[Cell], shared: dict[str, Any], store: Store) -> None:
+        super().__init__(metric="done", mode="max")
+        self._waiting = deque(cell.spec for cell in cells)
+        self._handed: dict[str, TrialSpec] = {}
+        self._lost: dict[str, int] = {}
+        self._shared, self._store = shared, store
+
+    def suggest(self, trial_id: str) -> Any:
+        if not self._waiting:
+            # a worker may still die and its trial come back
+            return None if self._handed else Searcher.FINISHED
+        spec = self._waiting.popleft()
+        self._handed[trial_id] = spec
+        return {"spec": spec.model_dump(mode="json"), **self._shared}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        spec = self._handed.pop(trial_id, None)
+        if spec is None or not error or self._store.status(spec.id) == "complete":
+            return
+        self._lost[spec.id] = self._lost.get(spec.id, 0) + 1
+        if self._lost[spec.id] < _LOSSES:
+            self._waiting.appendleft(spec)
+        else:
+            _publish_loss(spec, self._store, self._lost[spec.id])
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Worker(tune.Trainable):
+    """An actor that runs one trial after another, and pays for imports once."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        from harness.trial import run_trial  # noqa: F401 - the imports are the point
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+    def step(self) -> dict[str, Any]:
+        from harness.trial import RunSettings, run_trial
+
+        config = self.config
+        root = config["data_root"]
+        settings = RunSettings(
+            results=Path(config["results"]),
+            data_root=Path(root) if root else None,
+            keep=config["keep"],
+            checkpoint_minutes=config["checkpoint_minutes"],
+            driver=Process(**config["driver"]),
+        )
+        record = run_trial(TrialSpec.model_validate(config["spec"]), settings)
+        return {"done": True, "status": record.status if record else "elsewhere"}
+
+
+def sweep(
+    cells: Sequence[Cell],
+    store: Store,
+    *,
+    data_root: Path | None,
+    keep: str,
+    workers: int | None,
+    address: str | None = None,
+    checkpoint_minutes: float = 5.0,
+) -> None:
+    """Run ``cells`` until each is complete or failed.
+
+    Args:
+        cells: trials that are not complete.
+        store: where records go.
+        data_root: folder of the datasets, the same on all nodes.
+        keep: predictions to keep, ``all`` or ``none``.
+        workers: trials at a time; by default as many as the GPUs, or the CPU cores, allow.
+        address: of a running Ray cluster; by default Ray is started on this machine.
+        checkpoint_minutes: between a trial's checkpoints.
+    """
+    store.discard(cell.spec.id for cell in cells if store.status(cell.spec.id) == "failed")
+    shared = {
+        "results": str(store.results),
+        "data_root": str(data_root.resolve()) if data_root else None,
+        "keep": keep,
+        "checkpoint_minutes": checkpoint_minutes,
+        "driver": asdict(Process.this()),
+    }
+    while True:
+        states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
+        pending = [cell for cell in cells if states[cell.spec.id] == "pending"]
+        if pending:
+            _run_on_ray(pending, store, shared, workers, address)
+        elif "running" in states.values():
+            time.sleep(_POLL)  # another driver works on what is left
+        else:
+            return
+
+
+def _run_on_ray(
+    cells: Sequence[Cell], store: Store, shared: dict[str, Any], workers: int | None, address: str | None
+) -> None:
+    threads = max(cell.spec.recipe.threads for cell in cells)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    start: dict[str, Any] = {"address": address}
+    if address is None:
+        cores = (workers or _cores() // threads or 1) * threads
+        start = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+        start["object_store_memory"] = 100 * 2**20
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
+    scratch = store.results / "running" / f".tune-{uuid.uuid4().hex[:8]}"
+    try:
+        gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+        tuner = tune.Tuner(
+            tune.with_resources(_Worker, {"cpu": threads, "gpu": gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=_Handout(cells, shared, store),
+                num_samples=-1,
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=str(scratch),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _publish_loss(spec: TrialSpec, store: Store, times: int) -> None:
+    """Record that a trial's worker died each time it was tried."""
+    attempt = store.claim(spec.id, Process.this())
+    if attempt is None:
+        return
+    message = f"its worker died {times} times (killed, out of host memory, or its node was lost)"
+    cause = Cause(kind="worker_lost", message=message)
+    attempt.publish(
+        TrialRecord(
+            id=spec.id, status="failed", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number
+        )
+    )
