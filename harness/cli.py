@@ -47,6 +47,7 @@ out = Console(highlight=False, soft_wrap=True)
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one line and exit status 2."""
+    sys.path.append(str(Path.cwd()))  # where a study's module:Class names may lie
     try:
         app()
     except UserError as error:
@@ -178,7 +179,7 @@ def status(
     """Print how many trials are complete, running, failed and pending."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
-    states = {cell.spec.id: store.status(cell.spec.id) for cell in loaded.cells}
+    states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in loaded.cells}
     names = ("complete", "running", "failed", "pending")
     counts = {"planned": len(states)} | {name: list(states.values()).count(name) for name in names}
     counts |= {"skipped": len(loaded.skipped), "pruned": 0}

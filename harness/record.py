@@ -65,6 +65,15 @@ class Cost(Frozen):
     forward_passes: int
 
 
+class Times(Frozen):
+    """When the last attempt reached each phase, seconds since 1970."""
+
+    claimed: float
+    training: float
+    testing: float
+    finished: float
+
+
 class Environment(Frozen):
     """What the trial ran on."""
 
@@ -92,6 +101,7 @@ class TrialRecord(Frozen):
     protocol: Protocol | None = None
     selected_step: int | None = None
     cost: Cost | None = None
+    times: Times | None = None
     environment: Environment | None = None
     cause: Cause | None = None
     attempts: int = 1

@@ -229,12 +229,12 @@ def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
         blocks.insert(0, ("grid", dict(file.grid)))
     for where, block in blocks:
         flat = _flatten(block, keep_lists=True)
-        lists = [value if isinstance(value, list) else [value] for value in flat.values()]
-        for key, values in zip(flat, lists, strict=True):
+        lists = {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
+        for key, values in lists.items():
             if not values:
                 raise UserError(f"{path}: {where}.{key}", "an empty list", "at least one value", "Add one.")
-        for values in product(*lists):
-            yield dict(zip(flat, values, strict=True))
+        for combination in product(*lists.values()):
+            yield dict(zip(lists, combination, strict=True))
 
 
 def _excepted(path: Path, file: StudyFile, factors: Mapping[str, Any]) -> str | None:

@@ -31,6 +31,7 @@ from harness.record import (
     Cost,
     Environment,
     Protocol,
+    Times,
     TrialRecord,
     append_history,
     read_history,
@@ -107,7 +108,7 @@ class _Run:
         self.spec, self.settings, self.attempt = spec, settings, attempt
         self.recipe = spec.recipe
         self.device = _device()
-        self.started = time.perf_counter()
+        self.started = time.time()
         clean_process(self.recipe.threads)
         reset_peak(self.device)
 
@@ -124,10 +125,11 @@ class _Run:
             lambda step: augment(*sampler.draw(step), step),
         )
         training = Training(trainer, data, self.attempt, self.settings.checkpoint_minutes)
+        trained = time.time()
         training.run()
         selected = training.select()
         data.freeze()
-        tested = time.perf_counter()
+        tested = time.time()
         write_cases(self.attempt.folder, self._test(method, data))
         (self.attempt.folder / "selected.pt").replace(self.attempt.folder / "checkpoint.pt")
         return TrialRecord(
@@ -137,7 +139,8 @@ class _Run:
             spec=self.spec,
             protocol=_protocol(self.spec, data),
             selected_step=selected,
-            cost=self._cost(method, training.seconds, time.perf_counter() - tested),
+            cost=self._cost(method, training.seconds, time.time() - tested),
+            times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
             environment=_environment(self.device),
             attempts=self.attempt.number,
         )
@@ -162,7 +165,7 @@ class _Run:
 
     def _cost(self, method: Method[Any], training: float, testing: float) -> Cost:
         return Cost(
-            seconds=time.perf_counter() - self.started,
+            seconds=time.time() - self.started,
             seconds_training=training,
             seconds_testing=testing,
             seconds_per_step=training / self.recipe.steps,

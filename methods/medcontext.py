@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.spec import Frozen, Triple
 from harness.training.method import Batch, Context, Losses, Method, Progress, Setting
@@ -79,6 +80,15 @@ class MedContextParameters(Frozen):
     teacher: Teacher = Teacher()
     losses: Weights = Weights()
 
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> MedContextParameters:
+        weights = self.losses
+        if not (weights.sup or weights.masked_sup or weights.cons):
+            raise ValueError("losses: at least one weight above 0")
+        if weights.cons and self.consistency.target == "teacher" and not self.teacher.enabled:
+            raise ValueError("teacher.enabled true where consistency.target is teacher, or losses.cons 0")
+        return self
+
 
 class MedContext(Method[MedContextParameters]):
     """``L = Seg(f_s(x), y) + Seg(f_s(x; M), y) + beta mean((f_t(x) - f_s(x; M))^2) / ||f_t(x)||_F``.
@@ -108,12 +118,9 @@ class MedContext(Method[MedContextParameters]):
         masking = self.parameters.masking
         if masking.level == "token" and setting.architecture.tokens(setting.patch) is None:
             return "it has no patch tokens to mask; use masking.level image"
+        tube = masking.kind == "tube"
         cells = _mask_grid(setting, masking)
-        if masking.kind == "tube":
-            cells = tuple(side for axis, side in enumerate(cells) if axis != masking.axis)
-        count = 1
-        for side in cells:
-            count *= side
+        count = math.prod(side for axis, side in enumerate(cells) if not (tube and axis == masking.axis))
         if 0 < masking.ratio * count < 1:
             return f"ratio {masking.ratio} of {count} mask cells hides nothing"
         return None
@@ -218,7 +225,8 @@ class MedContext(Method[MedContextParameters]):
                 z_t, z_m, region = z_t[:1], z_m[:1], None if region is None else region[:1]
             losses.append(consistency_loss(z_t, z_m, settings.kind, settings.norm, region))
         weights = [0.5**level for level in range(len(losses))]
-        return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+        total = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+        return cast("Tensor", total)
 
     def _ramp(self, progress: Progress) -> float:
         length = self.parameters.consistency.ramp * progress.steps

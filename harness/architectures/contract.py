@@ -12,7 +12,7 @@ from harness.spec import Frozen, Triple, parse
 if TYPE_CHECKING:
     from torch import nn
 
-Options = TypeVar("Options", bound=Frozen)
+OptionsT = TypeVar("OptionsT", bound=Frozen)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tokens:
     mask_grid: Triple
 
 
-class Architecture(Generic[Options]):
+class Architecture(Generic[OptionsT]):
     """Base of all architectures. Derive, set the class attributes, write ``build``.
 
     Networks take ``(B, C, D, H, W)`` and return raw logits ``(B, classes, D, H, W)``, or, where deep
@@ -49,11 +49,11 @@ class Architecture(Generic[Options]):
     Options: ClassVar[type[Frozen]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: OptionsT) -> None:
         self.options = options
 
     @classmethod
-    def resolve(cls, settings: Mapping[str, Any], where: str) -> Options:
+    def resolve(cls, settings: Mapping[str, Any], where: str) -> OptionsT:
         """Return the options of ``settings``: those of its ``preset`` (default ``tiny``), then its own keys.
 
         Raises:

@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from harness.data.datasets.contract import Volume
@@ -68,7 +69,7 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
     try:
         file: Any = nibabel.load(path)
         array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
-    except (OSError, EOFError, zlib.error, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
         raise UserError(
             path, f"a file that cannot be read ({error})", "a complete NIfTI file", "Fetch the file again."
         ) from error

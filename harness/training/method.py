@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Parameters = TypeVar("Parameters", bound=Frozen)
+ParametersT = TypeVar("ParametersT", bound=Frozen)
 SegmentationLoss = Callable[["Tensor | list[Tensor]", "Tensor"], "Tensor"]
 
 
@@ -91,7 +91,7 @@ class Losses:
     terms: dict[str, Tensor]
 
 
-class Method(Generic[Parameters]):
+class Method(Generic[ParametersT]):
     """Base of all methods. Derive, set the class attributes, write ``setup``, ``step`` and ``roles``.
 
     ``self.modules`` holds every network and learnable part by name; what stands there is moved, saved,
@@ -105,7 +105,7 @@ class Method(Generic[Parameters]):
 
     modules: nn.ModuleDict
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: ParametersT) -> None:
         self.parameters = parameters
 
     @classmethod
@@ -114,7 +114,7 @@ class Method(Generic[Parameters]):
         return {}
 
     @classmethod
-    def resolve(cls, settings: Mapping[str, Any], where: str, setting: Setting) -> Parameters:
+    def resolve(cls, settings: Mapping[str, Any], where: str, setting: Setting) -> ParametersT:
         """Return typed parameters: those of the ``preset``, with the settings' own keys laid on them.
 
         Raises:

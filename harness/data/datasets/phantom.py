@@ -20,19 +20,22 @@ _GRID = (40, 40, 24)
 _SPACING = (1.0, 1.0, 2.0)
 
 # Values of a tissue map: the labels, and what a network must tell from them.
-_LOBE, _DUCT, _NODE, _TWIN, _BODY, _DECOY, _VEIN, _SPINE = range(1, 9)
-# tissue -> mean intensity, its deviation between patients, texture (deviation between voxels)
-_INTENSITY = {
-    0: (0, 0, 10),
-    _LOBE: (610, 45, 25),
-    _DUCT: (850, 60, 20),
-    _NODE: (510, 25, 20),
-    _TWIN: (610, 45, 40),
-    _BODY: (400, 25, 30),
-    _DECOY: (610, 45, 30),
-    _VEIN: (850, 60, 20),
-    _SPINE: (900, 60, 90),
+_LOBE, _DUCT, _NODE, _TWIN, _BODY, _DECOY, _VEIN, _SPINE, _LUMP, _HOLE = range(1, 11)
+# tissue -> mean difference from the body, its spread between patients, texture (deviation between voxels)
+_CONTRAST = {
+    0: (-400, 0, 10),
+    _LOBE: (330, 130, 20),
+    _DUCT: (320, 60, 20),
+    _NODE: (120, 30, 15),
+    _TWIN: (220, 60, 30),
+    _BODY: (0, 0, 20),
+    _DECOY: (220, 60, 20),
+    _VEIN: (320, 60, 20),
+    _SPINE: (600, 100, 60),
+    _LUMP: (250, 100, 20),
+    _HOLE: (-200, 60, 20),
 }
+_EITHER_SIGN = (_DUCT, _NODE, _TWIN)
 
 
 class Phantom(Dataset):
@@ -95,13 +98,15 @@ def _tissues(rng: np.random.Generator) -> NDArray[np.uint8]:
     points = _warp(_patient_frame(rng), rng)
     tissues = np.zeros(_GRID, np.uint8)
     tissues[_ellipsoid(points, (0, 0, 0), (18, 17, 26))] = _BODY
-    tissues[_tube(points, (0, -12), 3.0, 0.5, rng)] = _SPINE
-    tissues[_tube(points, (5, -6), 2.3, 1.5, rng)] = _VEIN
-    tissues[_organ(points, (8, 7, 8), (6, 5, 9), rng)] = _DECOY
-    tissues[_organ(points, (10, -5, -3), (4.5, 5.5, 11), rng)] = _TWIN
-    tissues[_organ(points, (-7, 3, 6), (8, 10, 13), rng)] = _LOBE
-    tissues[_organ(points, (-2, 1, -12), (4, 4, 5.5), rng)] = _NODE
-    tissues[_tube(points, (-4, -6), 2.3, 1.5, rng)] = _DUCT
+    for tissue in (_LUMP, _LUMP, _LUMP, _HOLE, _HOLE):
+        tissues[_ellipsoid(points, rng.uniform(-12, 12, 3), rng.uniform(2, 5, 3))] = tissue
+    tissues[_tube(points, (0, -13), 2.8, 0.5, rng)] = _SPINE
+    tissues[_tube(points, (5, -8), 2.8, 1.5, rng)] = _VEIN
+    tissues[_organ(points, (7, 9, 9), (6, 5, 9), rng)] = _DECOY
+    tissues[_organ(points, (11, -2, -4), (5.5, 7, 12), rng)] = _TWIN
+    tissues[_organ(points, (-8, 5, 7), (8.5, 10, 14), rng)] = _LOBE
+    tissues[_organ(points, (-1, 4, -14), (6, 5.5, 8), rng)] = _NODE
+    tissues[_tube(points, (-5, -8), 2.8, 1.5, rng)] = _DUCT
     return tissues
 
 
@@ -110,14 +115,14 @@ def _patient_frame(rng: np.random.Generator) -> Points:
     axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(_GRID, _SPACING, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"))
     points -= rng.uniform(-2, 2, (3, 1, 1, 1))
-    tilt = np.eye(3) + rng.uniform(-0.12, 0.12, (3, 3))
+    tilt = np.eye(3) + rng.uniform(-0.09, 0.09, (3, 3))
     return np.einsum("ij,j...->i...", tilt, points)
 
 
 def _warp(points: Points, rng: np.random.Generator) -> Points:
     """Return the points moved by a smooth wave along each axis, so that no outline is an exact ellipsoid."""
     phases, amplitudes = rng.uniform(0, 2 * np.pi, (3, 1, 1, 1)), rng.uniform(0.5, 1.8, (3, 1, 1, 1))
-    return points + amplitudes * np.sin(points[[1, 2, 0]] * (2 * np.pi / 20) + phases)
+    return points + amplitudes * np.sin(points[[1, 2, 0]] * (2 * np.pi / 28) + phases)
 
 
 def _ellipsoid(points: Points, centre: tuple[float, ...], radii: tuple[float, ...]) -> Mask:
@@ -139,25 +144,33 @@ def _organ(
 def _tube(
     points: Points, place: tuple[float, float], radius: float, bend: float, rng: np.random.Generator
 ) -> Mask:
-    """Return a tube along z around (x, y) that swings by ``bend`` mm."""
+    """Return a tube along z around (x, y), 38 mm long, that leans and curves by up to ``bend`` mm."""
     x, y, z = points
-    phase = rng.uniform(0, 2 * np.pi)
-    jitter = rng.uniform(-bend, bend, 2)
-    dx = x - place[0] - jitter[0] - bend * np.sin(z / 8 + phase)
-    dy = y - place[1] - jitter[1] - bend * np.cos(z / 8 + phase)
-    return (dx**2 + dy**2 < (radius * rng.uniform(0.85, 1.15)) ** 2) & (abs(z) < 19)
+    along = z / 19
+    offset, lean, curve = rng.uniform(-bend, bend, (3, 2))
+    dx = x - (place[0] + offset[0] + along * (lean[0] + curve[0] * along))
+    dy = y - (place[1] + offset[1] + along * (lean[1] + curve[1] * along))
+    return (dx**2 + dy**2 < (radius * rng.uniform(0.85, 1.15)) ** 2) & (abs(along) < 1)
 
 
 def _render(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the intensities of a tissue map; rounded, so that a machine's last bits cannot show."""
-    mean, spread, texture = np.array([_INTENSITY[tissue] for tissue in sorted(_INTENSITY)], float).T
-    image = (mean + spread * rng.standard_normal(len(mean)))[tissues]
+    mean, spread, texture = np.array([_CONTRAST[tissue] for tissue in sorted(_CONTRAST)], float).T
+    contrast = mean + spread * rng.uniform(-1, 1, len(mean))
+    contrast[list(_EITHER_SIGN)] *= rng.choice([-1, 1], len(_EITHER_SIGN))
+    contrast[_VEIN] = contrast[_DUCT]
+    contrast[_DECOY] = contrast[_TWIN]
+    image = 400 + contrast[tissues]
     grain = texture[tissues] * rng.standard_normal(_GRID)
-    image = ndimage.gaussian_filter(image + 2 * grain, 0.6) * _bias(rng) + 25 * rng.standard_normal(_GRID)
+    image = ndimage.gaussian_filter(image + 2 * grain, 0.6) * _bias(rng) + 5 * 12 ** rng.random() * rng.standard_normal(_GRID)
     return np.round(image).astype(np.float32)
 
 
 def _bias(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a smooth factor around 1 for each voxel."""
-    coarse = rng.uniform(0.8, 1.2, (3, 3, 3))
-    return ndimage.zoom(coarse, [n / 3 for n in _GRID], order=1, mode="nearest", grid_mode=True)
+    """Return a smooth factor around 1 for each voxel: a parabola along each axis, multiplied."""
+    factors = []
+    for side in _GRID:
+        slope, curve = rng.uniform(-0.15, 0.15, 2)
+        along = np.linspace(-1, 1, side)
+        factors.append(1 + slope * along + curve * along**2)
+    return np.einsum("x,y,z->xyz", *factors)

@@ -1,0 +1,5 @@
+"""``python -m harness`` is ``medctx``."""
+
+from harness.cli import main
+
+main()

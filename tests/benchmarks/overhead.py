@@ -1,0 +1,128 @@
+"""What the harness adds to training: 16 short trials on 2 workers, against their pure training time.
+
+Prints, measured in one run,
+- pure: seconds of the training steps alone, of the same 16 trials in two concurrent one-thread processes;
+- harness: from the first training step of any trial to the last record, under ``medctx run``'s sweep;
+- naive: the same trials, each in a subprocess of its own, two at a time;
+and the ratio of the last two to pure / 2. Workers' imports and warm-up are printed apart.
+
+    python tests/benchmarks/overhead.py [--steps N] [--skip-naive]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+STUDY = """
+question: What does the harness add to training?
+base:
+  dataset: phantom
+  architecture: unet
+  method: supervised
+  recipe: {{patch: [40, 40, 24], overlap: 0.0, steps: {steps}}}
+grid:
+  seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
+keep: none
+"""
+WORKERS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--skip-naive", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "overhead.yaml"
+        study.write_text(STUDY.format(steps=options.steps))
+        pure = measure_pure(study)
+        print(f"pure      {pure:6.1f} s of training in 16 trials, {pure / 16:.2f} s each")
+        warm, wall = measure_harness(study, Path(folder) / "results")
+        print(f"harness   {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; start of workers {warm:.1f} s apart")
+        if not options.skip_naive:
+            wall = measure_naive(study, Path(folder) / "naive")
+            print(f"naive     {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; a subprocess for each trial")
+
+
+def measure_pure(study: Path) -> float:
+    """Return the seconds of all training steps, measured in two concurrent processes."""
+    from harness.study import load_study
+
+    specs = [cell.spec for cell in load_study(str(study)).cells]
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        list(pool.map(train_only, specs[:WORKERS]))  # imports, cache and warm-up
+        return sum(pool.map(train_only, specs))
+
+
+def train_only(spec) -> float:
+    """Return the seconds that the steps of a trial take, and do nothing else with it."""
+    from harness.data.augmentation import Augmenter
+    from harness.data.loading import load_data
+    from harness.seeding import clean_process
+    from harness.trial import _device, build_method
+    from harness.training.loop import Trainer
+
+    clean_process(spec.recipe.threads)
+    data = load_data(spec, None)
+    device = _device()
+    sampler, augment = data.sampler(), Augmenter(spec.recipe.augmentation, spec.seed)
+    trainer = Trainer(
+        build_method(spec, data, device), spec.recipe, spec.seed, device,
+        lambda step: augment(*sampler.draw(step), step),
+    )  # fmt: skip
+    start = time.perf_counter()
+    for _ in trainer.run_until(spec.recipe.steps):
+        pass
+    return time.perf_counter() - start
+
+
+def measure_harness(study: Path, results: Path) -> tuple[float, float]:
+    """Return seconds until the first training step, and from there to the last record."""
+    from harness.record import read_record
+    from harness.store import Store
+    from harness.study import load_study
+    from harness.sweep import sweep
+
+    cells = load_study(str(study)).cells
+    start = time.time()
+    store = Store(results)
+    sweep(cells, store, data_root=None, keep="none", workers=WORKERS)
+    folders = [store.trials / cell.spec.id for cell in cells]
+    records = [read_record(folder) for folder in folders]
+    assert all(record.status == "complete" and record.times for record in records)
+    first = min(record.times.training for record in records if record.times)
+    last = max((folder / "trial.json").stat().st_mtime for folder in folders)
+    inside = {
+        "training": sum(record.cost.seconds_training for record in records if record.cost),
+        "testing": sum(record.cost.seconds_testing for record in records if record.cost),
+        "whole": sum(record.cost.seconds for record in records if record.cost),
+    }
+    print("          " + ", ".join(f"{name} {value:.1f} s" for name, value in inside.items()) + " inside trials")
+    return first - start, last - first
+
+
+def measure_naive(study: Path, results: Path) -> float:
+    """Return the seconds that one subprocess per trial takes, two at a time."""
+    from harness.study import load_study
+
+    ids = [cell.spec.id for cell in load_study(str(study)).cells]
+
+    def run(id: str) -> None:
+        command = [sys.executable, "-m", "harness", "trial", str(study), id, "--results", str(results)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(run, ids))
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""One training step of the harness against a bare PyTorch loop with the same network, data and augmentation.
+
+The bare loop is what a researcher would write; both run interleaved in one process, one thread. Prints
+milliseconds per step (median) and the ratio, and each method's step against the supervised one.
+
+    python tests/benchmarks/step_time.py [--steps N] [--architecture NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+
+import torch
+
+from harness import registry
+from harness.data.augmentation import Augmenter
+from harness.data.loading import load_data
+from harness.seeding import clean_process
+from harness.study import StudyFile, resolve
+from harness.training.loop import Trainer, memory_format
+from harness.training.losses import segmentation_loss
+from harness.trial import _device, build_method
+
+warnings.filterwarnings("ignore")
+WARM_UP = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--architecture", default="unet")
+    options = parser.parse_args()
+    from pathlib import Path
+
+    def spec_of(method: str):
+        settings = {
+            "dataset": "phantom", "architecture": options.architecture, "method": method,
+            "shots": "all", "subset": 0, "seed": 0, "recipe.steps": options.steps + WARM_UP,
+            "recipe.patch": [32, 32, 32] if options.architecture != "swin_unetr" else [64, 32, 32],
+        }  # fmt: skip
+        return resolve(Path("step_time"), StudyFile(question="step time"), settings)
+
+    loops = {"bare": bare_loop(spec_of("supervised"))}
+    loops |= {name: harness_loop(spec_of(name)) for name in registry.names("method")}
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for step in range(options.steps + WARM_UP):
+        for name, loop in loops.items():
+            start = time.perf_counter()
+            next(loop)
+            if step >= WARM_UP:
+                times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
+    print(f"{'loop':24}{'ms/step':>10}{'to bare':>10}{'to supervised':>16}")
+    for name, value in medians.items():
+        print(f"{name:24}{value:10.1f}{value / medians['bare']:10.3f}{value / medians['supervised']:16.2f}")
+
+
+def harness_loop(spec):
+    """Yield after each step of the harness."""
+    clean_process(spec.recipe.threads)
+    data = load_data(spec, None)
+    sampler, augment = data.sampler(), Augmenter(spec.recipe.augmentation, spec.seed)
+    device = _device()
+    trainer = Trainer(
+        build_method(spec, data, device), spec.recipe, spec.seed, device,
+        lambda step: augment(*sampler.draw(step), step),
+    )  # fmt: skip
+    yield from trainer.run_until(spec.recipe.steps)
+
+
+def bare_loop(spec):
+    """Yield after each step of a plain loop: no method, no named seeds, no checks."""
+    recipe = spec.recipe
+    clean_process(recipe.threads)
+    data = load_data(spec, None)
+    sampler, augment = data.sampler(), Augmenter(recipe.augmentation, spec.seed)
+    architecture_class = registry.load("architecture", spec.architecture.name)
+    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
+    network = architecture.build(len(data.dataset.channels), max(data.dataset.labels) + 1, recipe.patch)
+    network = network.to(memory_format=memory_format(recipe))
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
+    loss_function = segmentation_loss(recipe.loss)
+    for step in range(recipe.steps):
+        image, label = augment(*sampler.draw(step), step)
+        optimiser.zero_grad(set_to_none=True)
+        loss = loss_function(network(image.to(memory_format=memory_format(recipe))), label)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimiser.step()
+        schedule.step()
+        loss.item()
+        yield
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Same spec, same bits: twice, after other trials in the same process, and after being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from harness.record import read_history
+from harness.spec import TrialSpec
+from harness.store import Store
+from harness.study import load_study
+from harness.trial import RunSettings, run_trial
+
+STUDY = """
+question: Does a trial give the same bits whatever happens to it?
+base:
+  dataset: phantom
+  architecture: unet
+  recipe: {overlap: 0.0, steps: STEPS, validate_every: EVERY, selection: best_validation}
+grid:
+  method: [supervised, medcontext]
+  seed: [0]
+"""
+
+
+def write_study(folder: Path, steps: int, every: int) -> Path:
+    path = folder / "exactness.yaml"
+    path.write_text(STUDY.replace("STEPS", str(steps)).replace("EVERY", str(every)))
+    return path
+
+
+def numbers(results: Path, id: str) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the case rows and the history of a trial, without what says that it was resumed."""
+    folder = results / "trials" / id
+    lines = [line for line in read_history(folder) if "resumed" not in line]
+    return pd.read_parquet(folder / "cases.parquet"), lines
+
+
+def assert_same(one: Path, other: Path, id: str) -> None:
+    (rows, history), (other_rows, other_history) = numbers(one, id), numbers(other, id)
+    pd.testing.assert_frame_equal(rows, other_rows, check_exact=True)
+    assert history == other_history
+    weights, other_weights = (
+        torch.load(path / "trials" / id / "checkpoint.pt", weights_only=True)["method"] for path in (one, other)
+    )
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[key], other_weights[key]) for key in weights)
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> list[TrialSpec]:
+    study = load_study(str(write_study(tmp_path_factory.mktemp("study"), steps=6, every=3)))
+    return [cell.spec for cell in study.cells]
+
+
+def test_a_b_a_in_one_process_gives_the_same_a(specs: list[TrialSpec], tmp_path: Path) -> None:
+    a, b = specs
+    for folder, spec in (("first", a), ("first", b), ("second", a), ("second", b)):
+        record = run_trial(spec, RunSettings(tmp_path / folder))
+        assert record is not None and record.status == "complete", record and record.cause
+        torch.rand(7)  # whatever else the process draws
+        torch.set_num_threads(2)
+    assert_same(tmp_path / "first", tmp_path / "second", a.id)
+    assert_same(tmp_path / "first", tmp_path / "second", b.id)
+
+
+def medctx(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harness", *arguments]
+
+
+def wait_for_checkpoint(results: Path, process: subprocess.Popen[str], seconds: float) -> None:
+    """Return once a trial that is not near its end has a checkpoint."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert process.poll() is None, "the run ended before it could be killed"
+        if list(results.glob("running/*/attempt-1/checkpoint.pt")):
+            return
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint in time")
+
+
+@pytest.mark.slow
+def test_killed_in_mid_training_and_run_again_at_once_equals_undisturbed(tmp_path: Path) -> None:
+    study = write_study(tmp_path, steps=150, every=50)
+    ids = [cell.spec.id for cell in load_study(str(study)).cells]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def arguments(results: str) -> list[str]:
+        return medctx(
+            "run", str(study), "--results", str(tmp_path / results),
+            "--workers", "2", "--checkpoint-minutes", "0.005",
+        )  # fmt: skip
+
+    undisturbed = subprocess.run(arguments("calm"), env=environment, capture_output=True, text=True, timeout=300)
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+
+    victim = subprocess.Popen(arguments("killed"), env=environment, stdout=subprocess.DEVNULL, text=True)
+    wait_for_checkpoint(tmp_path / "killed", victim, seconds=120)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    again = subprocess.run(arguments("killed"), env=environment, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+    resumed = [
+        line["step"]
+        for id in ids
+        for line in read_history(tmp_path / "killed" / "trials" / id)
+        if "resumed" in line
+    ]
+    assert resumed and min(resumed) > 0
+    for id in ids:
+        assert_same(tmp_path / "calm", tmp_path / "killed", id)
+    store = Store(tmp_path / "killed")
+    assert [store.status(id) for id in ids] == ["complete", "complete"]
+
+    # finished trials are not trained again
+    stamps = {id: (store.trials / id / "trial.json").stat().st_mtime_ns for id in ids}
+    third = subprocess.run(arguments("killed"), env=environment, capture_output=True, text=True, timeout=60)
+    assert third.returncode == 0 and "0 to run" in third.stdout
+    assert stamps == {id: (store.trials / id / "trial.json").stat().st_mtime_ns for id in ids}
+    counts = subprocess.run(
+        medctx("status", str(study), "--results", str(tmp_path / "killed"), "--json"),
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(counts.stdout)["complete"] == 2
