@@ -1,0 +1,49 @@
+"""From records to tables, figures and one page.
+
+Files are read in ``frames``, ``images`` and ``qualitative`` only; ``estimates`` are pure functions on frames;
+``results``, ``score_table``, ``tables`` and ``provenance`` make plain cells and notes of them; ``formats``,
+``figures`` and ``page`` render. Nothing heavy is imported with this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.study import Study
+
+
+def write_report(study: Study, results: Path, data_root: Path | None = None) -> Path:
+    """Write a study's tables, figures and page from what is on disk.
+
+    Args:
+        study: what was declared.
+        results: the results folder, with ``trials/``.
+        data_root: where datasets lie, for images of which the study has no copy yet.
+
+    Returns:
+        The page, ``<results>/<study>/report.html``.
+    """
+    from harness.record import write_text
+    from harness.report.drawing import draw_all
+    from harness.report.estimates import trial_scores
+    from harness.report.formats import write_table
+    from harness.report.frames import case_frame, history_frame, trial_frame
+    from harness.report.page import render_page
+    from harness.report.results import Results, row_keys
+    from harness.report.tables import all_tables
+
+    folder = results / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = trial_frame(study, results)
+    cases = case_frame(trials, study.factors, results)
+    history = history_frame(trials, study.factors, results)
+    found = Results(study, row_keys(study), trials, trial_scores(cases, study.factors))
+    tables = all_tables(found)
+    for table in tables:
+        write_table(table, folder / "tables", label=study.name)
+    pictures = draw_all(found, cases, history, results, data_root)
+    page = folder / "report.html"
+    write_text(page, render_page(found, tables, pictures, folder))
+    return page

@@ -1,0 +1,176 @@
+"""Pure estimators on tidy frames: no files, no formatting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness.report.wording import UNSET
+
+MEAN = "mean"
+"""The region that stands for the mean over all regions."""
+STUDENT = "student"
+
+
+def trial_scores(cases: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """Return one row per trial, role, metric and region, and one of region :data:`MEAN`.
+
+    ``value`` is the mean over cases; that of :data:`MEAN` is the mean over the regions' values. NaN values
+    (both masks empty) do not count.
+
+    Args:
+        cases: ``id``, the factors, ``case``, ``region``, ``role``, ``metric``, ``value``, ``unit``, ``empty``.
+        factors: columns that are kept.
+
+    Returns:
+        ``id``, the factors, ``role``, ``metric``, ``unit``, ``region``; ``value``; ``cases`` that were tested;
+        ``misses``, rows of which one mask alone is empty; ``uncounted``, rows without a value.
+    """
+    by = ["id", *factors, "role", "metric", "unit"]
+    flagged = cases.assign(
+        value=cases["value"].astype(float),
+        miss=cases["empty"].isin(("prediction", "reference")),
+        nothing=cases["value"].isna(),
+    )
+    regions = (
+        flagged.groupby([*by, "region"], sort=False)
+        .agg(
+            value=("value", "mean"),
+            cases=("case", "nunique"),
+            misses=("miss", "sum"),
+            uncounted=("nothing", "sum"),
+        )
+        .reset_index()
+    )
+    means = (
+        regions.groupby(by, sort=False)
+        .agg(
+            value=("value", "mean"),
+            cases=("cases", "max"),
+            misses=("misses", "sum"),
+            uncounted=("uncounted", "sum"),
+        )
+        .reset_index()
+        .assign(region=MEAN)
+    )
+    return pd.concat([regions, means[regions.columns]], ignore_index=True)
+
+
+def over_seeds(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return one row per keys, role, metric and region: what the seeds of each arm have in common.
+
+    Args:
+        scores: of :func:`trial_scores`.
+        keys: the factors that tell arms apart; trials that agree in them are seeds of one another.
+
+    Returns:
+        ``mean`` over seeds; ``sd``, their sample standard deviation (NaN for one seed); ``seeds``, how many
+        have a value; ``cases`` tested; ``misses`` and ``uncounted``, added up over seeds.
+    """
+    return (
+        scores.groupby([*keys, "role", "metric", "unit", "region"], sort=False)
+        .agg(
+            mean=("value", "mean"),
+            sd=("value", "std"),
+            seeds=("value", "count"),
+            cases=("cases", "max"),
+            misses=("misses", "sum"),
+            uncounted=("uncounted", "sum"),
+        )
+        .reset_index()
+    )
+
+
+def gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd.DataFrame:
+    """Return the difference of every arm to the baseline arm's student, paired by seed.
+
+    The baseline agrees with an arm in all keys but the method and its parameters.
+
+    Args:
+        scores: of :func:`trial_scores`; must have the columns ``method`` and ``seed``.
+        keys: the factors that tell arms apart.
+        baseline: value of ``method``.
+
+    Returns:
+        the keys, ``role``, ``metric``, ``region``; ``gain``, the mean of the differences; ``pairs``, of how
+        many seeds. No row where there is nothing to pair.
+    """
+    own = [key for key in keys if key.startswith("method.")]
+    shared = [key for key in keys if key != "method" and key not in own]
+    chosen = (scores["method"] == baseline) & (scores["role"] == STUDENT)
+    for key in own:
+        chosen &= scores[key] == UNSET
+    paired_by = [*shared, "seed", "metric", "region"]
+    reference = scores.loc[chosen, [*paired_by, "value"]].drop_duplicates(paired_by)
+    pairs = scores.merge(reference, on=paired_by, suffixes=("", "_baseline"))
+    pairs = pairs.assign(gain=pairs["value"] - pairs["value_baseline"])
+    return (
+        pairs.groupby([*keys, "role", "metric", "region"], sort=False)
+        .agg(gain=("gain", "mean"), pairs=("gain", "count"))
+        .reset_index()
+    )
+
+
+def best(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[bool]:
+    """Return which of ``values`` print as the best one; none where fewer than two can be compared."""
+    rounded = [round(value, decimals) for value in values]
+    known = [value for value in rounded if not math.isnan(value)]
+    if len(known) < 2:
+        return [False] * len(rounded)
+    top = max(known) if higher_is_better else min(known)
+    return [value == top for value in rounded]
+
+
+def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the cost of each arm over its complete trials.
+
+    Args:
+        trials: of ``trial_frame``.
+        keys: the factors that tell arms apart.
+
+    Returns:
+        the keys; ``trials``; ``parameters``, ``seconds_per_step``, ``forward_passes_per_step`` and
+        ``seconds``, means; ``peak_memory``, the largest, bytes.
+    """
+    done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
+    numbers = ["parameters", "seconds_per_step", "seconds", "peak_memory", "forward_passes", "steps"]
+    done = done.assign(**{name: done[name].astype(float) for name in numbers})
+    done = done.assign(passes=done["forward_passes"] / done["steps"])
+    return (
+        done.groupby(list(keys), sort=False)
+        .agg(
+            trials=("id", "count"),
+            parameters=("parameters", "mean"),
+            seconds_per_step=("seconds_per_step", "mean"),
+            peak_memory=("peak_memory", "max"),
+            forward_passes_per_step=("passes", "mean"),
+            seconds=("seconds", "mean"),
+        )
+        .reset_index()
+    )
+
+
+def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.DataFrame:
+    """Return curves with at most ``bins`` points each: ``by``, ``step`` and ``value``, means of a bin.
+
+    Args:
+        history: the columns ``by``, ``step`` and ``value``; NaN values do not count.
+        by: what tells curves apart.
+        bins: of equal width, from step 0 to the last one.
+    """
+    width = max(1, math.ceil((int(history["step"].max()) + 1) / bins)) if len(history) else 1
+    grouped = history.assign(bin=history["step"].astype(int) // width).groupby([*by, "bin"], sort=False)
+    return grouped.agg(step=("step", "mean"), value=("value", "mean")).reset_index().drop(columns="bin")
+
+
+def ranked_cases(cases: pd.DataFrame, trial_id: str) -> pd.Series:
+    """Return the mean Dice over regions of each case of a trial's student, lowest first, by case id.
+
+    Cases without any value are left out; ties are ordered by case id.
+    """
+    chosen = (cases["id"] == trial_id) & (cases["role"] == STUDENT) & (cases["metric"] == "dice")
+    rows = cases.loc[chosen]
+    values = rows["value"].astype(float).groupby(rows["case"]).mean().dropna()
+    return values.sort_index().sort_values(kind="stable")

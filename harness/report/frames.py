@@ -1,0 +1,139 @@
+"""Records of a study as tidy frames. The only code of the report that reads trials from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from harness.record import CASE_COLUMNS, Cost, Protocol, TrialRecord, read_history, read_record
+from harness.report.wording import UNSET
+from harness.spec import canonical_json
+from harness.store import Store
+from harness.study import Study
+
+COST_COLUMNS = tuple(name for name in Cost.model_fields if name != "steps")  # the protocol has the steps
+PROTOCOL_COLUMNS = tuple(name for name in Protocol.model_fields if name != "dataset")  # a factor has it
+_OUTCOME = ("status", "cause", "message", "traceback", "selected_step")
+_ENVIRONMENT = ("commit", "device", "versions")
+HISTORY_COLUMNS = ("step", "kind", "name", "value")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as mappings."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def trial_folder(results: Path, trial_id: str) -> Path:
+    """Return where a trial's records lie."""
+    return results / "trials" / trial_id
+
+
+def trial_frame(study: Study, results: Path) -> pd.DataFrame:
+    """Return one row per cell of the study, in its order.
+
+    Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
+    failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``,
+    ``message``, ``traceback``, ``selected_step``; :data:`COST_COLUMNS` (seconds, bytes, counts); :data:`PROTOCOL_COLUMNS`
+    (lists as tuples, mappings as canonical JSON); ``commit``, ``device``, ``versions`` (a mapping).
+    """
+    columns = ["id", *study.factors, *_OUTCOME, *COST_COLUMNS, *PROTOCOL_COLUMNS, *_ENVIRONMENT]
+    store = Store(results, writable=False)
+    rows = []
+    for cell in study.cells:
+        factors = {key: _factor(cell.factors.get(key)) for key in study.factors}
+        rows.append({"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id)})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def case_frame(trials: pd.DataFrame, factors: tuple[str, ...], results: Path) -> pd.DataFrame:
+    """Return the per-case rows of complete trials: ``id``, the factors, and :data:`CASE_COLUMNS`."""
+    frames = []
+    for row in _complete(trials):
+        frame = pd.read_parquet(trial_folder(results, row["id"]) / "cases.parquet")
+        frames.append(_joined(frame, row, factors))
+    return _stack(frames, ["id", *factors, *CASE_COLUMNS])
+
+
+def history_frame(trials: pd.DataFrame, factors: tuple[str, ...], results: Path) -> pd.DataFrame:
+    """Return training curves of complete trials: ``id``, the factors, ``step``, ``kind``, ``name``, ``value``.
+
+    ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
+    ``mean``).
+    """
+    frames = []
+    for row in _complete(trials):
+        points = list(_points(trial_folder(results, row["id"])))
+        frames.append(_joined(pd.DataFrame(points, columns=list(HISTORY_COLUMNS)), row, factors))
+    return _stack(frames, ["id", *factors, *HISTORY_COLUMNS])
+
+
+def _complete(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    return records(trials[trials["status"] == "complete"])
+
+
+def _joined(frame: pd.DataFrame, row: Mapping[str, Any], factors: tuple[str, ...]) -> pd.DataFrame:
+    own = {key: pd.Series([row[key]] * len(frame), index=frame.index, dtype=object) for key in factors}
+    return frame.assign(id=row["id"], **own)
+
+
+def _stack(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    full = [frame[columns] for frame in frames if len(frame)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=columns)
+
+
+def _factor(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return UNSET if value is None else value
+
+
+def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
+    folder = trial_folder(store.results, trial_id)
+    if not (folder / "trial.json").is_file():
+        return {"status": store.status(trial_id)}
+    try:
+        record = read_record(folder)
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        return {"status": "damaged", "cause": "unreadable record", "message": str(error).splitlines()[0]}
+    outcome = _record_columns(record)
+    scored = record.status != "complete" or record.kind != "train" or (folder / "cases.parquet").is_file()
+    if not scored:
+        outcome |= {"status": "damaged", "cause": "no cases.parquet", "message": "the scores are missing"}
+    return outcome
+
+
+def _record_columns(record: TrialRecord) -> dict[str, Any]:
+    columns: dict[str, Any] = {"status": record.status, "selected_step": record.selected_step}
+    if record.cause:
+        columns |= {
+            "cause": record.cause.kind,
+            "message": record.cause.message,
+            "traceback": record.cause.traceback,
+        }
+    if record.cost:
+        columns |= {name: getattr(record.cost, name) for name in COST_COLUMNS}
+    if record.protocol:
+        columns |= {name: _plain(getattr(record.protocol, name)) for name in PROTOCOL_COLUMNS}
+    if record.environment:
+        columns |= {name: getattr(record.environment, name) for name in _ENVIRONMENT}
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return canonical_json(value) if isinstance(value, dict) else value
+
+
+def _points(folder: Path) -> Iterator[tuple[int, str, str, float]]:
+    for line in read_history(folder):
+        for name, value in line.get("losses", {}).items():
+            yield line["step"], "loss", name, float(value)
+        for name, value in line.get("validation", {}).items():
+            yield line["step"], "dice", name, float(value)
+        if "mean" in line:
+            yield line["step"], "dice", "mean", float(line["mean"])

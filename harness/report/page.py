@@ -1,0 +1,122 @@
+"""The report page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.report.formats import Table, to_html
+from harness.report.frames import records
+from harness.report.provenance import (
+    difference_notes,
+    environment_rows,
+    protocol_notes,
+    version_notes,
+)
+from harness.report.results import Results
+from harness.report.tables import skip_row
+from harness.report.wording import UNSET, heading, value_text
+
+_TRACEBACK_LINES = 12
+_MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: drawn to ``figures/<name>.*``, ``width`` inches, or left out for a ``reason``."""
+
+    name: str
+    title: str
+    caption: str = ""
+    width: float = 0.0
+    reason: str = ""
+
+
+def render_page(results: Results, tables: Sequence[Table], pictures: Sequence[Picture], folder: Path) -> str:
+    """Return the page's HTML.
+
+    Args:
+        results: what the study found.
+        tables: in the order of the page.
+        pictures: likewise; the files of those that were drawn lie in ``<folder>/figures``.
+        folder: of the study's output.
+    """
+    environment = Environment(
+        loader=PackageLoader("harness.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    study, done = results.study, results.complete
+    return environment.get_template("template.html").render(
+        name=study.name,
+        question=study.question,
+        counts=state_counts(results.trials, len(study.skipped)),
+        tables=[(table.name, Markup(to_html(table))) for table in tables],
+        drawn=[
+            (picture, data_uri(folder / "figures", picture.name))
+            for picture in pictures
+            if not picture.reason
+        ],
+        omitted=[picture for picture in pictures if picture.reason],
+        failed=failures(results.trials, study.varying()),
+        skipped=_skipped(results),
+        cautions=difference_notes(done, study.factors) + version_notes(done) if len(done) else [],
+        protocol=protocol_notes(done) if len(done) else [],
+        environment=environment_rows(done) if len(done) else [],
+    )
+
+
+def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:
+    """Return how many trials are planned and in each state; complete, failed and skipped are always there."""
+    found = {str(state): int(n) for state, n in trials["status"].value_counts().items()}
+    counts = {"planned": len(trials), "complete": found.pop("complete", 0), "failed": found.pop("failed", 0)}
+    return {**counts, **found, "skipped": skipped}
+
+
+def failures(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, str]]:
+    """Return id, factors, cause, message and end of the traceback of trials that failed or are damaged."""
+    rows = records(trials[trials["status"].isin(("failed", "damaged"))])
+    return [
+        {
+            "id": row["id"],
+            "status": row["status"],
+            "factors": ", ".join(f"{heading(key).lower()} {value_text(row[key])}" for key in varying),
+            **{part: row[part] if isinstance(row[part], str) else "" for part in ("cause", "message")},
+            "traceback": _end(row["traceback"]),
+        }
+        for row in rows
+    ]
+
+
+def _end(traceback: Any) -> str:
+    return (
+        "\n".join(traceback.rstrip().splitlines()[-_TRACEBACK_LINES:]) if isinstance(traceback, str) else ""
+    )
+
+
+def _skipped(results: Results) -> list[tuple[str, str]]:
+    keys = [
+        key for key in results.study.factors if any(key in skip.factors for skip in results.study.skipped)
+    ]
+    rows = [skip_row(skip, keys) for skip in results.study.skipped]
+    return [
+        (
+            ", ".join(f"{heading(k).lower()} {value_text(row[k])}" for k in keys if row[k] != UNSET),
+            row["cause"],
+        )
+        for row in rows
+    ]
+
+
+def data_uri(folder: Path, name: str) -> str:
+    """Return a figure's SVG as a data URI, or its PNG where the SVG is large or holds pictures."""
+    svg = (folder / f"{name}.svg").read_bytes()
+    if len(svg) > _MOST_SVG or b"<image" in svg:
+        return f"data:image/png;base64,{b64encode((folder / f'{name}.png').read_bytes()).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"

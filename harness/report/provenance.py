@@ -1,0 +1,148 @@
+"""What the numbers of a table rest on, worded from records: protocol, and where it is not the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.report.frames import PROTOCOL_COLUMNS
+from harness.report.wording import UNSET, count, value_text
+
+# protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
+_DECLARED_BY: dict[str, tuple[str, ...]] = {
+    "training_cases": ("shots", "subset", "split."),
+    "validation_cases": ("split.",),
+    "test_cases": ("split.",),
+    "split_hash": ("split.",),
+    "split_rule": ("split.",),
+    "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
+    "augmentation": ("recipe.augmentation.",),
+    "extra_data": ("method",),
+    "pretraining": ("method",),
+}
+
+
+def protocol_notes(trials: pd.DataFrame) -> list[str]:
+    """Return one note per dataset on data, preprocessing, training, selection and metrics.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+    """
+    notes = []
+    for dataset, rows in trials.groupby("dataset", sort=False):
+        facts = {name: _distinct(rows[name]) for name in PROTOCOL_COLUMNS}
+        counts = {
+            name: " / ".join(str(number) for number in dict.fromkeys(len(cases) for cases in facts[name]))
+            for name in ("training_cases", "validation_cases", "test_cases")
+        }
+        text = {name: " / ".join(_short(value) for value in values) for name, values in facts.items()}
+        notes.append(
+            f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training, "
+            f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
+            f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
+            f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
+            f"intensity {text['intensity']}. {text['steps']} steps, batch {text['batch']}; "
+            f"checkpoint selection: {text['selection']}; inference: {text['inference']}; "
+            f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
+            f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
+        )
+    return notes
+
+
+def difference_notes(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
+    """Return a note for each protocol field that differs between trials though no factor declares it.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+        factors: those of the study.
+    """
+    factors = tuple(factors)
+    notes = []
+    for field in PROTOCOL_COLUMNS:
+        declared = [key for key in factors if _declares(key, field)]
+        groups = trials.groupby(declared, sort=False)[field] if declared else [((), trials[field])]
+        for key, values in groups:
+            tally = _tally(values)
+            if len(tally) > 1:
+                where = ", ".join(value_text(part) for part in key)
+                found = "; ".join(f"{value} in {count(n, 'trial')}" for value, n in tally.items())
+                notes.append(
+                    f"Caution: {field.replace('_', ' ')} differs between trials that should share it"
+                    f"{f' ({where})' if where else ''}: {found}."
+                )
+    return notes
+
+
+def version_notes(trials: pd.DataFrame) -> list[str]:
+    """Return a note for each part of the software or hardware that is not the same in all trials."""
+    parts = {"commit": trials["commit"], "device": trials["device"]}
+    known = [versions for versions in trials["versions"] if isinstance(versions, dict)]
+    for package in dict.fromkeys(name for versions in known for name in versions):
+        parts[package] = pd.Series([versions.get(package, "absent") for versions in known], dtype=object)
+    notes = []
+    for part, values in parts.items():
+        tally = _tally(values)
+        if len(tally) > 1:
+            found = ", ".join(f"{value or 'unknown'} ({count(n, 'trial')})" for value, n in tally.items())
+            notes.append(f"Caution: trials of different code or hardware are mixed: {part} {found}.")
+    return notes
+
+
+def environment_rows(trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what the trials ran on as pairs of part and value; several values are joined by a comma."""
+    known = [versions for versions in trials["versions"] if isinstance(versions, dict)]
+    parts = {
+        package: dict.fromkeys(versions[package] for versions in known if package in versions)
+        for package in dict.fromkeys(name for versions in known for name in versions)
+    }
+    rows = [(part, ", ".join(values)) for part, values in parts.items()]
+    for part in ("commit", "device"):
+        values = [str(value) for value in _distinct(trials[part]) if value]
+        rows.append((part, ", ".join(values) or UNSET))
+    return rows
+
+
+def _declares(factor: str, field: str) -> bool:
+    if factor in ("dataset", f"recipe.{field}"):
+        return True
+    return any(
+        factor.startswith(name) if name.endswith(".") else factor == name
+        for name in _DECLARED_BY.get(field, ())
+    )
+
+
+def _distinct(values: pd.Series) -> list[Any]:
+    return list(dict.fromkeys(values.dropna()))
+
+
+def _tally(values: pd.Series) -> dict[str, int]:
+    """Return how often each value occurs, by a short text that tells the values apart."""
+    counts: dict[Any, int] = {}
+    for value in values.dropna():
+        counts[value] = counts.get(value, 0) + 1
+    return {_telling(value, list(counts)): n for value, n in counts.items()}
+
+
+def _telling(value: Any, among: Sequence[Any]) -> str:
+    """Return a short text of ``value``; of a long list, what is not in all others."""
+    if not isinstance(value, tuple) or len(value) <= 4:
+        return _short(value)
+    shared = set.intersection(*(set(other) for other in among))
+    extra = [str(part) for part in value if part not in shared]
+    listed = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
+    return f"{len(value)} cases" + (f" (with {listed})" if extra else "")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("{"):
+        return ", ".join(f"{key} {_json(part)}" for key, part in json.loads(value).items())
+    return value_text(value)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(str(part) for part in value) or "none"
+    return value_text(value)

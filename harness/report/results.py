@@ -1,0 +1,105 @@
+"""What the tables and figures of a study are made from, and which rows they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.report.frames import records
+from harness.report.wording import arm_label
+from harness.study import Study
+
+Key = tuple[Any, ...]
+_SHARED = ("dataset", "shots", "subset")
+_OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "seed")
+
+
+def row_keys(study: Study) -> tuple[str, ...]:
+    """Return the factors that tell the rows of a table apart.
+
+    All that vary but the seed, those in which rows must agree to be compared first and the method last;
+    those that the study's report names go before.
+    """
+    varying = [key for key in study.varying() if key != "seed"]
+    if "method" not in varying:
+        varying.append("method")
+
+    def rank(key: str) -> int:
+        if is_shared(key):
+            return 0
+        return 2 if key == "method" or key.startswith("method.") else 1
+
+    named = [key for key in study.report.rows if key in varying]
+    return tuple(named + [key for key in sorted(varying, key=rank) if key not in named])
+
+
+def is_shared(key: str) -> bool:
+    """Return whether rows must agree in this factor to be compared."""
+    return key in _SHARED or key.startswith("split.")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What all tables are made from.
+
+    Attributes:
+        study: the study.
+        keys: of :func:`row_keys`.
+        trials: of ``trial_frame``.
+        scores: of ``estimates.trial_scores``.
+    """
+
+    study: Study
+    keys: tuple[str, ...]
+    trials: pd.DataFrame
+    scores: pd.DataFrame
+
+    def of(self, dataset: str) -> Results:
+        """Return the part of one dataset."""
+        trials, scores = self.trials, self.scores
+        return Results(
+            self.study,
+            tuple(key for key in self.keys if key != "dataset"),
+            trials[trials["dataset"] == dataset],
+            scores[scores["dataset"] == dataset],
+        )
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """The complete rows of the trials."""
+        return self.trials[self.trials["status"] == "complete"]
+
+    @property
+    def conventions(self) -> list[str]:
+        """The metric conventions of the complete trials."""
+        return list(dict.fromkeys(self.complete["convention"].dropna()))
+
+    def arms(self) -> dict[Key, int]:
+        """Return the keys of all planned arms with their number of seeds, in the order of rows."""
+        ranks = [{value: i for i, value in enumerate(dict.fromkeys(self.trials[key]))} for key in self.keys]
+        planned: dict[Key, int] = {}
+        for values in zip(*(self.trials[key] for key in self.keys), strict=True):
+            planned[values] = planned.get(values, 0) + 1
+
+        def rank(item: tuple[Key, int]) -> list[int]:
+            return [ranks[i][value] for i, value in enumerate(item[0])]
+
+        return dict(sorted(planned.items(), key=rank))
+
+
+def comparable(keys: Sequence[str], arm: Key) -> Key:
+    """Return the values in which rows must agree to be compared."""
+    return tuple(value for key, value in zip(keys, arm, strict=True) if is_shared(key))
+
+
+def with_arms(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
+
+    Architecture, dataset and shots have panels or axes of their own; seeds are points.
+    """
+    others = [key for key in study.varying() if key not in _OF_A_FIGURE]
+    arms = [arm_label(str(row["method"]), [(key, row[key]) for key in others]) for row in records(frame)]
+    return frame.assign(arm=pd.Series(arms, index=frame.index, dtype=object))

@@ -1,0 +1,97 @@
+"""How factors, metrics and numbers are worded in tables, figures and the page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UNSET = "–"
+"""Stands for a factor that a cell does not set, and for a value that does not exist."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: ``scale`` takes the recorded value to ``unit``."""
+
+    name: str
+    label: str
+    unit: str
+    scale: float
+    higher_is_better: bool
+    recorded_unit: str
+    definition: str
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("dice", "Dice", "%", 100.0, True, "fraction", "2|A∩B| / (|A|+|B|)"),
+        Metric("hd95", "HD95", "mm", 1.0, False, "mm", "95th percentile of the pooled surface distances"),
+        Metric("assd", "ASSD", "mm", 1.0, False, "mm", "average symmetric surface distance"),
+    )
+}
+
+
+def metric_of(name: str, unit: str = "") -> Metric:
+    """Return how a metric is shown; an unknown one is shown as recorded, higher taken as better."""
+    return METRICS.get(name) or Metric(name, name, unit or "1", 1.0, True, unit or "1", "as recorded")
+
+
+def heading(key: str) -> str:
+    """Return the column heading of a factor: ``Method``, or ``masking.ratio`` of ``method.masking.ratio``."""
+    return key.partition(".")[2] or key.capitalize()
+
+
+def value_text(value: Any) -> str:
+    """Return a factor's value as text."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple | list):
+        return " × ".join(value_text(part) for part in value)
+    return str(value)
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Return a number with fixed decimals, or a dash where there is none."""
+    return UNSET if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Return a difference with its sign; the minus is U+2212."""
+    if math.isnan(value):
+        return UNSET
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:+.{decimals}f}".replace("-", "−")
+
+
+def mean_sd(mean: float, sd: float, decimals: int = 2) -> str:
+    """Return ``mean ± sd``; the mean alone where one value has no sd."""
+    if math.isnan(mean) or math.isnan(sd):
+        return number(mean, decimals)
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+def arm_label(method: str, settings: Sequence[tuple[str, Any]]) -> str:
+    """Return the name of an arm: its method, then the other factors that it sets, by the last part of their key.
+
+    Where two keys end alike, as much of them is written as in a table's heading.
+    """
+    ends = [key.rpartition(".")[2] for key, _ in settings]
+    names = [
+        end if ends.count(end) == 1 else heading(key) for end, (key, _) in zip(ends, settings, strict=True)
+    ]
+    parts = [f"{name} {value_text(v)}" for name, (_, v) in zip(names, settings, strict=True) if v != UNSET]
+    return ", ".join([method, *parts])
+
+
+def count(number_of: int, noun: str) -> str:
+    """Return ``1 case``, ``2 cases``."""
+    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
+
+
+def safe_name(name: str) -> str:
+    """Return a file name for any text: other characters than letters, digits, ``.``, ``_``, ``-`` become ``_``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"
