@@ -211,15 +211,33 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
             cells.setdefault(outcome.id, Cell(outcome, factors))
     if not cells and not skipped:
         raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
+    keys = tuple(settings_seen)
     return Study(
         name=path.stem,
         question=file.question,
-        cells=tuple(cells.values()),
+        cells=tuple(_complete(cell, keys) for cell in cells.values()),
         skipped=tuple(skipped),
         report=file.report,
         keep=file.keep,
-        factors=tuple(settings_seen),
+        factors=keys,
     )
+
+
+def _complete(cell: Cell, keys: Sequence[str]) -> Cell:
+    """Return the cell with the resolved value of every key that some cell of the study sets."""
+    missing = {key: _resolved(cell.spec, key) for key in keys if key not in cell.factors}
+    return Cell(cell.spec, {**cell.factors, **missing}) if missing else cell
+
+
+def _resolved(spec: TrialSpec, key: str) -> Any:
+    """Return the value of a dotted key in a spec, or None where its branch has no such key."""
+    head, *rest = key.split(".")
+    roots = {"recipe": identity(spec.recipe), "method": spec.method.parameters}
+    roots |= {"architecture": spec.architecture.options, "split": {"seed": spec.dataset.split_seed}}
+    value: Any = roots.get(head)
+    for part in rest:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +24,8 @@ from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
 from harness.errors import ClaimLost, TrialFailure, UserError
 from harness.evaluation.inference import predict
-from harness.evaluation.metrics import CONVENTION, mean_dice, score_case
+from harness.evaluation.metrics import CONVENTION, score_case
+from harness.fitting import Fitting
 from harness.record import (
     Cause,
     Cost,
@@ -33,20 +33,15 @@ from harness.record import (
     Protocol,
     Times,
     TrialRecord,
-    append_history,
-    read_history,
     write_cases,
 )
 from harness.seeding import clean_process, seed_everything
 from harness.spec import TrialSpec
 from harness.store import Attempt, Process, Store
-from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
 from harness.training.method import Context, Method, Setting
-
-_FLUSH = 2.0  # seconds between writes of the history
 
 
 @dataclass(frozen=True)
@@ -124,10 +119,10 @@ class _Run:
             self.device,
             lambda step: augment(*sampler.draw(step), step),
         )
-        training = Training(trainer, data, self.attempt, self.settings.checkpoint_minutes)
+        fitting = Fitting(trainer, data, self.attempt, self.settings.checkpoint_minutes)
         trained = time.time()
-        training.run()
-        selected = training.select()
+        fitting.run()
+        selected = fitting.select()
         data.freeze()
         tested = time.time()
         write_cases(self.attempt.folder, self._test(method, data))
@@ -139,7 +134,7 @@ class _Run:
             spec=self.spec,
             protocol=_protocol(self.spec, data),
             selected_step=selected,
-            cost=self._cost(method, training.seconds, time.time() - tested),
+            cost=self._cost(method, fitting.seconds, time.time() - tested),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
             environment=_environment(self.device),
             attempts=self.attempt.number,
@@ -174,119 +169,6 @@ class _Run:
             steps=self.recipe.steps,
             forward_passes=self.recipe.steps * method.forward_passes(),
         )
-
-
-class Training:
-    """Training to the last step with checkpoints, validation and history; goes on where it was left.
-
-    Args:
-        trainer: at step 0.
-        data: of the trial.
-        attempt: where to write.
-        checkpoint_minutes: between checkpoints.
-    """
-
-    def __init__(
-        self, trainer: Trainer, data: TrialData, attempt: Attempt, checkpoint_minutes: float
-    ) -> None:
-        self.trainer, self.data, self.attempt = trainer, data, attempt
-        self.folder = attempt.folder
-        self.seconds = 0.0
-        self._best: float | None = None
-        self._lines: list[dict[str, Any]] = []
-        self._flushed = self._saved = time.perf_counter()
-        self._interval = checkpoint_minutes * 60
-
-    def run(self) -> None:
-        """Train; on return the last checkpoint is on disk.
-
-        Raises:
-            TrialFailure: the loss is not finite; the history is on disk.
-        """
-        self._restore()
-        trainer, recipe = self.trainer, self.trainer.recipe
-        begun = time.perf_counter() - self.seconds
-        try:
-            for result in trainer.run_until(recipe.steps):
-                if result is not None:
-                    self._lines.append(result.as_line())
-                if recipe.validate_every and (
-                    trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
-                ):
-                    self._validate()
-                now = time.perf_counter()
-                self.seconds = now - begun
-                if now - self._saved >= self._interval:
-                    self._checkpoint()
-                elif now - self._flushed >= _FLUSH:
-                    self._flush()
-                self.attempt.heartbeat()
-        finally:
-            self._flush()
-        self._checkpoint()
-
-    def select(self) -> int:
-        """Write down the selected weights, load them, and return their step.
-
-        ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
-        the student over regions and validation cases; the earliest of equals.
-        """
-        path = self.folder / "selected.pt"
-        if self.trainer.recipe.selection == "last":
-            self._save_selected()
-        state = load_checkpoint(path, self.trainer.device)
-        self.trainer.method.load_state_dict(state["method"])
-        return int(state["step"])
-
-    def _restore(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            (self.folder / "history.jsonl").unlink(missing_ok=True)
-            return
-        state = load_checkpoint(path, self.trainer.device)
-        self.trainer.load_state_dict(state["trainer"])
-        self._best, self.seconds = state["best"], state["seconds"]
-        step = self.trainer.step
-        kept = [
-            line
-            for line in read_history(self.folder)
-            if line["step"] < step or ("validation" in line and line["step"] == step)
-        ]
-        (self.folder / "history.jsonl").unlink(missing_ok=True)
-        append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
-
-    def _checkpoint(self) -> None:
-        self._flush()
-        state = {"trainer": self.trainer.state_dict(), "best": self._best, "seconds": self.seconds}
-        save_checkpoint(self.folder / "checkpoint.pt", state)
-        self._saved = time.perf_counter()
-
-    def _flush(self) -> None:
-        append_history(self.folder, self._lines)
-        self._lines = []
-        self._flushed = time.perf_counter()
-
-    def _validate(self) -> None:
-        """Score the student on the validation cases, on the preprocessed grid."""
-        trainer, regions = self.trainer, self.data.dataset.scored_regions()
-        student = trainer.method.roles()["student"]
-        scores: dict[str, list[float]] = {region: [] for region in regions}
-        for case in self.data.split.validation:
-            probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
-            prediction = probabilities.argmax(axis=0).astype(np.uint8)
-            for region, value in mean_dice(prediction, self.data.validation_label(case), regions).items():
-                scores[region].append(value)
-            self.attempt.heartbeat()
-        means = {region: _nanmean(values) for region, values in scores.items()}
-        mean = _nanmean(list(means.values()))
-        self._lines.append({"step": trainer.step, "validation": means, "mean": mean})
-        if trainer.recipe.selection == "best_validation" and (self._best is None or mean > self._best):
-            self._best = mean
-            self._save_selected()
-
-    def _save_selected(self) -> None:
-        state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}
-        save_checkpoint(self.folder / "selected.pt", state)
 
 
 def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
@@ -381,7 +263,3 @@ def _cause(error: Exception) -> Cause:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return Cause(kind="out_of_memory", message=str(error)[:500], traceback=text)
     return Cause(kind="error", message=f"{type(error).__name__}: {error}"[:500], traceback=text)
-
-
-def _nanmean(values: list[float]) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0

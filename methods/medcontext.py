@@ -286,6 +286,7 @@ def _as_released(setting: Setting, level: str) -> dict[str, Any]:
             "masking": {**masking, "ratio": 0.6},
             "teacher": {**teacher, "warmup_epochs": 50, "every": "epoch"},
         }
+    masking["axis"] = 2  # its arrays begin with the slices, ours end with them
     teacher |= {"warmup_epochs": 10, "steps_per_epoch": 250, "schedule_steps_per_epoch": 500}
     if setting.dataset_name == "acdc":
         ratio, weight = 0.4, 0.5

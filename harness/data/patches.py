@@ -61,7 +61,7 @@ class PatchSampler:
 def _ranges(points: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Return the first and last row + 1 of each label in rows sorted by label."""
     values, firsts = np.unique(points[:, 0], return_index=True)
-    lasts = [*firsts[1:], len(points)]
+    lasts = [*firsts, len(points)][1:]  # none where there is no label
     return [(int(first), int(last)) for _, first, last in zip(values, firsts, lasts, strict=True)]
 
 

@@ -77,7 +77,10 @@ def consistency_loss(
     if norm == "per_sample":
         values = [_mean(v, None if region is None else region[i]) for i, v in enumerate(per_voxel)]
         return torch.stack(
-            [value / z.norm().clamp_min(1e-12) for value, z in zip(values, target.float(), strict=True)]
+            [
+                value / z.norm().clamp_min(1e-12)
+                for value, z in zip(values, target.detach().float(), strict=True)
+            ]
         ).mean()
     return _mean(per_voxel, region) / _batch_norm(target, norm)
 

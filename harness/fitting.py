@@ -1,0 +1,135 @@
+"""Fitting: training to the last step with history, validation and checkpoints, and the choice of weights."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from harness.data.loading import TrialData
+from harness.evaluation.inference import predict
+from harness.evaluation.metrics import mean_dice
+from harness.record import append_history, read_history
+from harness.store import Attempt
+from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from harness.training.loop import Trainer
+
+_FLUSH = 2.0  # seconds between writes of the history
+
+
+class Fitting:
+    """Training to the last step with checkpoints, validation and history; goes on where it was left.
+
+    Args:
+        trainer: at step 0.
+        data: of the trial.
+        attempt: where to write.
+        checkpoint_minutes: between checkpoints.
+    """
+
+    def __init__(
+        self, trainer: Trainer, data: TrialData, attempt: Attempt, checkpoint_minutes: float
+    ) -> None:
+        self.trainer, self.data, self.attempt = trainer, data, attempt
+        self.folder = attempt.folder
+        self.seconds = 0.0
+        self._best: float | None = None
+        self._lines: list[dict[str, Any]] = []
+        self._flushed = self._saved = time.perf_counter()
+        self._interval = checkpoint_minutes * 60
+
+    def run(self) -> None:
+        """Train; on return the last checkpoint is on disk.
+
+        Raises:
+            TrialFailure: the loss is not finite; the history is on disk.
+        """
+        self._restore()
+        trainer, recipe = self.trainer, self.trainer.recipe
+        begun = time.perf_counter() - self.seconds
+        try:
+            for result in trainer.run_until(recipe.steps):
+                if result is not None:
+                    self._lines.append(result.as_line())
+                if recipe.validate_every and (
+                    trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
+                ):
+                    self._validate()
+                now = time.perf_counter()
+                self.seconds = now - begun
+                if now - self._saved >= self._interval:
+                    self._checkpoint()
+                elif now - self._flushed >= _FLUSH:
+                    self._flush()
+                self.attempt.heartbeat()
+        finally:
+            self._flush()
+        self._checkpoint()
+
+    def select(self) -> int:
+        """Write down the selected weights, load them, and return their step.
+
+        ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
+        the student over regions and validation cases; the earliest of equals.
+        """
+        path = self.folder / "selected.pt"
+        if self.trainer.recipe.selection == "last":
+            self._save_selected()
+        state = load_checkpoint(path, self.trainer.device)
+        self.trainer.method.load_state_dict(state["method"])
+        return int(state["step"])
+
+    def _restore(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            (self.folder / "history.jsonl").unlink(missing_ok=True)
+            return
+        state = load_checkpoint(path, self.trainer.device)
+        self.trainer.load_state_dict(state["trainer"])
+        self._best, self.seconds = state["best"], state["seconds"]
+        step = self.trainer.step
+        kept = [
+            line
+            for line in read_history(self.folder)
+            if line["step"] < step or ("validation" in line and line["step"] == step)
+        ]
+        (self.folder / "history.jsonl").unlink(missing_ok=True)
+        append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
+
+    def _checkpoint(self) -> None:
+        self._flush()
+        state = {"trainer": self.trainer.state_dict(), "best": self._best, "seconds": self.seconds}
+        save_checkpoint(self.folder / "checkpoint.pt", state)
+        self._saved = time.perf_counter()
+
+    def _flush(self) -> None:
+        append_history(self.folder, self._lines)
+        self._lines = []
+        self._flushed = time.perf_counter()
+
+    def _validate(self) -> None:
+        """Score the student on the validation cases, on the preprocessed grid."""
+        trainer, regions = self.trainer, self.data.dataset.scored_regions()
+        student = trainer.method.roles()["student"]
+        scores: dict[str, list[float]] = {region: [] for region in regions}
+        for case in self.data.split.validation:
+            probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
+            prediction = probabilities.argmax(axis=0).astype(np.uint8)
+            for region, value in mean_dice(prediction, self.data.validation_label(case), regions).items():
+                scores[region].append(value)
+            self.attempt.heartbeat()
+        means = {region: _nanmean(values) for region, values in scores.items()}
+        mean = _nanmean(list(means.values()))
+        self._lines.append({"step": trainer.step, "validation": means, "mean": mean})
+        if trainer.recipe.selection == "best_validation" and (self._best is None or mean > self._best):
+            self._best = mean
+            self._save_selected()
+
+    def _save_selected(self) -> None:
+        state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}
+        save_checkpoint(self.folder / "selected.pt", state)
+
+
+def _nanmean(values: list[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
