@@ -14,6 +14,7 @@ from harness.spec import digest
 
 Points = NDArray[np.float64]  # (3, X, Y, Z), mm from the middle of the body
 Mask = NDArray[np.bool_]  # (X, Y, Z)
+Triple = tuple[float, float, float]  # mm
 
 _CASES = 60
 _GRID = (40, 40, 24)
@@ -46,7 +47,7 @@ class Phantom(Dataset):
     - ``lobe``: large and bright; the easy organ, which shows that a network learns at all.
     - ``duct``: a bent tube six voxels across, bright or dark; lost where thin structures are. A vein that
       looks the same, unlabelled, runs on the other side of the spine.
-    - ``node``: small, below the lobe, of low contrast, bright or dark: hidden by noise and the bias field.
+    - ``node``: compact, below the lobe, of low contrast, bright or dark: hidden by noise and the bias field.
     - ``twin``: on the left flank, bright or dark, reaching into the levels of a decoy in front of it that
       looks the same, unlabelled: only place and neighbours tell them apart.
 
@@ -126,14 +127,9 @@ def _ellipsoid(points: Points, centre: NDArray, radii: NDArray) -> Mask:
     return (scaled**2).sum(axis=0) < 1
 
 
-def _organ(
-    points: Points,
-    centre: tuple[float, float, float],
-    radii: tuple[float, float, float],
-    rng: np.random.Generator,
-) -> Mask:
+def _organ(points: Points, centre: Triple, radii: Triple, rng: np.random.Generator) -> Mask:
     """Return an ellipsoid whose centre varies by 2 mm and whose radii vary by a fifth."""
-    return _ellipsoid(points, centre + rng.uniform(-2, 2, 3), radii * rng.uniform(0.8, 1.2, 3))
+    return _ellipsoid(points, centre + rng.uniform(-2, 2, 3), np.array(radii) * rng.uniform(0.8, 1.2, 3))
 
 
 def _tube(
@@ -170,9 +166,7 @@ def _contrasts(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[n
 
 def _bias(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return a smooth factor around 1 for each voxel: a parabola along each axis, multiplied."""
-    factors = []
-    for side in _GRID:
-        slope, curve = rng.uniform(-0.15, 0.15, 2)
-        along = np.linspace(-1, 1, side)
-        factors.append(1 + slope * along + curve * along**2)
+    along = [np.linspace(-1, 1, side) for side in _GRID]
+    slopes, curves = rng.uniform(-0.15, 0.15, (3, 2)).T
+    factors = [1 + a * t + b * t**2 for a, b, t in zip(slopes, curves, along, strict=True)]
     return np.einsum("x,y,z->xyz", *factors)
