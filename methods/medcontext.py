@@ -152,21 +152,31 @@ class MedContext(Method[MedContextParameters]):
         weights, segmentation = self.parameters.losses, self._context.segmentation_loss
         student = self.modules["student"]
         terms: dict[str, Tensor] = {}
-        whole = None
-        if weights.sup or self.parameters.consistency.target != "teacher":
+        weighted: list[Tensor] = []
+        whole: Any = None
+        if weights.sup or self._needs_whole():
             whole = student(batch.image)
+        if weights.sup:
             terms["supervised"] = segmentation(whole, batch.label)
-        total = weights.sup * terms["supervised"] if weights.sup else 0.0
+            weighted.append(weights.sup * terms["supervised"])
         if weights.masked_sup or weights.cons:
             mask = self._draw_mask(batch, progress)
             masked = self._forward_masked(batch.image, mask)
+        if weights.masked_sup:
             terms["masked"] = segmentation(masked, batch.label)
-            total = total + weights.masked_sup * terms["masked"]
-            if weights.cons:
-                target = self._target(batch, whole, terms)
-                terms["consistency"] = self._consistency(target, masked, mask)
-                total = total + weights.cons * self._ramp(progress) * terms["consistency"]
-        return Losses(total, {name: term.detach() for name, term in terms.items()})  # type: ignore[arg-type]
+            weighted.append(weights.masked_sup * terms["masked"])
+        if weights.cons:
+            target = self._target(batch, whole, terms)
+            terms["consistency"] = self._consistency(target, masked, mask)
+            weighted.append(weights.cons * self._ramp(progress) * terms["consistency"])
+        total = weighted[0]
+        for term in weighted[1:]:
+            total = total + term
+        return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+    def _needs_whole(self) -> bool:
+        """Return whether the consistency target is the student's own pass over the whole image."""
+        return bool(self.parameters.losses.cons) and self.parameters.consistency.target != "teacher"
 
     def _draw_mask(self, batch: Batch, progress: Progress) -> Tensor:
         from harness.training.masking import draw_mask
@@ -264,9 +274,9 @@ class MedContext(Method[MedContextParameters]):
 
     def forward_passes(self) -> int:
         """Return 3 with all terms on: student whole, student masked, teacher whole."""
-        weights, own = self.parameters.losses, self.parameters.consistency.target != "teacher"
-        masked = bool(weights.masked_sup or weights.cons)
-        return int(bool(weights.sup) or own) + int(masked) + int(bool(weights.cons) and not own)
+        weights, own = self.parameters.losses, self._needs_whole()
+        masked, teacher = weights.masked_sup or weights.cons, weights.cons and not own
+        return sum(map(bool, (weights.sup or own, masked, teacher)))
 
 
 def _mask_grid(setting: Setting, masking: Masking) -> Triple:

@@ -71,13 +71,27 @@ class Architecture(Generic[OptionsT]):
         """Return what the sides of a patch must be multiples of."""
         return (1, 1, 1)
 
+    def needs_two_cells(self) -> bool:
+        """Return whether a patch of one multiple along every axis is too small to train on.
+
+        So it is where the coarsest features are normalised over space, by instance, and one voxel is left.
+        """
+        return False
+
     def supports(self, patch: Triple) -> str | None:
         """Return why a patch cannot be taken, with the nearest that can, or None."""
         multiple = self.multiple()
-        if all(side % m == 0 for side, m in zip(patch, multiple, strict=True)):
+        cells = [max(1, round(side / m)) for side, m in zip(patch, multiple, strict=True)]
+        if self.needs_two_cells() and max(cells) == 1:
+            cells[0] = 2
+        nearest = [count * m for count, m in zip(cells, multiple, strict=True)]
+        if list(patch) == nearest:
             return None
-        nearest = [max(1, round(side / m)) * m for side, m in zip(patch, multiple, strict=True)]
-        return f"patch {list(patch)} is not a multiple of {list(multiple)}; the nearest that is: {nearest}"
+        larger = ", and not all sides just that" if self.needs_two_cells() else ""
+        return (
+            f"patch {list(patch)}: sides must be multiples of {list(multiple)}{larger}; "
+            f"the nearest patch that can be taken: {nearest}"
+        )
 
     def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
         """Return the network with random weights drawn from PyTorch's global generator."""

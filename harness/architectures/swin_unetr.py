@@ -42,12 +42,9 @@ class SwinUNETR(Architecture[SwinUNETROptions]):
         """Return the product of the strides."""
         return (_MULTIPLE, _MULTIPLE, _MULTIPLE)
 
-    def supports(self, patch: Triple) -> str | None:
-        """Return why a patch cannot be taken: instance normalisation fails on a bottleneck of one voxel."""
-        reason = super().supports(patch)
-        if reason is None and max(patch) < 2 * _MULTIPLE:
-            return f"patch {list(patch)} leaves a bottleneck of one voxel; the nearest that can be taken: [64, 32, 32]"
-        return reason
+    def needs_two_cells(self) -> bool:
+        """Return true: the bottleneck has instance normalisation."""
+        return True
 
     def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
         """Return the network; it takes any size that is a multiple of 32."""

@@ -35,6 +35,10 @@ class UNet(Architecture[UNetOptions]):
         factor = 2 ** (len(self.options.channels) - 1)
         return (factor, factor, factor)
 
+    def needs_two_cells(self) -> bool:
+        """Return true: the bottleneck has instance normalisation."""
+        return True
+
     def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
         """Return the network."""
         from monai.networks.nets import UNet as MonaiUNet

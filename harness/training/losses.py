@@ -73,23 +73,23 @@ def consistency_loss(
     """
     per_voxel = _per_voxel(target, student, kind)
     if per_voxel is None:
-        return _spatial(target, student, kind, region) / _batch_norm(target, norm)
-    if norm == "per_sample":
-        values = [_mean(v, None if region is None else region[i]) for i, v in enumerate(per_voxel)]
-        return torch.stack(
-            [
-                value / z.norm().clamp_min(1e-12)
-                for value, z in zip(values, target.detach().float(), strict=True)
-            ]
-        ).mean()
-    return _mean(per_voxel, region) / _batch_norm(target, norm)
+        per_sample = _spatial(target, student, kind, region)
+    elif norm == "per_sample":
+        per_sample = torch.stack(
+            [_mean(values, None if region is None else region[i]) for i, values in enumerate(per_voxel)]
+        )
+    else:
+        return _mean(per_voxel, region) / _divisor(target, norm)
+    return (per_sample / _divisor(target, norm)).mean()
 
 
-def _batch_norm(target: Tensor, norm: Norm) -> Tensor:
-    """Return the divisor that all samples share."""
+def _divisor(target: Tensor, norm: Norm) -> Tensor:
+    """Return what the loss is divided by, without gradient: one number, or one for each sample."""
     values = target.detach().float()
     if norm == "fro":
         return values.norm().clamp_min(1e-12)
+    if norm == "per_sample":
+        return values.flatten(1).norm(dim=1).clamp_min(1e-12)
     if norm == "rms":
         return values.square().mean().sqrt().clamp_min(1e-12)
     return torch.ones((), device=target.device)
@@ -118,6 +118,7 @@ def _per_voxel(target: Tensor, student: Tensor, kind: Consistency) -> Tensor | N
 
 
 def _spatial(target: Tensor, student: Tensor, kind: Consistency, region: Tensor | None) -> Tensor:
+    """Return the loss of each sample ``(B,)``, the mean over classes."""
     target, student = target.float().flatten(2), student.float().flatten(2)
     if region is not None:
         hidden = ~region.flatten(1)[:, None]
@@ -130,4 +131,4 @@ def _spatial(target: Tensor, student: Tensor, kind: Consistency, region: Tensor 
         per_class = share * (target.log_softmax(2) - student.log_softmax(2))
     if region is not None:
         per_class = per_class.masked_fill(hidden, 0.0)
-    return per_class.sum(dim=2).mean()
+    return per_class.sum(dim=2).mean(dim=1)

@@ -6,7 +6,7 @@ A mask is a boolean tensor ``(B, *grid)``, true where the input is hidden.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -64,7 +64,7 @@ def _draw_one(kind: Kind, grid: Triple, ratio: float, axis: int, generator: torc
 def _choose(score: Tensor, ratio: float) -> Tensor:
     """Return true at the ``int(ratio * size)`` lowest scores."""
     hidden = torch.zeros(score.numel(), dtype=torch.bool)
-    # 1e-9: 0.6 * 10 is 6 to a person and 5.999… to a float
+    # 1e-9: 0.58 * 50 is 29 to a person and 28.999… to a float
     hidden[score.flatten().argsort()[: int(ratio * score.numel() + 1e-9)]] = True
     return hidden.view(score.shape)
 
@@ -79,7 +79,7 @@ class Masker(nn.Module):
 
     Args:
         channels: size of a token, or number of image channels.
-        fill: a learned vector (zeros at first), zeros, or the mean of what is hidden.
+        fill: a learned vector (zeros at first), zeros, or the mean of a sample's channel over all places.
     """
 
     def __init__(self, channels: int, fill: Fill) -> None:
@@ -133,11 +133,8 @@ class Masker(nn.Module):
             return (image.masked_fill(resize_mask(mask, size)[:, None], 0.0), *others)
 
         path = tokens.before_position if before_position else tokens.module
-        hooks: list[Any] = [network.get_submodule(path).register_forward_hook(fill_tokens)]
-        if skip is not None:
-            hooks.append(network.get_submodule(skip).register_forward_pre_hook(zero_image))
-        try:
+        with ExitStack() as hooks:
+            hooks.callback(network.get_submodule(path).register_forward_hook(fill_tokens).remove)
+            if skip is not None:
+                hooks.callback(network.get_submodule(skip).register_forward_pre_hook(zero_image).remove)
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()

@@ -4,7 +4,8 @@ Prints, measured in one run,
 - pure: seconds of the training steps alone, of the same 16 trials in two concurrent one-thread processes;
 - harness: from the first training step of any trial to the last record, under ``medctx run``'s sweep;
 - naive: the same trials, each in a subprocess of its own, two at a time;
-and the ratio of the last two to pure / 2. Workers' imports and warm-up are printed apart.
+and the ratio of the last two to pure / 2. Workers' imports and warm-up are printed apart. Two test cases, since
+scoring is work that any way of running has to do.
 
     python tests/benchmarks/overhead.py [--steps N] [--skip-naive]
 """
@@ -12,6 +13,7 @@ and the ratio of the last two to pure / 2. Workers' imports and warm-up are prin
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,10 +25,10 @@ from pathlib import Path
 STUDY = """
 question: What does the harness add to training?
 base:
-  dataset: phantom
+  dataset: few_cases:FewCases
   architecture: unet
   method: supervised
-  recipe: {{patch: [40, 40, 24], overlap: 0.0, steps: {steps}}}
+  recipe: {{overlap: 0.0, steps: {steps}}}
 grid:
   seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 keep: none
@@ -36,7 +38,7 @@ WORKERS = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--skip-naive", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,10 +47,14 @@ def main() -> None:
         pure = measure_pure(study)
         print(f"pure      {pure:6.1f} s of training in 16 trials, {pure / 16:.2f} s each")
         warm, wall = measure_harness(study, Path(folder) / "results")
-        print(f"harness   {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; start of workers {warm:.1f} s apart")
+        print(
+            f"harness   {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; start of workers {warm:.1f} s apart"
+        )
         if not options.skip_naive:
             wall = measure_naive(study, Path(folder) / "naive")
-            print(f"naive     {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; a subprocess for each trial")
+            print(
+                f"naive     {wall:6.1f} s, ratio {wall / (pure / WORKERS):.2f}; a subprocess for each trial"
+            )
 
 
 def measure_pure(study: Path) -> float:
@@ -66,8 +72,8 @@ def train_only(spec) -> float:
     from harness.data.augmentation import Augmenter
     from harness.data.loading import load_data
     from harness.seeding import clean_process
-    from harness.trial import _device, build_method
     from harness.training.loop import Trainer
+    from harness.trial import _device, build_method
 
     clean_process(spec.recipe.threads)
     data = load_data(spec, None)
@@ -104,7 +110,9 @@ def measure_harness(study: Path, results: Path) -> tuple[float, float]:
         "testing": sum(record.cost.seconds_testing for record in records if record.cost),
         "whole": sum(record.cost.seconds for record in records if record.cost),
     }
-    print("          " + ", ".join(f"{name} {value:.1f} s" for name, value in inside.items()) + " inside trials")
+    print(
+        "          " + ", ".join(f"{name} {value:.1f} s" for name, value in inside.items()) + " inside trials"
+    )
     return first - start, last - first
 
 
@@ -116,7 +124,8 @@ def measure_naive(study: Path, results: Path) -> float:
 
     def run(id: str) -> None:
         command = [sys.executable, "-m", "harness", "trial", str(study), id, "--results", str(results)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": path})
 
     start = time.perf_counter()
     with ThreadPoolExecutor(WORKERS) as pool:

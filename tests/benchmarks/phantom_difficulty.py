@@ -26,8 +26,12 @@ def main() -> None:
     full, few = table.loc["all"], table.loc[2]
     organs = full.drop(columns="mean").mean()
     checks = {
-        f"mean at all cases {full['mean'].mean():.3f}, wanted 0.70 to 0.95": 0.70 <= full["mean"].mean() <= 0.95,
-        f"loss at 2 shots {full['mean'].mean() - few['mean'].mean():.3f}, wanted at least 0.08": full["mean"].mean()
+        f"mean at all cases {full['mean'].mean():.3f}, wanted 0.70 to 0.95": 0.70
+        <= full["mean"].mean()
+        <= 0.95,
+        f"loss at 2 shots {full['mean'].mean() - few['mean'].mean():.3f}, wanted at least 0.08": full[
+            "mean"
+        ].mean()
         - few["mean"].mean()
         >= 0.08,
         f"easiest minus hardest organ {organs.max() - organs.min():.3f}, wanted at least 0.10": organs.max()

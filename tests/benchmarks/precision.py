@@ -1,6 +1,6 @@
 """Speed and Dice of each precision and memory format on this machine, one thread.
 
-    python tests/benchmarks/precision.py [--steps N] [--dataset NAME] [--architecture NAME] [--data DIR]
+python tests/benchmarks/precision.py [--steps N] [--dataset NAME] [--architecture NAME] [--data DIR]
 """
 
 from __future__ import annotations

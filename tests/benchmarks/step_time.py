@@ -81,7 +81,9 @@ def bare_loop(spec):
     architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
     network = architecture.build(len(data.dataset.channels), max(data.dataset.labels) + 1, recipe.patch)
     network = network.to(memory_format=memory_format(recipe))
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
     loss_function = segmentation_loss(recipe.loss)
     for step in range(recipe.steps):

@@ -51,7 +51,8 @@ def assert_same(one: Path, other: Path, id: str) -> None:
     pd.testing.assert_frame_equal(rows, other_rows, check_exact=True)
     assert history == other_history
     weights, other_weights = (
-        torch.load(path / "trials" / id / "checkpoint.pt", weights_only=True)["method"] for path in (one, other)
+        torch.load(path / "trials" / id / "checkpoint.pt", weights_only=True)["method"]
+        for path in (one, other)
     )
     assert weights.keys() == other_weights.keys()
     assert all(torch.equal(weights[key], other_weights[key]) for key in weights)
@@ -101,7 +102,9 @@ def test_killed_in_mid_training_and_run_again_at_once_equals_undisturbed(tmp_pat
             "--workers", "2", "--checkpoint-minutes", "0.005",
         )  # fmt: skip
 
-    undisturbed = subprocess.run(arguments("calm"), env=environment, capture_output=True, text=True, timeout=300)
+    undisturbed = subprocess.run(
+        arguments("calm"), env=environment, capture_output=True, text=True, timeout=300
+    )
     assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
 
     victim = subprocess.Popen(arguments("killed"), env=environment, stdout=subprocess.DEVNULL, text=True)
