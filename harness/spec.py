@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from harness.errors import UserError, did_you_mean
@@ -27,6 +36,7 @@ def _shots(value: Any) -> Any:
 
 Shots = Annotated[int | Literal["all"], BeforeValidator(_shots)]
 Triple = tuple[int, int, int]
+Axis = Annotated[int, Field(ge=0, le=2)]
 
 
 class Frozen(BaseModel):
@@ -46,7 +56,7 @@ class Augmentation(Frozen):
     ``mirror_axes`` lists the spatial axes (0, 1, 2) that may be flipped: never one along which labels differ.
     """
 
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[Axis, ...] = ()
     mirror_probability: float = Field(0.5, ge=0, le=1)
     affine_probability: float = Field(0.0, ge=0, le=1)
     rotation: float = Field(0.0, ge=0, le=180, description="largest rotation about each axis, degrees")
@@ -62,8 +72,12 @@ class Recipe(Frozen):
     """The protocol that all arms of a study share: data, optimisation, selection, inference."""
 
     # data
-    patch: Triple = Field(description="training patch and inference window, voxels")
-    spacing: tuple[float, float, float] = Field(description="voxel size after preprocessing, mm")
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        description="training patch and inference window, voxels"
+    )
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        description="voxel size after preprocessing, mm"
+    )
     intensity: Literal["zscore", "zscore_clipped", "none"] = "zscore_clipped"
     foreground: float = Field(0.33, ge=0, le=1, description="share of patches centred on a labelled voxel")
     augmentation: Augmentation = Augmentation()
@@ -87,7 +101,13 @@ class Recipe(Frozen):
     # inference
     overlap: float = Field(0.5, ge=0, lt=1)
     window: Literal["gaussian", "constant"] = "gaussian"
-    flips: tuple[int, ...] = Field((), description="axes mirrored at test time; all combinations averaged")
+    flips: tuple[Axis, ...] = Field((), description="axes mirrored at test time; all combinations averaged")
+
+    @model_validator(mode="after")
+    def _selects_what_it_measures(self) -> Recipe:
+        if self.selection == "best_validation" and not self.validate_every:
+            raise ValueError("validate_every above 0 where selection is best_validation")
+        return self
 
 
 class DatasetSpec(Frozen):
@@ -180,6 +200,7 @@ def parse(model: type[Model], data: Any, where: str | Path) -> Model:
                 place, f"unknown key {path[-1]!r}", "a known key", did_you_mean(str(path[-1]), keys)
             ) from None
         found = "nothing" if first["type"] == "missing" else repr(first["input"])
+        found = found if len(found) <= 80 else f"{found[:80]}…"
         expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         raise UserError(place, found, expected, "Correct this value.") from None
 

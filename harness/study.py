@@ -57,14 +57,14 @@ _DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
 
 
 class ReportSpec(Frozen):
-    """What the report shows. Factors are keys of a cell.
+    """What the report shows.
 
-    ``rows`` and ``columns`` of the tables default to the factors that vary, without the seed.
+    ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
+    the seed.
     """
 
     baseline: str = Field("supervised", description="the arm that gains are measured against")
     rows: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("dice", "hd95")
 
 
@@ -291,7 +291,7 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
                 f"{where}: {key}",
                 repr(settings.get(key)),
                 f"the name of one {key}",
-                "Set it in base or grid.",
+                "Set it in base or grid; settings go under 'methods' or 'architectures'.",
             )
     dataset_name = settings["dataset"]
     dataset = registry.load("dataset", dataset_name)

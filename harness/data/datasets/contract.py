@@ -132,7 +132,8 @@ class Dataset:
             )  # fmt: skip
         folder = root / self.folder
         if not folder.is_dir():
-            present = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+            folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+            present = [*folders[:5], "…"] if len(folders) > 5 else folders
             raise UserError(
                 root, f"no folder {self.folder} (present: {', '.join(present) or 'none'})",
                 f"the dataset {name!r}", f"Put {self.folder} there, or name another data root with --data DIR.",
