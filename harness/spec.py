@@ -164,6 +164,11 @@ def identity(model: BaseModel) -> dict[str, Any]:
     return values
 
 
+def plain(model: BaseModel) -> dict[str, Any]:
+    """Return ``identity`` as JSON gives it back: lists for tuples, so that a spec equals its stored self."""
+    return json.loads(canonical_json(identity(model)))
+
+
 def _is_later(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("later"))
 
@@ -190,16 +195,19 @@ def parse(model: type[Model], data: Any, where: str | Path) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # an unknown key explains a missing one, so it is named first
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         path = [part for part in first["loc"] if isinstance(part, str | int)]
         place = f"{where}: {'.'.join(map(str, path))}" if path else str(where)
         if first["type"] == "extra_forbidden":
             owner = _model_at(model, path[:-1])
-            keys = list(owner.model_fields) if owner else []
+            keys = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
             raise UserError(
                 place, f"unknown key {path[-1]!r}", "a known key", did_you_mean(str(path[-1]), keys)
             ) from None
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])
+        if first["type"] == "missing":
+            raise UserError(place, "nothing", "a value", "Add this key.") from None
+        found = repr(first["input"])
         found = found if len(found) <= 80 else f"{found[:80]}…"
         expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         raise UserError(place, found, expected, "Correct this value.") from None

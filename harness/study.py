@@ -45,9 +45,9 @@ from harness.spec import (
     MethodSpec,
     Recipe,
     TrialSpec,
-    identity,
     merge,
     parse,
+    plain,
 )
 from harness.training.method import Setting
 
@@ -232,7 +232,7 @@ def _complete(cell: Cell, keys: Sequence[str]) -> Cell:
 def _resolved(spec: TrialSpec, key: str) -> Any:
     """Return the value of a dotted key in a spec, or None where its branch has no such key."""
     head, *rest = key.split(".")
-    roots = {"recipe": identity(spec.recipe), "method": spec.method.parameters}
+    roots = {"recipe": plain(spec.recipe), "method": spec.method.parameters}
     roots |= {"architecture": spec.architecture.options, "split": {"seed": spec.dataset.split_seed}}
     value: Any = roots.get(head)
     for part in rest:
@@ -246,7 +246,7 @@ def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
     if file.grid or not file.also:
         blocks.insert(0, ("grid", dict(file.grid)))
     for where, block in blocks:
-        flat = _flatten(block, keep_lists=True)
+        flat = _flatten(block)
         lists = {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
         for key, values in lists.items():
             if not values:
@@ -256,14 +256,21 @@ def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
 
 
 def _excepted(path: Path, file: StudyFile, factors: Mapping[str, Any]) -> str | None:
+    """Return the reason of the exception that a cell falls under, if there is one."""
+    known = {*FACTORS, *(key for block in (file.grid, *file.also) for key in _flatten(block))}
     for index, entry in enumerate(file.except_):
         wanted = {key: value for key, value in entry.items() if key != "reason"}
         if "reason" not in entry or not wanted:
             raise UserError(
                 f"{path}: except[{index}]", str(entry), "factors and a 'reason'", "Say why it is left out."
             )
-        unknown = [key for key in wanted if key not in factors]
-        if not unknown and all(factors[key] == value for key, value in wanted.items()):
+        for key in wanted:
+            if key not in known:
+                raise UserError(
+                    f"{path}: except[{index}].{key}", "an unknown key", "a key that the study sets",
+                    did_you_mean(key, known),
+                )  # fmt: skip
+        if all(factors.get(key) == value for key, value in wanted.items()):
             return str(entry["reason"])
     return None
 
@@ -318,10 +325,10 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
             "dataset": {"name": dataset_name, "version": dataset.version}
             | {f"split_{key}": value for key, value in split.items()},
             "architecture": ArchitectureSpec(
-                name=arch_name, version=architecture_class.version, options=identity(options)
+                name=arch_name, version=architecture_class.version, options=plain(options)
             ),
             "method": MethodSpec(
-                name=method_name, version=method_class.version, parameters=identity(parameters)
+                name=method_name, version=method_class.version, parameters=plain(parameters)
             ),
             "shots": settings["shots"],
             "subset": settings["subset"],
@@ -338,12 +345,12 @@ def _arm(declared: Mapping[str, Mapping[str, Any]], key: str) -> tuple[str, dict
     return settings.pop("name", key), settings
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "", keep_lists: bool = False) -> dict[str, Any]:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return dotted keys for the mappings below recipe, method, architecture and split."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.", keep_lists)
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from harness.data.datasets.contract import Case, Dataset, Fractions, Volume
 from harness.seeding import numpy_generator
@@ -149,6 +148,8 @@ def _render(tissues: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
     Rounded, so that the last bits, in which machines differ, do not show.
     """
+    from scipy import ndimage
+
     contrast, texture = _contrasts(rng)
     image = _BODY_INTENSITY + contrast[tissues] + 2 * texture[tissues] * rng.standard_normal(_GRID)
     noise = 5 * 6 ** rng.random() * rng.standard_normal(_GRID)

@@ -1,0 +1,195 @@
+"""From files to the cache and back to the grid of the file."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.data import preprocessing
+from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.nifti import read_image, read_label, write_label
+from harness.data.preprocessing import normalise, prepare
+from harness.errors import UserError
+from harness.spec import Recipe
+
+
+class OneVolume(Dataset):
+    """One volume, held in memory."""
+
+    channels = ("MRI",)
+    labels = {0: "background", 1: "one", 2: "two"}
+
+    def __init__(self, image: Volume, label: Volume) -> None:
+        self.volumes = image, label
+
+    def image(self, case: Case) -> Volume:
+        return self.volumes[0]
+
+    def label(self, case: Case) -> Volume:
+        return self.volumes[1]
+
+    def content(self, case: Case) -> str:
+        return str(hash(self.volumes[1].affine.tobytes()))
+
+
+def recipe(spacing: tuple[float, float, float] = (1, 1, 1)) -> Recipe:
+    return Recipe(patch=(8, 8, 8), spacing=spacing)
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCTX_CACHE", str(tmp_path / "cache"))
+    preprocessing._open.cache_clear()
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 2, 3, 1])), path)
+    return path
+
+
+def test_channels_come_first_and_spacing_is_in_array_order(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(4, 5, 6, 2)).astype(np.float32)
+    volume = read_image(save(tmp_path / "x.nii.gz", array), channels=2)
+    assert volume.array.shape == (2, 4, 5, 6) and volume.spacing == (1, 2, 3)
+    assert np.array_equal(volume.array[1], array[..., 1])
+
+
+@pytest.mark.parametrize("bad", [7, 1.5, -1])
+def test_undeclared_labels_are_refused(tmp_path: Path, bad: float) -> None:
+    array = np.zeros((3, 3, 3), np.float32)
+    array[1, 1, 1] = bad
+    with pytest.raises(UserError, match=r"x\.nii\.gz.*label values"):
+        read_label(save(tmp_path / "x.nii.gz", array), {0: "background", 1: "organ"})
+
+
+def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
+    array = np.ones((3, 3, 3), np.float32)
+    assert read_label(save(tmp_path / "x.nii.gz", array), {0: "a", 1: "b"}).array.dtype == np.uint8
+
+
+@pytest.mark.parametrize("rule", ["zscore", "zscore_clipped", "none"])
+def test_intensity_rules(rule: str) -> None:
+    values = np.random.default_rng(0).normal(100, 20, (10, 10, 10))
+    values[0, 0, 0] = 1e6
+    result = normalise(values, rule)
+    if rule == "none":
+        assert np.array_equal(result, values.astype(np.float32))
+    else:
+        assert abs(result.mean()) < 1e-4 and abs(result.std() - 1) < 1e-4
+        assert (result.max() < 5) == (rule == "zscore_clipped")
+    assert np.isfinite(normalise(np.full((3, 3, 3), 5.0), rule)).all()
+
+
+AFFINES = {
+    "plain": np.diag([1, 1, 1, 1]),
+    "flipped": np.diag([-1, -1, 1, 1]),
+    "permuted": np.array([[0, 1, 0, 3], [0, 0, 1, -2], [1, 0, 0, 5], [0, 0, 0, 1]]),
+    "anisotropic and permuted": np.array([[0, 0, -2, 3], [0.5, 0, 0, -2], [0, 1, 0, 5], [0, 0, 0, 1]]),
+}
+
+
+@pytest.mark.parametrize("name", AFFINES)
+def test_labels_survive_the_way_to_the_cache_and_back(name: str) -> None:
+    affine = AFFINES[name].astype(float)
+    labels = np.zeros((16, 20, 24), np.uint8)
+    labels[2:9, 4:14, 6:20], labels[9:14, 4:14, 6:20] = 1, 2
+    image = labels[None].astype(np.float32)
+    dataset = OneVolume(Volume(image, affine), Volume(labels, affine))
+    cache = prepare(dataset, f"one {name}", [Case("c", "c")], recipe())
+    assert cache.image("c").shape[1:] == cache.label("c").shape
+    one_hot = np.stack([(cache.label("c") == k).astype(np.float32) for k in range(3)])
+    back = cache.to_native("c", one_hot)
+    reference = cache.native_reference("c")
+    assert back.array.shape == labels.shape and np.array_equal(back.affine, affine)
+    assert np.array_equal(reference.array, labels)
+    agreement = 2 * ((back.array > 0) & (labels > 0)).sum() / ((back.array > 0).sum() + (labels > 0).sum())
+    assert agreement > (0.9 if "anisotropic" in name else 0.9999)
+
+
+def test_resampling_gives_the_spacing_that_was_asked_for() -> None:
+    labels = np.zeros((20, 20, 10), np.uint8)
+    labels[5:15, 5:15, 2:8] = 1
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    dataset = OneVolume(Volume(labels[None].astype(np.float32), affine), Volume(labels, affine))
+    cache = prepare(dataset, "resampled", [Case("c", "c")], recipe((2, 2, 1)))
+    assert cache.label("c").shape == (10, 10, 30)
+    volume = cache.label("c").sum() * 4
+    assert abs(volume - labels.sum() * 3) / (labels.sum() * 3) < 0.1
+
+
+def hippocampus(root: Path) -> tuple[Dataset, list[Case]]:
+    dataset = registry.load("dataset", "hippocampus")()
+    return dataset, dataset.cases(root)
+
+
+def test_the_cache_is_made_once_and_again_when_a_file_changes(
+    small_msd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, cases = hippocampus(small_msd)
+    reads: list[str] = []
+    original = Dataset.image
+    monkeypatch.setattr(Dataset, "image", lambda self, case: reads.append(case.id) or original(self, case))
+    first = prepare(dataset, "hippocampus", cases, recipe())
+    assert len(reads) == len(cases)
+    second = prepare(dataset, "hippocampus", cases, recipe())
+    assert len(reads) == len(cases) and second.content == first.content
+    assert cases[0].label is not None
+    label = np.array(nibabel.load(cases[0].label).dataobj)
+    label[0, 0, 0] = 1
+    write_label(cases[0].label, label, np.eye(4))
+    third = prepare(dataset, "hippocampus", cases, recipe())
+    assert len(reads) == 2 * len(cases) and third.content != first.content
+    assert third.label(cases[0].id)[0, 0, 0] == 1
+
+
+def test_a_half_written_cache_is_not_used(
+    small_msd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dataset, cases = hippocampus(small_msd)
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(preprocessing, "_foreground", die)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(dataset, "hippocampus", cases, recipe())
+    # what a killed process leaves: a folder under another name, without an index
+    (tmp_path / "cache" / ".hippocampus-half.x").mkdir()
+    cache = prepare(dataset, "hippocampus", cases, recipe())
+    assert all(cache.image(case.id).shape[0] == 1 for case in cases)
+
+
+def _prepare_in_a_process(root: Path) -> str:
+    dataset, cases = hippocampus(root)
+    return prepare(dataset, "hippocampus", cases, recipe()).folder.name
+
+
+def test_processes_that_start_together_share_one_cache(small_msd: Path, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        names = list(pool.map(_prepare_in_a_process, [small_msd] * 2))
+    assert names[0] == names[1]
+    folders = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert [path.name for path in folders] == [names[0]]
+
+
+def test_entries_of_resource_forks_are_ignored(small_msd: Path) -> None:
+    listing = small_msd / "Task04_Hippocampus" / "dataset.json"
+    data = json.loads(listing.read_text())
+    data["training"].append({"image": "./imagesTr/._x.nii.gz", "label": "./labelsTr/._x.nii.gz"})
+    listing.write_text(json.dumps(data))
+    assert len(hippocampus(small_msd)[1]) == 8
+
+
+def test_the_real_hippocampus_reads(data_root: Path) -> None:
+    dataset, cases = hippocampus(data_root)
+    assert len(cases) == 200
+    case = cases[0]
+    assert dataset.image(case).array.shape[1:] == dataset.label(case).array.shape

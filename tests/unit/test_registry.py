@@ -1,0 +1,80 @@
+"""Names to classes: ours, entry points, and module:Class."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from harness import registry
+from harness.errors import UserError
+
+PLUGIN = """
+from harness.architectures.contract import Architecture
+from harness.data.datasets.contract import Dataset
+from harness.training.method import Method
+
+class MyMethod(Method): pass
+class MyNetwork(Architecture): pass
+class MyData(Dataset): pass
+class Nothing: pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "plugin_of_test.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    caches = (registry._ours, registry._plugins, registry.load)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_name_loads_a_class_of_the_contract(kind: registry.Kind) -> None:
+    assert registry.names(kind)
+    assert all(
+        issubclass(registry.load(kind, name), registry.contract(kind)) for name in registry.names(kind)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("method", "MyMethod"), ("architecture", "MyNetwork"), ("dataset", "MyData")]
+)
+def test_a_class_of_any_module_can_be_named(kind: registry.Kind, name: str) -> None:
+    assert registry.load(kind, f"plugin_of_test:{name}").__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unte", "Did you mean 'unet'"),
+        ("no_module:X", "no_module"),
+        ("plugin_of_test:Missing", "Missing"),
+        ("plugin_of_test:Nothing", "derived from"),
+        ("plugin_of_test:MyMethod", "derived from"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        registry.load("architecture", name)
+
+
+def test_entry_points_are_registered_and_a_name_taken_twice_is_an_error(monkeypatch) -> None:
+    points = [EntryPoint("mine", "plugin_of_test:MyMethod", "medctx.methods")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    assert "mine" in registry.names("method")
+    assert registry.load("method", "mine").__name__ == "MyMethod"
+    points.append(EntryPoint("supervised", "plugin_of_test:MyMethod", "medctx.methods"))
+    registry._plugins.cache_clear()
+    with pytest.raises(UserError, match="two definitions"):
+        registry.names("method")
+
+
+def test_a_file_of_ours_holds_one_class() -> None:
+    with pytest.raises(UserError, match="exactly one"):
+        registry._only_entry("method", "harness.errors")

@@ -1,0 +1,118 @@
+"""Study files: what they expand to, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.reconcile import choose_cells
+from harness.study import Study, load_study, study_names
+
+BASE = "question: why?\nbase: {dataset: phantom, architecture: unet, method: supervised}\n"
+
+
+@pytest.fixture
+def study(tmp_path: Path):
+    def load(text: str, *overrides: str) -> Study:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return load_study(str(path), overrides)
+
+    return load
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_shipped_study_plans(name: str) -> None:
+    loaded = load_study(name)
+    assert loaded.question.endswith("?") and loaded.cells
+    assert len({cell.spec.id for cell in loaded.cells}) == len(loaded.cells)
+
+
+def test_a_grid_is_a_product_in_the_order_of_declaration(study) -> None:
+    cells = study(BASE + "grid: {shots: [2, all], seed: [0, 1]}").cells
+    assert [(cell.spec.shots, cell.spec.seed) for cell in cells] == [(2, 0), (2, 1), ("all", 0), ("all", 1)]
+
+
+def test_cells_that_are_equal_are_one_trial(study) -> None:
+    assert len(study(BASE + "grid: {seed: [0, 1]}\nalso: [{seed: 1}, {seed: [1, 2]}]").cells) == 3
+
+
+def test_without_grid_the_base_is_the_one_trial(study) -> None:
+    assert len(study(BASE).cells) == 1
+
+
+def test_exceptions_are_skipped_with_their_reason(study) -> None:
+    loaded = study(BASE + "grid: {seed: [0, 1]}\nexcept: [{seed: 1, reason: too slow}]")
+    assert [cell.spec.seed for cell in loaded.cells] == [0]
+    assert [(skip.factors["seed"], skip.reason) for skip in loaded.skipped] == [(1, "too slow")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [("{seed: 1}", "reason"), ("{reason: none}", "reason"), ("{sed: 1, reason: x}", "seed")],
+)
+def test_exceptions_that_cannot_be(study, entry: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        study(BASE + f"grid: {{seed: [0, 1]}}\nexcept: [{entry}]")
+
+
+def test_a_cell_that_cannot_be_is_skipped_and_the_others_are_not(study) -> None:
+    loaded = study(BASE + "grid: {architecture: [unet, unetr, swin_unetr]}")
+    assert [cell.factors["architecture"] for cell in loaded.cells] == ["unet", "unetr"]
+    assert "[32, 32, 32]" in loaded.skipped[0].reason
+    tokens = study(BASE + "also: [{method: medcontext, method.masking.level: token}]")
+    assert not tokens.cells and "no patch tokens" in tokens.skipped[0].reason
+
+
+def test_arms_are_named_sets_of_settings(study) -> None:
+    arms = "methods: {released: {name: medcontext, preset: as_released, losses: {cons: 2}}}\n"
+    cell = study(BASE + arms + "grid: {method: [released]}").cells[0]
+    assert cell.factors["method"] == "released" and cell.spec.method.name == "medcontext"
+    assert cell.spec.method.parameters["teacher"]["index"] == "in_epoch"
+    assert cell.spec.method.parameters["losses"]["cons"] == 2.0
+
+
+def test_dotted_keys_reach_into_parameters_and_every_cell_knows_their_value(study) -> None:
+    loaded = study(
+        BASE + "grid: {method: [medcontext], method.masking.ratio: [0.2, 0.8]}\n"
+        "also: [{method: [medcontext, supervised], seed: 1}]"
+    )
+    assert [cell.factors["method.masking.ratio"] for cell in loaded.cells] == [0.2, 0.8, 0.4, None]
+    assert loaded.varying() == ("method", "seed", "method.masking.ratio")
+
+
+def test_overrides_replace_settings_of_the_base(study) -> None:
+    assert study(BASE, "recipe.steps=7").cells[0].spec.recipe.steps == 7
+    with pytest.raises(UserError, match="--only"):
+        study(BASE + "grid: {recipe.steps: [5, 6]}", "recipe.steps=7")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("question: [", "YAML"),
+        ("- a list", "mapping"),
+        ("base: {}", "question"),
+        (BASE + "grid: {seed: []}", "empty list"),
+        (BASE + "grid: {seed: 3}", "list"),
+        (BASE + "grid: {sed: [1]}", "Did you mean 'seed'"),
+        (BASE + "methods: {a: {name: medcontxt}}\nalso: [{method: a}]", "Did you mean 'medcontext'"),
+        (BASE + "methods: {a: {name: medcontext, preset: as_publishd}}\nalso: [{method: a}]", "as_published"),
+        (BASE + "architectures: {unet: {preset: huge}}", "paper"),
+        (BASE + "architectures: {unet: {chanels: [8]}}", "channels"),
+        (BASE + "report: {row: [shots]}", "rows"),
+    ],
+)
+def test_mistakes_are_named(study, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        study(text)
+
+
+def test_filters_choose_by_the_keys_of_the_plan(study) -> None:
+    loaded = study(BASE + "grid: {shots: [2, all], seed: [0, 1, 2]}")
+    assert len(choose_cells(loaded, ["shots=all"])) == 3
+    assert len(choose_cells(loaded, ["seed=0", "seed=1", "shots=2"])) == 2
+    with pytest.raises(UserError, match="no trial that passes"):
+        choose_cells(loaded, ["seed=3"])
