@@ -53,7 +53,11 @@ class Protocol(Frozen):
 
 
 class Cost(Frozen):
-    """What the trial took: wall seconds by phase, peak memory in bytes, and counts."""
+    """What the trial took: wall seconds by phase, peak memory in bytes, and counts in all.
+
+    ``seconds_training`` sums over attempts and includes validation and checkpoints, and so does
+    ``seconds_per_step``.
+    """
 
     seconds: float
     seconds_training: float

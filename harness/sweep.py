@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import time
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -61,13 +62,19 @@ class _Handout(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         spec = self._handed.pop(trial_id, None)
-        if spec is None or not error or self._store.status(spec.id) == "complete":
+        if spec is None or self._store.status(spec.id) == "complete":
+            return
+        if result and result.get("error"):
+            _publish_failure(spec, self._store, Cause(kind="error", **result["error"]))
+        if not error:
             return
         self._lost[spec.id] = self._lost.get(spec.id, 0) + 1
         if self._lost[spec.id] < _LOSSES:
             self._waiting.appendleft(spec)
         else:
-            _publish_loss(spec, self._store, self._lost[spec.id])
+            times = self._lost[spec.id]
+            message = f"its worker died {times} times (killed, out of host memory, or its node was lost)"
+            _publish_failure(spec, self._store, Cause(kind="worker_lost", message=message))
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -97,8 +104,14 @@ class _Worker(tune.Trainable):
             checkpoint_minutes=config["checkpoint_minutes"],
             driver=Process(**config["driver"]),
         )
-        record = run_trial(TrialSpec.model_validate(config["spec"]), settings)
-        return {"done": True, "status": record.status if record else "elsewhere"}
+        try:
+            run_trial(TrialSpec.model_validate(config["spec"]), settings)
+        except (
+            Exception
+        ) as error:  # outside of what a trial answers for, such as an unwritable results folder
+            text = traceback.format_exc()[-4000:]
+            return {"done": True, "error": {"message": f"{error}"[:500], "traceback": text}}
+        return {"done": True}
 
 
 def sweep(
@@ -181,15 +194,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _publish_loss(spec: TrialSpec, store: Store, times: int) -> None:
-    """Record that a trial's worker died each time it was tried."""
+def _publish_failure(spec: TrialSpec, store: Store, cause: Cause) -> None:
+    """Record a trial that failed where it could not record it itself."""
     attempt = store.claim(spec.id, Process.this())
-    if attempt is None:
-        return
-    message = f"its worker died {times} times (killed, out of host memory, or its node was lost)"
-    cause = Cause(kind="worker_lost", message=message)
-    attempt.publish(
-        TrialRecord(
-            id=spec.id, status="failed", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number
+    if attempt is not None:
+        attempt.publish(
+            TrialRecord(
+                id=spec.id, status="failed", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number
+            )
         )
-    )

@@ -16,7 +16,7 @@ from harness.data.splits import Split, few_shot, generate_split
 from harness.spec import TrialSpec
 
 
-class TestLabelsLocked(Exception):
+class LabelsLocked(Exception):
     """Something asked for test labels before the selection was frozen."""
 
 
@@ -49,7 +49,7 @@ class TrialData:
     def validation_label(self, case: str) -> NDArray[np.uint8]:
         """Return the labels of a validation case ``(X, Y, Z)`` on the preprocessed grid."""
         if case not in self.split.validation:
-            raise TestLabelsLocked(f"{case} is not a validation case")
+            raise LabelsLocked(f"{case} is not a validation case")
         return self._cache.label(case)
 
     def freeze(self) -> None:
@@ -60,10 +60,10 @@ class TrialData:
         """Return the labels of a test case on the grid of its file.
 
         Raises:
-            TestLabelsLocked: the selection is not frozen.
+            LabelsLocked: the selection is not frozen.
         """
         if not self._frozen:
-            raise TestLabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
+            raise LabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
         return self._cache.native_reference(case)
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:

@@ -1,0 +1,44 @@
+"""Test labels are locked until the selection is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data.loading import LabelsLocked, TrialData, load_data
+from harness.spec import TrialSpec
+from harness.study import StudyFile, resolve
+
+
+@pytest.fixture(scope="module")
+def data() -> TrialData:
+    flat = {
+        "dataset": "phantom",
+        "architecture": "unet",
+        "method": "supervised",
+        "shots": 2,
+        "subset": 0,
+        "seed": 0,
+    }
+    spec = resolve(Path("test"), StudyFile(question="?"), flat)
+    assert isinstance(spec, TrialSpec)
+    return load_data(spec, None)
+
+
+def test_a_trial_sees_its_shots_alone(data: TrialData) -> None:
+    assert len(data.training) == 2 and set(data.training) < set(data.split.train)
+    parts = [set(data.split.train), set(data.split.validation), set(data.split.test)]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+
+
+def test_test_labels_cannot_be_read_before_the_selection_is_frozen(data: TrialData) -> None:
+    case = data.split.test[0]
+    with pytest.raises(LabelsLocked, match=case):
+        data.test_reference(case)
+    with pytest.raises(LabelsLocked, match=case):
+        data.validation_label(case)
+    assert data.validation_label(data.split.validation[0]).any()
+    data.freeze()
+    assert np.asarray(data.test_reference(case).array).any()
