@@ -13,6 +13,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from harness.spec import TrialSpec
+from harness.study import StudyFile, resolve
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -33,6 +36,22 @@ def data_root() -> Path:
     if not root or not (Path(root) / "Task04_Hippocampus").is_dir():
         pytest.skip("MEDCTX_DATA names no folder with Task04_Hippocampus")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def spec() -> TrialSpec:
+    """Return a trial of two shots on the phantom."""
+    flat = {
+        "dataset": "phantom",
+        "architecture": "unet",
+        "method": "supervised",
+        "shots": 2,
+        "subset": 0,
+        "seed": 0,
+    }
+    found = resolve(Path("test"), StudyFile(question="?"), flat)
+    assert isinstance(found, TrialSpec)
+    return found
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,6 @@ from harness.errors import ClaimLost, UserError
 from harness.record import Cause, TrialRecord, append_history, read_history
 from harness.spec import TrialSpec
 from harness.store import Process, Store
-from harness.study import StudyFile, resolve
-
-
-@pytest.fixture(scope="module")
-def spec() -> TrialSpec:
-    flat = {
-        "dataset": "phantom",
-        "architecture": "unet",
-        "method": "supervised",
-        "shots": 2,
-        "subset": 0,
-        "seed": 0,
-    }
-    found = resolve(Path("test"), StudyFile(question="?"), flat)
-    assert isinstance(found, TrialSpec)
-    return found
 
 
 @pytest.fixture

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from harness.data.loading import LabelsLocked, TrialData, load_data
 from harness.spec import TrialSpec
-from harness.study import StudyFile, resolve
 
 
 @pytest.fixture(scope="module")
-def data() -> TrialData:
-    flat = {
-        "dataset": "phantom",
-        "architecture": "unet",
-        "method": "supervised",
-        "shots": 2,
-        "subset": 0,
-        "seed": 0,
-    }
-    spec = resolve(Path("test"), StudyFile(question="?"), flat)
-    assert isinstance(spec, TrialSpec)
+def data(spec: TrialSpec) -> TrialData:
     return load_data(spec, None)
 
 
