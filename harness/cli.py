@@ -151,7 +151,7 @@ def run(
     )
     if missing:
         with out.status("reading and preprocessing data"):
-            check_data(cells, missing, store, data)
+            check_data(loaded.cells, missing, store, data)
         from harness.sweep import sweep
 
         with Board(missing, store, out).shown():
@@ -238,7 +238,7 @@ def trial(
             "See the ids with 'medctx plan'.",
         )
     store = Store(results)
-    check_data(matching, missing_cells(matching, store), store, data)
+    check_data(loaded.cells, missing_cells(matching, store), store, data)
     from harness.trial import RunSettings, run_trial
 
     settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)

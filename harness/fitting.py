@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from harness.data.loading import TrialData
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import mean_dice
-from harness.record import append_history, read_history
-from harness.store import Attempt
+from harness.record import HISTORY, append_history, read_history
+from harness.store import RESUME, SELECTED, Attempt
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import Trainer
 
@@ -73,19 +74,19 @@ class Fitting:
         ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
         the student over regions and validation cases; the earliest of equals.
         """
-        path = self.folder / "selected.pt"
+        path = self.folder / SELECTED
         if self.trainer.recipe.selection == "last":
             self._save_selected()
-        state = load_checkpoint(path, self.trainer.device)
+        state = load_checkpoint(path)
         self.trainer.method.load_state_dict(state["method"])
         return int(state["step"])
 
     def _restore(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            (self.folder / "history.jsonl").unlink(missing_ok=True)
+        path = self.folder / RESUME
+        state = load_checkpoint(path) if path.is_file() else None
+        if state is None or state["content"] != self.data.content:  # never mix two versions of the data
+            (self.folder / HISTORY).unlink(missing_ok=True)
             return
-        state = load_checkpoint(path, self.trainer.device)
         self.trainer.load_state_dict(state["trainer"])
         self._best, self.seconds = state["best"], state["seconds"]
         step = self.trainer.step
@@ -94,13 +95,18 @@ class Fitting:
             for line in read_history(self.folder)
             if line["step"] < step or ("validation" in line and line["step"] == step)
         ]
-        (self.folder / "history.jsonl").unlink(missing_ok=True)
+        (self.folder / HISTORY).unlink(missing_ok=True)
         append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
 
     def _checkpoint(self) -> None:
         self._flush()
-        state = {"trainer": self.trainer.state_dict(), "best": self._best, "seconds": self.seconds}
-        save_checkpoint(self.folder / "checkpoint.pt", state)
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "best": self._best,
+            "seconds": self.seconds,
+            "content": self.data.content,
+        }
+        save_checkpoint(self.folder / RESUME, state)
         self._saved = time.perf_counter()
 
     def _flush(self) -> None:
@@ -125,10 +131,13 @@ class Fitting:
         if trainer.recipe.selection == "best_validation" and (self._best is None or mean > self._best):
             self._best = mean
             self._save_selected()
+            self._saved = (
+                -math.inf
+            )  # a checkpoint follows at once, so that both are of one course of training
 
     def _save_selected(self) -> None:
         state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}
-        save_checkpoint(self.folder / "selected.pt", state)
+        save_checkpoint(self.folder / SELECTED, state)
 
 
 def _nanmean(values: list[float]) -> float:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from harness.spec import Frozen, TrialSpec
 
+HISTORY = "history.jsonl"
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
@@ -135,13 +136,13 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def append_history(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Append objects to ``history.jsonl``."""
-    with (folder / "history.jsonl").open("a") as file:
+    with (folder / HISTORY).open("a") as file:
         file.writelines(json.dumps(line, allow_nan=True) + "\n" for line in lines)
 
 
 def read_history(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of ``history.jsonl``; a torn last line, of a killed process, is left out."""
-    path = folder / "history.jsonl"
+    path = folder / HISTORY
     if not path.is_file():
         return
     for line in path.read_text().splitlines():
@@ -154,5 +155,8 @@ def read_history(folder: Path) -> Iterator[dict[str, Any]]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    partial.write_text(text)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)

@@ -88,10 +88,10 @@ def load(kind: Kind, name: str) -> type[Any]:
     module_name, _, attribute = address.partition(":")
     try:
         entry = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a plug-in's module does when it is imported
         raise UserError(
             f"{kind} {name!r}",
-            f"an address that fails to load ({error})",
+            f"an address that fails to load ({type(error).__name__}: {error})",
             "module:Class of an importable module",
             "Install the package, or put its folder on PYTHONPATH.",
         ) from error

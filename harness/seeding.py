@@ -59,6 +59,8 @@ def clean_process(threads: int) -> None:
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on every device
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.set_grad_enabled(True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

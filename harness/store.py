@@ -6,6 +6,9 @@
     <results>/running/<id>/claim.json who works on it: worker and driver, with host, pid and process start
     <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
 
+In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
+the selection rule chose, which become ``checkpoint.pt`` of the record.
+
 A claim is stale when its worker or the driver that started the worker has died (same host), or when it has
 not been touched for a while (another host). Whoever takes over a stale claim goes on from the newest
 checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under one lock, so a
@@ -28,10 +31,12 @@ import psutil
 from filelock import FileLock
 
 from harness.errors import ClaimLost, UserError
-from harness.record import Status, TrialRecord, read_record, write_record, write_text
+from harness.record import HISTORY, Status, TrialRecord, read_record, write_record, write_text
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
 _SILENT = 600.0  # seconds after which another host's claim is stale
+RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
+_REPEATS = ("error", "nan")  # failures after which a trial starts anew, not from its checkpoint
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,21 @@ class Store:
     def record(self, id: str) -> TrialRecord | None:
         """Return the published record of a trial, or None."""
         folder = self.trials / id
-        return read_record(folder) if (folder / "trial.json").is_file() else None
+        if not (folder / "trial.json").is_file():
+            return None
+        try:
+            return read_record(folder)
+        except ValueError:
+            raise _damaged(folder) from None
 
     def status(self, id: str) -> Status:
         """Return the state of a trial, as far as the disk tells."""
-        text = self.trials / id / "trial.json"
-        if text.is_file():
-            return json.loads(text.read_text())["status"]
+        folder = self.trials / id
+        if (folder / "trial.json").is_file():
+            try:
+                return json.loads((folder / "trial.json").read_text())["status"]
+            except (ValueError, KeyError):
+                raise _damaged(folder) from None
         return "running" if self._is_live(self._running / id) else "pending"
 
     def progress(self, id: str) -> dict[str, Any] | None:
@@ -103,7 +116,7 @@ class Store:
         claim = _read_claim(self._running / id)
         if claim is None:
             return None
-        path = self._running / id / claim["attempt"] / "history.jsonl"
+        path = self._running / id / claim["attempt"] / HISTORY
         try:
             return json.loads(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
         except (OSError, json.JSONDecodeError):
@@ -112,7 +125,7 @@ class Store:
     def claim(self, id: str, driver: Process) -> Attempt | None:
         """Return an attempt at a trial, or None where it is complete or another live process owns it.
 
-        A published failure is set aside: whoever claims a failed trial means to run it again.
+        The attempt begins with the newest checkpoint of the earlier ones.
         """
         folder = self._running / id
         with self.locked():
@@ -120,7 +133,7 @@ class Store:
                 return None
             folder.mkdir(exist_ok=True)
             earlier = [path for path in folder.iterdir() if path.is_dir()]
-            attempt = Attempt(self, id, folder, f"attempt-{len(earlier) + 1}")
+            attempt = Attempt(self, id, folder, _next_name(folder))
             attempt.start(driver, earlier)
         return attempt
 
@@ -128,17 +141,40 @@ class Store:
         """Return the lock under which claims change and records are published."""
         return FileLock(self._running / ".lock", timeout=60)
 
-    def discard(self, ids: Iterable[str]) -> None:
-        """Remove the failed records of ``ids``, so that they are pending again."""
+    def reopen(self, ids: Iterable[str]) -> None:
+        """Make the failed trials among ``ids`` pending again.
+
+        They will go on from their checkpoints, but after a bug, whose traces the weights may carry.
+        """
         for id in ids:
-            shutil.rmtree(self.trials / id, ignore_errors=True)
+            with self.locked():
+                record = self.record(id)
+                if record is None or record.status != "failed":
+                    continue
+                failed, home = self.trials / id, self._running / id
+                if record.cause and record.cause.kind not in _REPEATS and (failed / RESUME).is_file():
+                    home.mkdir(exist_ok=True)
+                    (failed / "trial.json").unlink()
+                    failed.rename(home / _next_name(home))
+                else:
+                    shutil.rmtree(failed)
+
+    def drop_claim(self, id: str, driver: Process) -> None:
+        """Give up a claim of one of this driver's workers, of which the driver knows that it has stopped."""
+        with self.locked():
+            claim = _read_claim(self._running / id)
+            if claim and Process(**claim["driver"]) == driver:
+                (self._running / id / "claim.json").unlink()
 
     def _is_live(self, folder: Path) -> bool:
         claim = _read_claim(folder)
         if claim is None:
             return False
-        if any(Process(**claim[who]).is_dead() for who in ("worker", "driver")):
+        owners = [Process(**claim[who]) for who in ("worker", "driver")]
+        if any(owner.is_dead() for owner in owners):
             return False
+        if all(owner.host == socket.gethostname() for owner in owners):
+            return True
         return time.time() - (folder / "claim.json").stat().st_mtime < _SILENT
 
 
@@ -159,12 +195,12 @@ class Attempt:
     def start(self, driver: Process, earlier: list[Path]) -> None:
         """Take the claim, and the newest checkpoint and history of earlier attempts; holds the lock."""
         self.folder.mkdir()
-        with_checkpoint = [path for path in earlier if (path / "checkpoint.pt").is_file()]
+        with_checkpoint = [path for path in earlier if (path / RESUME).is_file()]
         if with_checkpoint:
-            newest = max(with_checkpoint, key=lambda path: (path / "checkpoint.pt").stat().st_mtime_ns)
-            for name in ("checkpoint.pt", "selected.pt", "history.jsonl"):
+            newest = max(with_checkpoint, key=lambda path: (path / RESUME).stat().st_mtime_ns)
+            for name in (SELECTED, HISTORY, RESUME):
                 if (newest / name).is_file():
-                    shutil.copy2(newest / name, self.folder / name)
+                    _link(newest / name, self.folder / name)
         owner = {"worker": asdict(Process.this()), "driver": asdict(driver), "attempt": self._name}
         write_text(self._home / "claim.json", json.dumps(owner))
         self._beat = time.monotonic()
@@ -198,6 +234,10 @@ class Attempt:
             self.check_owned()
             if final.exists():  # an earlier failure
                 shutil.rmtree(final)
+            if record.status == "complete":
+                if (self.folder / SELECTED).is_file():
+                    (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
+                (self.folder / RESUME).unlink(missing_ok=True)
             self.folder.rename(final)
             shutil.rmtree(self._home)
 
@@ -213,3 +253,29 @@ def _read_claim(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / "claim.json").read_text())
     except (OSError, json.JSONDecodeError):
         return None
+
+
+def _next_name(home: Path) -> str:
+    return f"attempt-{sum(path.is_dir() for path in home.iterdir()) + 1}"
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it whole where the file system has no links.
+
+    Writers replace these files and never change them in place, so that sharing one is safe.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        partial = target.with_name(f".{target.name}")
+        shutil.copy2(source, partial)
+        partial.replace(target)
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(
+        folder / "trial.json",
+        "a damaged record",
+        "what a trial wrote",
+        "Remove the folder; the trial runs again.",
+    )

@@ -186,12 +186,15 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
         key, sign, text = override.partition("=")
         if not sign:
             raise UserError("--set", repr(override), "PATH=VALUE", "Write for example recipe.steps=100.")
-        if any(key in entry for entry in (file.grid, *file.also)):
+        if any(key in _flatten(entry) for entry in (file.grid, *file.also)):
             raise UserError(
                 f"--set {key}", "a factor of the study's grid", "a setting that all its trials share",
                 f"Choose among its values with --only {key}=VALUE.",
             )  # fmt: skip
-        base[key] = yaml.safe_load(text)
+        try:
+            base[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {key}", repr(text), "a value in YAML", "Correct this value.") from None
     return _expand(path, file, base)
 
 

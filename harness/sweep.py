@@ -33,6 +33,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from harness.errors import UserError
 from harness.record import Cause, TrialRecord
 from harness.spec import TrialSpec
 from harness.store import Process, Store
@@ -51,6 +52,7 @@ class _Handout(Searcher):
         self._handed: dict[str, TrialSpec] = {}
         self._lost: dict[str, int] = {}
         self._shared, self._store = shared, store
+        self._driver = Process.this()
 
     def suggest(self, trial_id: str) -> Any:
         if not self._waiting:
@@ -64,6 +66,8 @@ class _Handout(Searcher):
         spec = self._handed.pop(trial_id, None)
         if spec is None or self._store.status(spec.id) == "complete":
             return
+        if error or (result and result.get("error")):
+            self._store.drop_claim(spec.id, self._driver)
         if result and result.get("error"):
             _publish_failure(spec, self._store, Cause(kind="error", **result["error"]))
         if not error:
@@ -135,7 +139,7 @@ def sweep(
         address: of a running Ray cluster; by default Ray is started on this machine.
         checkpoint_minutes: between a trial's checkpoints.
     """
-    store.discard(cell.spec.id for cell in cells if store.status(cell.spec.id) == "failed")
+    store.reopen(cell.spec.id for cell in cells)
     shared = {
         "results": str(store.results),
         "data_root": str(data_root.resolve()) if data_root else None,
@@ -165,7 +169,15 @@ def _run_on_ray(
         cores = (workers or _cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
+    try:
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
+    except Exception as error:
+        if address is None:
+            raise
+        raise UserError(
+            f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
+            "Start it, and set RAY_AUTH_TOKEN or its token file as the cluster has it.",
+        ) from error  # fmt: skip
     scratch = store.results / "running" / f".tune-{uuid.uuid4().hex[:8]}"
     try:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0

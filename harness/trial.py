@@ -75,8 +75,6 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
         return store.record(spec.id)
     try:
         record = _Run(spec, settings, attempt).complete()
-        attempt.publish(record)
-        return record
     except ClaimLost:
         return None
     except KeyboardInterrupt:
@@ -92,8 +90,11 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
             cause=_cause(error),
             attempts=attempt.number,
         )
+    try:
         attempt.publish(record)
-        return record
+    except ClaimLost:
+        return None
+    return record
 
 
 class _Run:
@@ -126,7 +127,6 @@ class _Run:
         data.freeze()
         tested = time.time()
         write_cases(self.attempt.folder, self._test(method, data))
-        (self.attempt.folder / "selected.pt").replace(self.attempt.folder / "checkpoint.pt")
         return TrialRecord(
             id=self.spec.id,
             status="complete",
@@ -262,4 +262,6 @@ def _cause(error: Exception) -> Cause:
         return Cause(kind="input", message=str(error))
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return Cause(kind="out_of_memory", message=str(error)[:500], traceback=text)
+    if isinstance(error, OSError):
+        return Cause(kind="io", message=f"{type(error).__name__}: {error}"[:500], traceback=text)
     return Cause(kind="error", message=f"{type(error).__name__}: {error}"[:500], traceback=text)

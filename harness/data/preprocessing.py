@@ -28,6 +28,7 @@ from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
 _VERSION = 1  # of the rules in this file
+_AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
 
@@ -120,9 +121,9 @@ def prepare(
             with FileLock(f"{folder}.lock"):
                 if not (folder / "index.json").is_file():
                     _build(dataset, cases, recipe, content, folder, tick)
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(
-            root, f"a folder that cannot be written ({error.strerror})", "a writable cache folder",
+            root, f"a cache that cannot be written ({error})", "a writable folder with room",
             "Name another with the environment variable MEDCTX_CACHE.",
         ) from error  # fmt: skip
     return _open(folder)
@@ -184,6 +185,13 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
             case.label or case.id,
             f"labels of shape {label.array.shape}",
             f"{image.array.shape[1:]}, the shape of the image {case.image}",
+            "Correct the file, or exclude the case.",
+        )
+    if not np.allclose(image.affine, label.affine, atol=_AFFINE_TOLERANCE):
+        raise UserError(
+            case.label or case.id,
+            f"labels at the place {np.round(label.affine[:3], 3).tolist()}",
+            f"{np.round(image.affine[:3], 3).tolist()}, the affine of the image {case.image}",
             "Correct the file, or exclude the case.",
         )
     to_ras = nibabel.io_orientation(image.affine)

@@ -19,6 +19,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Return what ``save_checkpoint`` wrote; never runs code that a file may carry."""
-    return torch.load(path, map_location=device, weights_only=True)
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what ``save_checkpoint`` wrote, on the CPU; never runs code that a file may carry."""
+    return torch.load(path, map_location="cpu", weights_only=True)

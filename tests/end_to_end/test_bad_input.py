@@ -105,6 +105,12 @@ def break_intensity(folder: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), path)
 
 
+def break_affine(folder: Path) -> None:
+    path = folder / "labelsTr" / CASE
+    label = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(label.dataobj), np.diag([-1, 1, 1, 1])), path)
+
+
 def lose_file(folder: Path) -> None:
     (folder / "labelsTr" / CASE).unlink()
 
@@ -116,6 +122,7 @@ def lose_file(folder: Path) -> None:
         (break_values, "[7]"),
         (break_gzip, "cannot be read"),
         (break_intensity, "NaN"),
+        (break_affine, "-1.0"),
         (lose_file, "no such file"),
     ],
 )
@@ -166,6 +173,7 @@ def test_results_folder_that_cannot_be_written(medctx: Callable, tmp_path: Path)
         (("--only", "seed"), "KEY=VALUE"),
         (("--set", "recipe.steps"), "PATH=VALUE"),
         (("--set", "recipe.steps=many"), "recipe"),
+        (("--set", "recipe.patch=[1,2"), "YAML"),
         (("--set", "recipe.flips=[3]"), "flips"),
         (("--set", "recipe.selection=best_validation"), "validate_every"),
         (("--set", "stps=3"), "unknown key"),

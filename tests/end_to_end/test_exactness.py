@@ -17,7 +17,7 @@ import torch
 
 from harness.record import read_history
 from harness.spec import TrialSpec
-from harness.store import Store
+from harness.store import Attempt, Process, Store
 from harness.study import load_study
 from harness.trial import RunSettings, run_trial
 
@@ -75,6 +75,27 @@ def test_a_b_a_in_one_process_gives_the_same_a(specs: list[TrialSpec], tmp_path:
     assert_same(tmp_path / "first", tmp_path / "second", b.id)
 
 
+def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
+    specs: list[TrialSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specs[1]
+    assert run_trial(spec, RunSettings(tmp_path / "calm"))
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(Attempt, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(spec, RunSettings(tmp_path / "stopped"))
+    Store(tmp_path / "stopped").drop_claim(spec.id, Process.this())
+    record = run_trial(spec, RunSettings(tmp_path / "stopped"))
+    assert record and record.status == "complete" and record.attempts == 2
+    history = read_history(tmp_path / "stopped" / "trials" / spec.id)
+    assert [line["step"] for line in history if "resumed" in line] == [spec.recipe.steps]
+    assert_same(tmp_path / "calm", tmp_path / "stopped", spec.id)
+
+
 def medctx(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "harness", *arguments]
 
@@ -84,7 +105,7 @@ def wait_for_checkpoint(results: Path, process: subprocess.Popen[str], seconds: 
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         assert process.poll() is None, "the run ended before it could be killed"
-        if list(results.glob("running/*/attempt-1/checkpoint.pt")):
+        if list(results.glob("running/*/attempt-1/resume.pt")):
             return
         time.sleep(0.02)
     raise AssertionError("no checkpoint in time")

@@ -51,7 +51,7 @@ def kill_worker(store: Store, id: str) -> int:
     until = time.monotonic() + 120
     while time.monotonic() < until:
         home = store.results / "running" / id
-        if (home / "attempt-1" / "checkpoint.pt").is_file():
+        if (home / "attempt-1" / "resume.pt").is_file():
             pid = json.loads((home / "claim.json").read_text())["worker"]["pid"]
             os.kill(pid, signal.SIGKILL)
             return pid

@@ -98,12 +98,12 @@ def test_who_was_replaced_cannot_publish_and_the_successor_goes_on_from_the_newe
 ) -> None:
     first = store.claim(spec.id, Process.this())
     assert first
-    (first.folder / "checkpoint.pt").write_text("step 5")
+    (first.folder / "resume.pt").write_text("step 5")
     append_history(first.folder, [{"step": 4}])
     rewrite_claim(store, spec.id, driver=asdict(Process.this()) | {"started": 0.0})
     second = store.claim(spec.id, Process.this())
     assert second and second.number == 2
-    assert (second.folder / "checkpoint.pt").read_text() == "step 5"
+    assert (second.folder / "resume.pt").read_text() == "step 5"
     assert list(read_history(second.folder)) == [{"step": 4}]
     with pytest.raises(ClaimLost):
         first.publish(complete(spec))
@@ -115,10 +115,10 @@ def test_who_was_replaced_cannot_publish_and_the_successor_goes_on_from_the_newe
 def test_a_released_claim_can_be_taken_at_once(store: Store, spec: TrialSpec) -> None:
     attempt = store.claim(spec.id, Process.this())
     assert attempt
-    (attempt.folder / "checkpoint.pt").touch()
+    (attempt.folder / "resume.pt").touch()
     attempt.release()
     again = store.claim(spec.id, Process.this())
-    assert again and (again.folder / "checkpoint.pt").is_file()
+    assert again and (again.folder / "resume.pt").is_file()
 
 
 def test_a_failure_is_replaced_by_a_later_success(store: Store, spec: TrialSpec) -> None:
@@ -131,6 +131,60 @@ def test_a_failure_is_replaced_by_a_later_success(store: Store, spec: TrialSpec)
     assert again
     again.publish(complete(spec))
     assert store.status(spec.id) == "complete"
+
+
+@pytest.mark.parametrize(
+    ("kind", "goes_on"), [("out_of_memory", True), ("worker_lost", True), ("error", False)]
+)
+def test_a_reopened_failure_goes_on_from_its_checkpoint_but_after_a_bug(
+    store: Store, spec: TrialSpec, kind: str, goes_on: bool
+) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    (attempt.folder / "resume.pt").write_text("step 5")
+    cause = Cause(kind=kind, message="broken")
+    attempt.publish(complete(spec).model_copy(update={"status": "failed", "cause": cause}))
+    store.reopen([spec.id])
+    assert store.status(spec.id) == "pending"
+    again = store.claim(spec.id, Process.this())
+    assert again and (again.folder / "resume.pt").is_file() == goes_on
+    store.reopen([spec.id])  # what is not failed stays as it is
+    assert store.status(spec.id) == "running"
+
+
+def test_a_complete_record_keeps_the_selected_weights_alone(store: Store, spec: TrialSpec) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    (attempt.folder / "resume.pt").write_text("all")
+    (attempt.folder / "selected.pt").write_text("selected")
+    attempt.publish(complete(spec))
+    names = sorted(path.name for path in (store.trials / spec.id).iterdir())
+    assert names == ["checkpoint.pt", "trial.json"]
+    assert (store.trials / spec.id / "checkpoint.pt").read_text() == "selected"
+
+
+def test_a_driver_gives_up_the_claims_of_its_own_workers_alone(store: Store, spec: TrialSpec) -> None:
+    assert store.claim(spec.id, Process.this())
+    store.drop_claim(spec.id, Process("elsewhere", 1, 0.0))
+    assert store.status(spec.id) == "running"
+    store.drop_claim(spec.id, Process.this())
+    assert store.status(spec.id) == "pending"
+
+
+def test_a_living_owner_on_this_host_keeps_its_claim_however_long_it_is_silent(
+    store: Store, spec: TrialSpec
+) -> None:
+    assert store.claim(spec.id, Process.this())
+    os.utime(store.results / "running" / spec.id / "claim.json", (time.time() - 3600,) * 2)
+    assert store.status(spec.id) == "running"
+
+
+def test_a_damaged_record_is_named(store: Store, spec: TrialSpec) -> None:
+    (store.trials / spec.id).mkdir()
+    (store.trials / spec.id / "trial.json").touch()
+    for look in (store.status, store.record):
+        with pytest.raises(UserError, match=spec.id):
+            look(spec.id)
 
 
 def test_a_torn_last_line_of_the_history_is_left_out(tmp_path: Path) -> None:
