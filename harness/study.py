@@ -17,7 +17,7 @@
       seed: [0, 1]
     also:                          # more cells; lists in one entry are multiplied
       - {method: released, method.masking.ratio: [0.2, 0.8], architecture: unet, shots: 5, seed: 0}
-    except:                        # cells that are left out, with the reason
+    except:                        # cells that are left out, with the reason; lists in one entry are alternatives
       - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
     report: {…}                    # see ReportSpec
     keep: all                      # predictions kept: all | none
@@ -202,11 +202,12 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
     cells: dict[str, Cell] = {}
     skipped: list[Skip] = []
     settings_seen: dict[str, None] = dict.fromkeys(FACTORS)
+    exceptions = _exceptions(path, file)
     for settings in _settings(path, file):
         merged = {**_DEFAULTS, **base, **settings}
         settings_seen |= dict.fromkeys(settings)
         factors = {key: merged.get(key) for key in (*FACTORS, *(k for k in settings if k not in FACTORS))}
-        reason = _excepted(path, file, factors)
+        reason = _excepted(exceptions, factors)
         outcome = reason or resolve(path, file, merged)
         if isinstance(outcome, str):
             skipped.append(Skip(factors, outcome))
@@ -258,12 +259,13 @@ def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
             yield dict(zip(lists, combination, strict=True))
 
 
-def _excepted(path: Path, file: StudyFile, factors: Mapping[str, Any]) -> str | None:
-    """Return the reason of the exception that a cell falls under, if there is one."""
+def _exceptions(path: Path, file: StudyFile) -> list[tuple[dict[str, Any], str]]:
+    """Return the factor values and the reason of each exception."""
     known = {*FACTORS, *(key for block in (file.grid, *file.also) for key in _flatten(block))}
+    exceptions = []
     for index, entry in enumerate(file.except_):
-        wanted = {key: value for key, value in entry.items() if key != "reason"}
-        if "reason" not in entry or not wanted:
+        wanted = _flatten({key: value for key, value in entry.items() if key != "reason"})
+        if not entry.get("reason") or not wanted:
             raise UserError(
                 f"{path}: except[{index}]", str(entry), "factors and a 'reason'", "Say why it is left out."
             )
@@ -273,8 +275,20 @@ def _excepted(path: Path, file: StudyFile, factors: Mapping[str, Any]) -> str | 
                     f"{path}: except[{index}].{key}", "an unknown key", "a key that the study sets",
                     did_you_mean(key, known),
                 )  # fmt: skip
-        if all(factors.get(key) == value for key, value in wanted.items()):
-            return str(entry["reason"])
+        exceptions.append((wanted, str(entry["reason"])))
+    return exceptions
+
+
+def _excepted(exceptions: Sequence[tuple[dict[str, Any], str]], factors: Mapping[str, Any]) -> str | None:
+    """Return the reason of the first exception that a cell falls under; a list holds alternatives."""
+
+    def falls_under(key: str, value: Any) -> bool:
+        own = factors.get(key)
+        return own == value or (isinstance(value, list) and own in value)
+
+    for wanted, reason in exceptions:
+        if all(falls_under(key, value) for key, value in wanted.items()):
+            return reason
     return None
 
 
@@ -306,13 +320,13 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     dataset_name = settings["dataset"]
     dataset = registry.load("dataset", dataset_name)
     recipe = parse(Recipe, merge(dataset.recipe, branches["recipe"]), f"{where}: recipe")
-    arch_name, arch_settings = _arm(file.architectures, settings["architecture"])
+    arch_name, arch_settings = _arm(file.architectures, settings["architecture"], f"{where}: architectures")
     architecture_class = registry.load("architecture", arch_name)
     options = architecture_class.resolve(
         merge(arch_settings, branches["architecture"]), f"{where}: architecture"
     )
     architecture = architecture_class(options)
-    method_name, method_settings = _arm(file.methods, settings["method"])
+    method_name, method_settings = _arm(file.methods, settings["method"], f"{where}: methods")
     method_class = registry.load("method", method_name)
     setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
     parameters = method_class.resolve(
@@ -322,6 +336,11 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     if reason:
         return f"{settings['method']} on {settings['architecture']}: {reason}"
     split = branches["split"]
+    for key in split:
+        if key != "seed":
+            raise UserError(
+                f"{where}: split.{key}", "an unknown key", "split.seed", did_you_mean(key, ["seed"])
+            )
     return parse(
         TrialSpec,
         {
@@ -342,10 +361,13 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     )
 
 
-def _arm(declared: Mapping[str, Mapping[str, Any]], key: str) -> tuple[str, dict[str, Any]]:
+def _arm(declared: Mapping[str, Mapping[str, Any]], key: str, where: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name and the settings behind a study's name."""
     settings = dict(declared.get(key, {}))
-    return settings.pop("name", key), settings
+    name = settings.pop("name", key)
+    if not isinstance(name, str):
+        raise UserError(f"{where}.{key}.name", repr(name), "a registered name", "Correct this value.")
+    return name, settings
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

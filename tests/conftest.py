@@ -29,7 +29,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["MEDCTX_CACHE"] = before
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """Return the folder of the real hippocampus data."""
     root = os.environ.get("MEDCTX_DATA")

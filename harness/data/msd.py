@@ -23,7 +23,7 @@ def msd_cases(folder: Path) -> list[Case]:
         raise UserError(
             listing, "no such file", "the Decathlon's dataset.json", "Restore the file."
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             listing, f"a listing that cannot be read ({error!r})",
             "JSON with a list 'training' of objects with 'image' and 'label'", "Restore the file.",

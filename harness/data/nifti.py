@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import os
 import zlib
 from collections.abc import Container, Mapping
@@ -10,11 +12,15 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from harness.data.datasets.contract import Volume
 from harness.errors import UserError
+
+imageglobals.logger.setLevel(logging.CRITICAL)  # what it finds comes back as exceptions
 
 
 def read_image(path: Path, channels: int = 1) -> Volume:
@@ -24,13 +30,14 @@ def read_image(path: Path, channels: int = 1) -> Volume:
         UserError: unreadable or truncated file, other dimensions, NaN or infinity.
     """
     array, affine = _read(path, np.float32)
+    shape = array.shape
     if array.ndim == 3:
         array = array[None]
     elif array.ndim == 4:
         array = np.moveaxis(array, 3, 0)
     if array.ndim != 4 or array.shape[0] != channels:
         raise UserError(
-            path, f"array of shape {array.shape}", f"a volume with {channels} channel(s)", "Replace the file."
+            path, f"array of shape {shape}", f"a volume with {channels} channel(s)", "Replace the file."
         )
     bad = int(array.size - np.isfinite(array).sum())
     if bad:
@@ -67,13 +74,42 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
     if not path.is_file():
         raise UserError(path, "no such file", "a NIfTI file", "Restore the file, or remove the case.")
     try:
-        file: Any = nibabel.load(path)
-        array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
+        with np.errstate(over="ignore"):
+            file: Any = nibabel.load(path)
+            stored = file.get_data_dtype()
+            if stored.kind in "biuf":
+                array = (
+                    np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
+                )
+        if path.suffix == ".gz":
+            _check_sum(path)
+    except (OSError, EOFError, zlib.error, ValueError, MemoryError, ImageFileError, HeaderDataError) as error:
         raise UserError(
-            path, f"a file that cannot be read ({error})", "a complete NIfTI file", "Fetch the file again."
+            path,
+            f"a file that cannot be read ({str(error) or type(error).__name__})",
+            "a complete NIfTI file",
+            "Fetch the file again.",
         ) from error
-    return array, np.asarray(file.affine, dtype=np.float64)
+    if stored.kind not in "biuf":
+        raise UserError(
+            path, f"voxels of type {stored}", "one real number for each voxel", "Convert the file."
+        )
+    affine = np.asarray(file.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        raise UserError(
+            path,
+            f"the affine {affine[:3].tolist()}",
+            "finite numbers that give every axis a direction and a length",
+            "Correct the header.",
+        )
+    return array, affine
+
+
+def _check_sum(path: Path) -> None:
+    """Read to the end, where the checksum is: the voxels alone end before it, and damage would pass."""
+    with gzip.open(path) as file:
+        while file.read(1 << 22):
+            pass
 
 
 def write_label(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:

@@ -27,7 +27,7 @@ from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 1  # of the rules in this file
+_VERSION = 2  # of the rules in this file
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
@@ -152,10 +152,22 @@ def _contents(dataset: Dataset, name: str, cases: Sequence[Case], root: Path) ->
                     raise UserError(
                         file, "no such file", "a file of the dataset", "Restore it, or remove the case."
                     )
-            fresh[case.id] = {"stamp": stamp, "hash": dataset.content(case)}
+            fresh[case.id] = {"stamp": stamp, "hash": _content(dataset, case)}
     if fresh != known:
         _write_text(path, json.dumps(fresh))
     return {id: entry["hash"] for id, entry in fresh.items()}
+
+
+def _content(dataset: Dataset, case: Case) -> str:
+    try:
+        return dataset.content(case)
+    except OSError as error:  # not to be taken for an error of the cache
+        raise UserError(
+            error.filename or case.image or case.id,
+            f"a file that cannot be read ({error.strerror or error})",
+            "a readable file",
+            "Correct its permissions, or fetch it again.",
+        ) from error
 
 
 def _build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,11 +28,12 @@ def write_study(folder: Path, text: str = STUDY, dataset: str = "phantom") -> Pa
 
 
 @pytest.fixture
-def refused(medctx: Callable, tmp_path: Path) -> Callable[..., str]:
+def refused(medctx: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Return a function that runs a command, checks that it was refused before training, and gives the line."""
+    monkeypatch.setitem(sys.modules, "harness.sweep", None)  # whoever gets as far as Ray fails
 
-    def run(*arguments: object) -> str:
-        outcome = medctx(*arguments, "--results", tmp_path / "results")
+    def run(*arguments: object, results: str = "results") -> str:
+        outcome = medctx(*arguments, "--results", tmp_path / results)
         assert outcome.code == 2, outcome
         lines = outcome.err.strip().splitlines()
         assert len(lines) == 1 and lines[0].startswith("medctx: "), outcome.err
@@ -93,6 +95,20 @@ def break_values(folder: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), path)
 
 
+def break_fraction(folder: Path) -> None:
+    path = folder / "labelsTr" / CASE
+    label = np.array(nibabel.load(path).dataobj).astype(np.float32)
+    label[0, 0, 0] = 1.5
+    nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), path)
+
+
+def flip_a_bit(folder: Path) -> None:
+    path = folder / "imagesTr" / CASE
+    packed = bytearray(path.read_bytes())
+    packed[len(packed) // 2] ^= 1
+    path.write_bytes(bytes(packed))
+
+
 def break_gzip(folder: Path) -> None:
     path = folder / "imagesTr" / CASE
     path.write_bytes(path.read_bytes()[:2000])
@@ -120,7 +136,9 @@ def lose_file(folder: Path) -> None:
     [
         (break_shape, "(19, 24, 20)"),
         (break_values, "[7]"),
+        (break_fraction, "[1.5]"),
         (break_gzip, "cannot be read"),
+        (flip_a_bit, "cannot be read"),
         (break_intensity, "NaN"),
         (break_affine, "-1.0"),
         (lose_file, "no such file"),
@@ -159,10 +177,24 @@ def test_shots_that_cannot_be(refused: Callable, tmp_path: Path, shots: str, sai
     assert "shots" in line and shots in line and said in line
 
 
-def test_results_folder_that_cannot_be_written(medctx: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("results", ["file", "file/results"])
+def test_results_folder_that_cannot_be_written(refused: Callable, tmp_path: Path, results: str) -> None:
     (tmp_path / "file").touch()
-    outcome = medctx("run", write_study(tmp_path), "--results", tmp_path / "file" / "results")
-    assert outcome.code == 2 and str(tmp_path / "file") in outcome.err and "--results" in outcome.err
+    line = refused("run", write_study(tmp_path), results=results)
+    assert str(tmp_path / results) in line and "--results" in line
+
+
+def test_cache_that_cannot_be_written(
+    refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEDCTX_CACHE", str(tmp_path / "file" / "cache"))
+    line = refused("run", write_study(tmp_path))
+    assert str(tmp_path / "file") in line and "MEDCTX_CACHE" in line
+
+
+def test_a_trial_that_the_study_does_not_have(refused: Callable, tmp_path: Path) -> None:
+    assert "'zzzz'" in (line := refused("trial", write_study(tmp_path), "zzzz")) and "medctx plan" in line
 
 
 @pytest.mark.parametrize(

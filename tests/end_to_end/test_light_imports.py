@@ -16,20 +16,23 @@ from harness.cli import main
 sys.argv = ["medctx", *sys.argv[1:]]
 try:
     main()
-except SystemExit:
-    pass
-print(json.dumps([name for name in {heavy} if name in sys.modules]))
+    code = 0
+except SystemExit as stop:
+    code = stop.code or 0
+print(json.dumps([code, *(name for name in {heavy} if name in sys.modules)]))
 """
 
 
-def run(*arguments: str) -> tuple[str, list[str]]:
-    """Return what a command prints, and the heavy packages that it imported."""
+def run(*arguments: str, code: int = 0) -> tuple[str, list[str]]:
+    """Return what a command prints, and the heavy packages that it imported; checks its exit status."""
     program = PROGRAM.format(heavy=repr(HEAVY))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     )
-    *lines, heavy = done.stdout.strip().splitlines()
-    return "\n".join(lines), json.loads(heavy)
+    *lines, last = done.stdout.strip().splitlines()
+    status, *heavy = json.loads(last)
+    assert status == code, done.stderr
+    return "\n".join(lines), heavy
 
 
 @pytest.mark.parametrize("what", ["methods", "architectures", "datasets", "studies"])
@@ -50,6 +53,21 @@ def test_plan() -> None:
     assert plan["trials"] and all(keys <= set(trial) for trial in plan["trials"])
     assert {trial["architecture"] for trial in plan["trials"]} == {"unet"}
     assert plan["skipped"] and all("multiples of [16, 16, 16]" in skip["reason"] for skip in plan["skipped"])
+
+
+@pytest.mark.parametrize("command", ["list methods", "plan quickstart", "status quickstart"])
+def test_what_people_read_is_light_too(tmp_path: Path, command: str) -> None:
+    results = ["--results", str(tmp_path)] if command.startswith("status") else []
+    text, heavy = run(*command.split(), *results)
+    said = {"list": "supervised", "plan": "8 trials", "status": "8 pending"}[command.split()[0]]
+    assert heavy == [] and said in text
+
+
+@pytest.mark.parametrize(
+    "command", ["plan quickstrat", "status quickstart --set stps=3", "list networks", "pln"]
+)
+def test_mistakes_end_in_2_and_are_light_too(command: str) -> None:
+    assert run(*command.split(), code=2) == ("", [])
 
 
 def test_status(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Nothing: pass
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "plugin_of_test.py").write_text(PLUGIN)
+    (tmp_path / "broken_of_test.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     caches = (registry._ours, registry._plugins, registry.load)
     for cached in caches:
@@ -55,6 +56,8 @@ def test_a_class_of_any_module_can_be_named(kind: registry.Kind, name: str) -> N
         ("unte", "Did you mean 'unet'"),
         ("no_module:X", "no_module"),
         ("plugin_of_test:Missing", "Missing"),
+        ("broken_of_test:X", "ZeroDivisionError"),
+        ("qqqqqq", "Choose one of: .*unet"),
         ("plugin_of_test:Nothing", "derived from"),
         ("plugin_of_test:MyMethod", "derived from"),
     ],
@@ -75,6 +78,22 @@ def test_entry_points_are_registered_and_a_name_taken_twice_is_an_error(monkeypa
         registry.names("method")
 
 
-def test_a_file_of_ours_holds_one_class() -> None:
-    with pytest.raises(UserError, match="exactly one"):
-        registry._only_entry("method", "harness.errors")
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from harness.training.method import Method", "0 classes"),
+        (
+            "from harness.training.method import Method\nclass A(Method): pass\nclass B(Method): pass",
+            "2 classes",
+        ),
+        ("from methods.supervised import Supervised\nclass A(Supervised): pass", None),
+    ],
+)
+def test_a_file_of_ours_holds_one_class(tmp_path: Path, text: str, found: str | None) -> None:
+    name = f"file_of_test_{found and found[0]}"
+    (tmp_path / f"{name}.py").write_text(text)
+    if found is None:
+        assert registry._only_entry("method", name).__name__ == "A"
+        return
+    with pytest.raises(UserError, match=rf"{name}\.py: found {found}.*exactly one"):
+        registry._only_entry("method", name)

@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ClaimLost, UserError
-from harness.record import Cause, TrialRecord, append_history, read_history
+from harness.record import Cause, TrialRecord, append_history, read_history, write_record
 from harness.spec import TrialSpec
 from harness.store import Process, Store
 
@@ -63,6 +65,19 @@ def test_a_trial_has_one_owner_and_states_follow_the_disk(store: Store, spec: Tr
     assert not (store.results / "running" / spec.id).exists()
 
 
+def _claim(results: Path, id: str) -> bool:
+    return Store(results).claim(id, Process.this()) is not None
+
+
+def test_of_processes_that_claim_at_the_same_time_one_gets_each_trial(tmp_path: Path) -> None:
+    ids = [f"trial{number:02d}" for number in range(20) for _ in range(3)]
+    context = get_context("spawn")
+    together = context.Barrier(3)
+    with ProcessPoolExecutor(3, mp_context=context, initializer=together.wait, initargs=(60,)) as pool:
+        won = list(pool.map(_claim, [tmp_path] * len(ids), ids))
+    assert sorted(id for id, claimed in zip(ids, won, strict=True) if claimed) == sorted(set(ids))
+
+
 @pytest.mark.parametrize("who", ["worker", "driver"])
 def test_a_claim_dies_with_its_worker_or_its_driver(
     store: Store, spec: TrialSpec, other: subprocess.Popen, who: str
@@ -105,11 +120,57 @@ def test_who_was_replaced_cannot_publish_and_the_successor_goes_on_from_the_newe
     assert second and second.number == 2
     assert (second.folder / "resume.pt").read_text() == "step 5"
     assert list(read_history(second.folder)) == [{"step": 4}]
-    with pytest.raises(ClaimLost):
-        first.publish(complete(spec))
-    assert store.status(spec.id) == "running"
+    for act in (first.check_owned, first.release, lambda: first.publish(complete(spec))):
+        with pytest.raises(ClaimLost):
+            act()
+    assert store.status(spec.id) == "running" and store.record(spec.id) is None
+    assert not list(store.trials.iterdir())
     second.publish(complete(spec))
     assert store.status(spec.id) == "complete"
+
+
+def test_of_several_earlier_attempts_the_newest_checkpoint_is_taken(store: Store, spec: TrialSpec) -> None:
+    folders = []
+    for _ in range(3):
+        attempt = store.claim(spec.id, Process.this())
+        assert attempt
+        folders.append(attempt.folder)
+        attempt.release()
+    for folder, age in zip(folders, (300, 100, 200), strict=True):
+        for name in ("resume.pt", "selected.pt"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_text(f"{age} s old")
+            os.utime(folder / name, (time.time() - age,) * 2)
+    last = store.claim(spec.id, Process.this())
+    assert last and last.number == 4
+    assert {(last.folder / name).read_text() for name in ("resume.pt", "selected.pt")} == {"100 s old"}
+
+
+def test_a_process_that_dies_just_before_the_rename_has_published_nothing(
+    store: Store, spec: TrialSpec
+) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    write_record(attempt.folder, complete(spec))
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
+    assert store.status(spec.id) == "pending" and store.record(spec.id) is None
+    again = store.claim(spec.id, Process.this())
+    assert again and not (again.folder / "trial.json").exists()
+
+
+def test_a_heartbeat_touches_the_claim_and_notices_its_loss(
+    store: Store, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.store.HEARTBEAT", -1.0)
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    path = store.results / "running" / spec.id / "claim.json"
+    os.utime(path, (0, 0))
+    attempt.heartbeat()
+    assert time.time() - path.stat().st_mtime < 60
+    rewrite_claim(store, spec.id, attempt="attempt-2")
+    with pytest.raises(ClaimLost):
+        attempt.heartbeat()
 
 
 def test_a_released_claim_can_be_taken_at_once(store: Store, spec: TrialSpec) -> None:

@@ -50,12 +50,41 @@ def test_exceptions_are_skipped_with_their_reason(study) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "left"),
+    [
+        ("{seed: [0, 2], reason: x}", [("unet", 1), ("unetr", 1)]),
+        (
+            "{seed: [0, 1], architecture: unetr, reason: x}",
+            [("unet", 0), ("unet", 1), ("unet", 2), ("unetr", 2)],
+        ),
+        ("{seed: 9, reason: x}", [(name, seed) for name in ("unet", "unetr") for seed in (0, 1, 2)]),
+    ],
+)
+def test_lists_in_an_exception_are_alternatives_and_its_keys_a_conjunction(study, entry: str, left) -> None:
+    loaded = study(BASE + f"grid: {{architecture: [unet, unetr], seed: [0, 1, 2]}}\nexcept: [{entry}]")
+    assert [(cell.factors["architecture"], cell.spec.seed) for cell in loaded.cells] == left
+    assert len(loaded.skipped) == 6 - len(left)
+
+
+def test_an_exception_may_name_a_value_that_is_a_list_or_lies_deep(study) -> None:
+    grid = BASE + "grid: {recipe.patch: [[32, 32, 16], [16, 16, 32]]}\n"
+    loaded = study(grid + "except: [{recipe: {patch: [16, 16, 32]}, reason: x}]")
+    assert [cell.spec.recipe.patch for cell in loaded.cells] == [(32, 32, 16)]
+
+
+@pytest.mark.parametrize(
     ("entry", "said"),
-    [("{seed: 1}", "reason"), ("{reason: none}", "reason"), ("{sed: 1, reason: x}", "seed")],
+    [
+        ("{seed: 1}", "reason"),
+        ("{seed: 1, reason: null}", "reason"),
+        ("{seed: 1, reason: x}, {sed: 1, reason: x}", r"except\[1\]"),
+        ("{reason: none}", "reason"),
+        ("{sed: 1, reason: x}", "seed"),
+    ],
 )
 def test_exceptions_that_cannot_be(study, entry: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        study(BASE + f"grid: {{seed: [0, 1]}}\nexcept: [{entry}]")
+        study(BASE + f"grid: {{seed: [1]}}\nexcept: [{entry}]")
 
 
 def test_a_cell_that_cannot_be_is_skipped_and_the_others_are_not(study) -> None:
@@ -100,6 +129,12 @@ def test_overrides_replace_settings_of_the_base(study) -> None:
         (BASE + "grid: {sed: [1]}", "Did you mean 'seed'"),
         (BASE + "methods: {a: {name: medcontxt}}\nalso: [{method: a}]", "Did you mean 'medcontext'"),
         (BASE + "methods: {a: {name: medcontext, preset: as_publishd}}\nalso: [{method: a}]", "as_published"),
+        (BASE + "methods: {a: {name: 3}}\nalso: [{method: a}]", r"methods\.a\.name"),
+        (BASE + "also: [3]", r"also\.0"),
+        ("", "mapping"),
+        (BASE + "grid: {recipe.stpes: [1]}", "Did you mean 'steps'"),
+        (BASE + "grid: {method: [medcontext], method.masking.ratoi: [1]}", "Did you mean 'ratio'"),
+        (BASE + "grid: {split.sed: [1]}", r"split\.sed.*Did you mean 'seed'"),
         (BASE + "architectures: {unet: {preset: huge}}", "paper"),
         (BASE + "architectures: {unet: {chanels: [8]}}", "channels"),
         (BASE + "report: {row: [shots]}", "rows"),
@@ -114,5 +149,15 @@ def test_filters_choose_by_the_keys_of_the_plan(study) -> None:
     loaded = study(BASE + "grid: {shots: [2, all], seed: [0, 1, 2]}")
     assert len(choose_cells(loaded, ["shots=all"])) == 3
     assert len(choose_cells(loaded, ["seed=0", "seed=1", "shots=2"])) == 2
-    with pytest.raises(UserError, match="no trial that passes"):
-        choose_cells(loaded, ["seed=3"])
+    assert len(choose_cells(loaded, [])) == 6
+    for filters, said in (
+        (["seed=3"], "no trial that passes"), (["sed=0"], "Did you mean 'seed'"), (["seed"], "KEY=VALUE"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            choose_cells(loaded, filters)
+
+
+def test_filters_take_the_registered_name_and_the_name_of_the_arm(study) -> None:
+    arms = "methods: {released: {name: medcontext, preset: as_released}}\n"
+    loaded = study(BASE + arms + "grid: {method: [supervised, released]}")
+    assert choose_cells(loaded, ["arm=released"]) == choose_cells(loaded, ["method=medcontext"])

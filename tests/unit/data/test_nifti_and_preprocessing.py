@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import logging
+import os
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -67,6 +72,89 @@ def test_undeclared_labels_are_refused(tmp_path: Path, bad: float) -> None:
     array[1, 1, 1] = bad
     with pytest.raises(UserError, match=r"x\.nii\.gz.*label values"):
         read_label(save(tmp_path / "x.nii.gz", array), {0: "background", 1: "organ"})
+
+
+def patched(header_at: int, values: bytes) -> Callable[[bytes], bytes]:
+    """Return a change of the header at a byte offset of NIfTI-1."""
+
+    def change(packed: bytes) -> bytes:
+        raw = bytearray(gzip.decompress(packed))
+        raw[header_at : header_at + len(values)] = values
+        return gzip.compress(bytes(raw))
+
+    return change
+
+
+def flip_a_bit(packed: bytes) -> bytes:
+    changed = bytearray(packed)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda packed: packed[: len(packed) // 2], id="half of the file"),
+        pytest.param(lambda packed: packed[:-8], id="without the checksum"),
+        pytest.param(lambda packed: packed[:5], id="five bytes"),
+        pytest.param(lambda packed: b"", id="empty"),
+        pytest.param(lambda packed: b"no NIfTI", id="text"),
+        pytest.param(flip_a_bit, id="one bit flipped"),
+        pytest.param(patched(42, np.array([-5, 3, 9], "<i2").tobytes()), id="negative side"),
+        pytest.param(patched(42, np.array([30000] * 3, "<i2").tobytes()), id="more voxels than memory"),
+        pytest.param(patched(70, np.array([32767], "<i2").tobytes()), id="unknown type of voxel"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_sentence(
+    tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save(tmp_path / "x.nii.gz", np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
+    path.write_bytes(damage(path.read_bytes()))
+    for read in (read_image, lambda path: read_label(path, {0: "background"})):
+        with pytest.raises(UserError, match=r"x\.nii\.gz: found a file that cannot be read \(.+\); expected"):
+            read(path)
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", [("R", "u1"), ("G", "u1"), ("B", "u1")]])
+def test_voxels_that_are_no_real_numbers_are_refused(tmp_path: Path, dtype) -> None:
+    path = save(tmp_path / "x.nii.gz", np.zeros((3, 3, 3), dtype))
+    for read in (read_image, lambda path: read_label(path, {0: "background"})):
+        with pytest.raises(UserError, match=r"x\.nii\.gz: found voxels of type .*real number"):
+            read(path)
+
+
+@pytest.mark.parametrize("row", [(0, 0, 0, 0), (float("nan"), 0, 0, 0), (0, 1, 0, 0)])
+def test_an_affine_that_gives_no_grid_is_refused(tmp_path: Path, row: tuple[float, ...]) -> None:
+    path = save(tmp_path / "x.nii.gz", np.zeros((3, 3, 3), np.float32))
+    sform = patched(280, np.array(row, "<f4").tobytes())
+    path.write_bytes(sform(patched(254, np.array([1], "<i2").tobytes())(path.read_bytes())))
+    with pytest.raises(UserError, match=r"x\.nii\.gz: found the affine .*Correct the header"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_intensities_that_are_not_finite_are_counted(tmp_path: Path, value: float) -> None:
+    array = np.zeros((3, 3, 3), np.float32)
+    array[0, 1, :2] = value
+    with pytest.raises(UserError, match=r"x\.nii\.gz: found 2 voxels of NaN or infinity"):
+        read_image(save(tmp_path / "x.nii.gz", array))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6, 2)])
+def test_other_dimensions_are_refused_with_the_shape_of_the_file(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = save(tmp_path / "x.nii.gz", np.zeros(shape, np.float32))
+    for read in (read_image, lambda path: read_label(path, {0: "background"})):
+        with pytest.raises(UserError) as refusal:
+            read(path)
+        assert f"shape {shape}" in str(refusal.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.nii\.gz: found no such file"):
+        read_image(tmp_path / "x.nii.gz")
 
 
 def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
@@ -149,6 +237,36 @@ def test_the_cache_is_made_once_and_again_when_a_file_changes(
     assert third.label(cases[0].id)[0, 0, 0] == 1
 
 
+def test_a_cache_that_is_there_is_used_without_reading_a_volume(
+    small_msd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, cases = hippocampus(small_msd)
+    first = prepare(dataset, "hippocampus", cases, recipe())
+    preprocessing._open.cache_clear()  # as another process begins
+
+    def read(*arguments: object, **options: object) -> None:
+        raise AssertionError("a NIfTI file was read")
+
+    monkeypatch.setattr(nibabel, "load", read)
+    assert prepare(dataset, "hippocampus", cases, recipe()).folder == first.folder
+    with pytest.raises(AssertionError, match="was read"):
+        prepare(dataset, "hippocampus", cases, recipe((2, 2, 2)))
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_the_cache(
+    small_msd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, cases = hippocampus(small_msd)
+
+    def refuse(self: Dataset, case: Case) -> str:
+        raise PermissionError(13, "Permission denied", str(case.image))
+
+    monkeypatch.setattr(Dataset, "content", refuse)
+    with pytest.raises(UserError, match=rf"{cases[0].id}\.nii\.gz: .*Permission denied") as refusal:
+        prepare(dataset, "hippocampus", cases, recipe())
+    assert "cache" not in refusal.value.found
+
+
 def test_a_half_written_cache_is_not_used(
     small_msd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -164,20 +282,49 @@ def test_a_half_written_cache_is_not_used(
     # what a killed process leaves: a folder under another name, without an index
     (tmp_path / "cache" / ".hippocampus-half.x").mkdir()
     cache = prepare(dataset, "hippocampus", cases, recipe())
+    assert not cache.folder.name.startswith(".")
     assert all(cache.image(case.id).shape[0] == 1 for case in cases)
 
 
 def _prepare_in_a_process(root: Path) -> str:
     dataset, cases = hippocampus(root)
-    return prepare(dataset, "hippocampus", cases, recipe()).folder.name
+
+    def tick() -> None:
+        time.sleep(0.05)  # so that the other process comes while this one builds
+        with (root / "builds").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    return prepare(dataset, "hippocampus", cases, recipe(), tick).folder.name
 
 
-def test_processes_that_start_together_share_one_cache(small_msd: Path, tmp_path: Path) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+def test_processes_that_start_together_build_one_cache_once(small_msd: Path, tmp_path: Path) -> None:
+    context = get_context("spawn")
+    together = context.Barrier(2)
+    with ProcessPoolExecutor(2, mp_context=context, initializer=together.wait, initargs=(60,)) as pool:
         names = list(pool.map(_prepare_in_a_process, [small_msd] * 2))
     assert names[0] == names[1]
     folders = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     assert [path.name for path in folders] == [names[0]]
+    builds = (small_msd / "builds").read_text().split()
+    assert len(builds) == 8 and len(set(builds)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"{", b"\xff\xfe", b"[]", b"{}", b'{"training": ["a"]}', b'{"training": [{"image": 3, "label": 4}]}'],
+)
+def test_a_listing_that_is_none_is_named(small_msd: Path, text: bytes) -> None:
+    (small_msd / "Task04_Hippocampus" / "dataset.json").write_bytes(text)
+    with pytest.raises(UserError, match=r"dataset\.json: found a listing that cannot be read"):
+        hippocampus(small_msd)
+
+
+def test_a_listing_names_each_case_once(small_msd: Path) -> None:
+    listing = small_msd / "Task04_Hippocampus" / "dataset.json"
+    data = json.loads(listing.read_text())
+    listing.write_text(json.dumps({"training": [*data["training"], data["training"][0]]}))
+    with pytest.raises(UserError, match="'hippocampus_001' twice"):
+        hippocampus(small_msd)
 
 
 def test_entries_of_resource_forks_are_ignored(small_msd: Path) -> None:
