@@ -23,8 +23,9 @@ from harness.data.augmentation import Augmenter
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
 from harness.errors import ClaimLost, TrialFailure, UserError
+from harness.evaluation.conventions import HARNESS
 from harness.evaluation.inference import predict
-from harness.evaluation.metrics import CONVENTION, score_case
+from harness.evaluation.metrics import score_case
 from harness.fitting import Fitting
 from harness.record import (
     Cause,
@@ -222,7 +223,7 @@ def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
         batch=recipe.batch,
         selection=recipe.selection,
         inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
-        convention=CONVENTION,
+        convention=HARNESS.name,
     )
 
 

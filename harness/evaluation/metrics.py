@@ -1,74 +1,202 @@
-"""Per-case rows of Dice and HD95, with units and a rule for empty masks.
-
-Convention ``harness``: on the grid of the case's file. Dice is 2|A∩B| / (|A|+|B|). HD95 is the 95th
-percentile of the pooled surface distances in mm (medpy's definition). Both masks empty: the value is NaN, is
-not counted, and says so. One mask empty: Dice 0, HD95 the diagonal of the volume; a miss, never a gain.
-"""
+"""The metrics of one case: all regions of two label maps from one joint histogram and one surface search."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.surface import hd95, surface_distances
+from harness.evaluation.conventions import HARNESS, NOT_COUNTED, Convention, Metric, Regions, metric_named
+from harness.evaluation.surface import Labels, SurfaceDistances, foreground_box, surface_distances
 
-CONVENTION = "harness"
+DEFAULT_METRICS = ("dice", "hd95")
 
 
 def score_case(
-    prediction: NDArray[np.uint8],
-    reference: NDArray[np.uint8],
+    prediction: Labels,
+    reference: Labels,
     spacing: Sequence[float],
-    regions: Mapping[str, tuple[int, ...]],
+    regions: Regions,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    convention: Convention = HARNESS,
 ) -> list[dict[str, Any]]:
-    """Return rows of region, metric, value, unit and empty for two label maps ``(X, Y, Z)``.
+    """Return a row of region, metric, value, unit and empty for each region and metric.
+
+    ``empty`` says which mask has no voxel: ``none``, ``reference``, ``prediction`` or ``both``. A value that
+    is not counted is NaN.
 
     Args:
-        prediction: labels.
+        prediction: labels ``(X, Y, Z)`` uint8.
         reference: labels on the same grid.
         spacing: voxel size along each axis, mm.
-        regions: region -> label values.
+        regions: region -> label values, 0 not among them.
+        metrics: names, see :data:`harness.evaluation.conventions.METRICS`.
+        convention: unit, and rules for empty masks.
+
+    Raises:
+        ValueError: the maps differ in shape or are not uint8 volumes.
+        UserError: a metric is unknown.
     """
-    rows = []
-    for region, values in regions.items():
-        mine, theirs = np.isin(prediction, values), np.isin(reference, values)
-        empty = _empty(mine, theirs)
-        for metric, value, unit in (
-            ("dice", dice(mine, theirs), ""),
-            ("hd95", _hd95(mine, theirs, spacing, empty), "mm"),
-        ):
-            rows.append({"region": region, "metric": metric, "value": value, "unit": unit, "empty": empty})
-    return rows
+    chosen = [metric_named(name) for name in metrics]
+    counted = region_voxels(prediction, reference, regions)
+    lengths = [metric for metric in chosen if metric.of_surface]
+    distances: dict[str, SurfaceDistances] = {}
+    if lengths:
+        both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}
+        complete = any(metric.name != "hd95" for metric in lengths)
+        distances = _region_distances(prediction, reference, convention.spacing(spacing), both, complete)
+    diagonal = float(np.linalg.norm(np.array(prediction.shape) * convention.spacing(spacing)))
+    millilitres = float(np.prod(spacing)) / 1000
+    return [
+        {
+            "region": name,
+            "metric": metric.name,
+            "value": voxels.value(metric, convention, distances.get(name), diagonal, millilitres),
+            "unit": convention.unit_of(metric),
+            "empty": voxels.empty,
+        }
+        for name, voxels in counted.items()
+        for metric in chosen
+    ]
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return 2|A∩B| / (|A|+|B|), or NaN where both masks are empty."""
-    total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
-    return 2.0 * int(np.count_nonzero(one & other)) / total if total else float("nan")
+def mean_dice(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, float]:
+    """Return the Dice of each region, NaN where both masks are empty; for validation."""
+    return {name: voxels.dice() for name, voxels in region_voxels(prediction, reference, regions).items()}
 
 
-def mean_dice(
-    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], regions: Mapping[str, tuple[int, ...]]
-) -> dict[str, float]:
-    """Return the Dice of each region, for validation."""
-    return {
-        name: dice(np.isin(prediction, values), np.isin(reference, values))
-        for name, values in regions.items()
-    }
+@dataclass(frozen=True)
+class RegionVoxels:
+    """How many voxels a region has: in both maps at once, in the prediction, in the reference."""
+
+    common: int
+    prediction: int
+    reference: int
+
+    @property
+    def empty(self) -> str:
+        """Which mask has no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
+        if not self.prediction:
+            return "prediction" if self.reference else "both"
+        return "none" if self.reference else "reference"
+
+    def dice(self) -> float:
+        """Return 2|A∩B| / (|A|+|B|), or NaN where both masks are empty."""
+        return _ratio(2 * self.common, self.prediction + self.reference)
+
+    def value(
+        self,
+        metric: Metric,
+        convention: Convention,
+        distances: SurfaceDistances | None,
+        diagonal: float,
+        millilitres: float,
+    ) -> float:
+        """Return the metric's value by the convention.
+
+        Args:
+            metric: what is wanted.
+            convention: its rules hold where a mask is empty.
+            distances: of the region, where both masks have a voxel and the metric needs them.
+            diagonal: of the volume, in the convention's unit.
+            millilitres: volume of a voxel.
+        """
+        if metric.dimension == "volume":
+            return millilitres * (self.prediction if metric.name == "volume" else self.reference)
+        is_length = metric.dimension == "length"
+        if self.empty == "both":
+            return convention.distance_both_empty if is_length else convention.dice_both_empty
+        if metric.name == "sensitivity":  # there is nothing to find where the reference is empty
+            return _ratio(self.common, self.reference)
+        if self.empty != "none":
+            return (diagonal if convention.distance_one_empty == "diagonal" else 0.0) if is_length else 0.0
+        if metric.name == "precision":
+            return _ratio(self.common, self.prediction)
+        if metric.name == "dice":
+            return self.dice()
+        assert distances is not None
+        if metric.tolerance:
+            return distances.nsd(metric.tolerance)
+        return distances.hd95() if metric.name == "hd95" else distances.assd()
 
 
-def _hd95(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Sequence[float], empty: str) -> float:
-    if empty == "both":
-        return float("nan")
-    if empty != "none":
-        return float(np.linalg.norm(np.array(one.shape) * spacing))
-    return hd95(*surface_distances(one, other, spacing))
+def region_voxels(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, RegionVoxels]:
+    """Return the numbers of voxels of each region, from the joint histogram of the maps.
+
+    Raises:
+        ValueError: the maps differ in shape or are not uint8 volumes.
+    """
+    table = joint_histogram(prediction, reference)
+    voxels = {}
+    for name, values in regions.items():
+        inside = np.isin(np.arange(len(table)), values)
+        voxels[name] = RegionVoxels(
+            int(table[np.ix_(inside, inside)].sum()), int(table[inside].sum()), int(table[:, inside].sum())
+        )
+    return voxels
 
 
-def _empty(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> str:
-    if not prediction.any():
-        return "prediction" if reference.any() else "both"
-    return "none" if reference.any() else "reference"
+def joint_histogram(one: Labels, other: Labels) -> NDArray[np.int64]:
+    """Return ``(n, n)`` counts: voxels that carry label i in ``one`` and j in ``other``.
+
+    Voxels around the box of all labels, which are background in both, are not counted.
+
+    Raises:
+        ValueError: the maps differ in shape or are not uint8 volumes.
+    """
+    if one.dtype != np.uint8 or other.dtype != np.uint8 or one.ndim != 3 or one.shape != other.shape:
+        found = f"{one.dtype} {one.shape} and {other.dtype} {other.shape}"
+        raise ValueError(f"two uint8 volumes of the same shape are needed, not {found}")
+    if one.flags.f_contiguous:
+        one, other = one.T, other.T
+    box = foreground_box(one, other)
+    one, other = one[box], other[box]
+    kinds = int(max(one.max(initial=0), other.max(initial=0))) + 1
+    table = np.zeros(kinds * kinds)
+    for first, second in zip(one, other, strict=True):
+        pairs = (first.astype(np.uint16) * kinds + second).ravel()
+        # neighbours are mostly alike: counting runs costs one comparison a voxel
+        ends = np.append(np.flatnonzero(pairs[1:] != pairs[:-1]), pairs.size - 1)
+        table += np.bincount(pairs[ends], np.diff(ends, prepend=-1), kinds * kinds)
+    return table.astype(np.int64).reshape(kinds, kinds)
+
+
+def _region_distances(
+    prediction: Labels, reference: Labels, scale: Sequence[float], regions: Regions, complete: bool
+) -> dict[str, SurfaceDistances]:
+    """Return the surface distances of each region; overlapping regions are searched for one after another."""
+    distances: dict[str, SurfaceDistances] = {}
+    for layer in _disjoint(regions):
+        if all(len(values) == 1 for values in layer.values()):  # labels as they are
+            codes = {name: values[0] for name, values in layer.items()}
+            maps = prediction, reference
+        else:
+            codes = {name: code for code, name in enumerate(layer, start=1)}
+            table = np.zeros(256, np.uint8)
+            for name, values in layer.items():
+                table[list(values)] = codes[name]
+            maps = table[prediction], table[reference]
+        found = surface_distances(*maps, scale, list(codes.values()), complete)
+        distances |= {name: found[code] for name, code in codes.items()}
+    return distances
+
+
+def _disjoint(regions: Regions) -> Iterator[Regions]:
+    """Divide regions into groups in which no label is in two regions."""
+    left: Mapping[str, tuple[int, ...]] = regions
+    while left:
+        taken: set[int] = set()
+        group: dict[str, tuple[int, ...]] = {}
+        for name, values in left.items():
+            if taken.isdisjoint(values):
+                group[name] = values
+                taken.update(values)
+        yield group
+        left = {name: values for name, values in left.items() if name not in group}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else NOT_COUNTED

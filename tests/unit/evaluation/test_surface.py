@@ -1,26 +1,30 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from medpy.metric import binary
+from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 
-from harness.evaluation.metrics import dice, mean_dice, score_case
-from harness.evaluation.surface import hd95, surface_distances
+from harness.evaluation import surface
+from harness.evaluation.surface import SurfaceDistances, surface_distances
 
-Mask = NDArray[np.bool_]
+Labels = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
-SPACINGS = st.sampled_from([(1.0, 1.0, 1.0), (0.7, 0.7, 3.0), (1.25, 0.5, 2.0), (5.0, 0.75, 0.75)])
+SPACINGS = st.sampled_from(
+    [(1.0, 1.0, 1.0), (0.7, 0.7, 3.0), (1.25, 0.5, 2.0), (5.0, 0.75, 0.75), (0.02, 1.0, 0.3)]
+)
 SHAPES = st.tuples(*[st.integers(2, 9)] * 3)
+LONG_SHAPES = st.sampled_from([(3, 4, 40), (40, 3, 4), (2, 24, 9), (9, 2, 30)])
 
 
-def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
+def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return a box, often at the border, one voxel, noise, or noise in a box."""
     mask = np.zeros(shape, bool)
     kind = rng.integers(4)
@@ -37,32 +41,89 @@ def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
     return mask
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
+def random_labels(rng: np.random.Generator, shape: tuple[int, ...], labels: int = 3) -> Labels:
+    """Return labels on top of one another, in C or in Fortran order."""
+    volume = np.zeros(shape, np.uint8)
+    for value in range(1, labels + 1):
+        volume[random_mask(rng, shape)] = value
+    return np.asfortranarray(volume) if rng.random() < 0.5 else volume
+
+
+def check_against_medpy(one: Labels, other: Labels, spacing: Spacing) -> None:
+    common = [int(v) for v in np.unique(one) if v and (other == v).any()]
+    assume(common)
+    whole = surface_distances(one, other, spacing, common)
+    short = surface_distances(one, other, spacing, common, complete=False)
+    for label in common:
+        a, b = one == label, other == label
+        hd95 = binary.hd95(a, b, voxelspacing=spacing)
+        assert whole[label].hd95() == pytest.approx(hd95, abs=1e-9)
+        assert short[label].hd95() == pytest.approx(hd95, abs=1e-9)
+        assert whole[label].assd() == pytest.approx(binary.assd(a, b, voxelspacing=spacing), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=1400, derandomize=True)
 @given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
-def test_dice_and_hd95_equal_medpy(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+def test_hd95_and_assd_of_all_labels_equal_medpys(
+    shape: tuple[int, ...], spacing: Spacing, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    one, other = random_mask(rng, shape), random_mask(rng, shape)
-    assume(one.any() and other.any())
-    assert hd95(*surface_distances(one, other, spacing)) == pytest.approx(
-        binary.hd95(one, other, voxelspacing=spacing), abs=1e-9
-    )
-    assert dice(one, other) == pytest.approx(binary.dc(one, other), abs=1e-12)
+    check_against_medpy(random_labels(rng, shape), random_labels(rng, shape), spacing)
+
+
+@settings(deadline=None, max_examples=600, derandomize=True)
+@given(shape=st.one_of(SHAPES, LONG_SHAPES), spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
+def test_every_path_of_the_search_equals_medpy(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+    """With few offsets, small slabs and small blocks, small volumes take the paths that large ones take."""
+    rng = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, values in (
+            ("_OFFSETS", (1, 8, 40)),
+            ("_PERIOD", (1, 3)),
+            ("_SLAB", (7, 64)),
+            ("_BLOCK", (2, 5)),
+        ):
+            patch.setattr(surface, name, int(rng.choice(values)))
+        check_against_medpy(random_labels(rng, shape, 2), random_labels(rng, shape, 2), spacing)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
-def test_every_surface_distance_equals_medpys(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+def test_every_distance_equals_medpys(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = random_mask(rng, shape), random_mask(rng, shape)
     assume(one.any() and other.any())
-    for ours, (a, b) in zip(
-        surface_distances(one, other, spacing), [(one, other), (other, one)], strict=True
-    ):
+    ours = of_masks(one, other, spacing)
+    for counts, (a, b) in zip(ours.counts, [(one, other), (other, one)], strict=True):
         theirs = binary.__surface_distances(a, b, spacing)
-        np.testing.assert_allclose(np.sort(ours), np.sort(theirs), atol=1e-9)
+        np.testing.assert_allclose(np.repeat(ours.lengths, counts), np.sort(theirs), atol=1e-9)
 
 
-def voxels(shape: tuple[int, ...], *places: tuple[int, int, int]) -> Mask:
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(
+    shape=SHAPES,
+    spacing=SPACINGS,
+    seed=st.integers(0, 2**32 - 1),
+    tolerance=st.sampled_from([0.7, 1.0, 2.0, 3.1]),
+)
+def test_nsd_equals_monais_by_voxels(
+    shape: tuple[int, ...], spacing: Spacing, seed: int, tolerance: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    one, other = random_mask(rng, shape), random_mask(rng, shape)
+    assume(one.any() and other.any())
+    theirs = compute_surface_dice(
+        torch.from_numpy(one)[None, None], torch.from_numpy(other)[None, None], [tolerance],
+        include_background=True, spacing=spacing, use_subvoxels=False,
+    )  # fmt: skip
+    assert of_masks(one, other, spacing).nsd(tolerance) == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def of_masks(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Spacing) -> SurfaceDistances:
+    return surface_distances(one.astype(np.uint8), other.astype(np.uint8), spacing, [1])[1]
+
+
+def voxels(shape: tuple[int, ...], *places: tuple[int, int, int]) -> NDArray[np.bool_]:
     mask = np.zeros(shape, bool)
     for place in places:
         mask[place] = True
@@ -71,109 +132,68 @@ def voxels(shape: tuple[int, ...], *places: tuple[int, int, int]) -> Mask:
 
 def test_two_voxels_apart_by_hand() -> None:
     one, other = voxels((5, 5, 5), (0, 0, 0)), voxels((5, 5, 5), (3, 0, 2))
-    distance = math.hypot(3 * 1.0, 2 * 2.5)
-    assert hd95(*surface_distances(one, other, (1.0, 1.0, 2.5))) == pytest.approx(distance)
-    assert dice(one, other) == 0.0
+    found = of_masks(one, other, (1.0, 1.0, 2.5))
+    assert found.hd95() == found.assd() == pytest.approx(math.hypot(3 * 1.0, 2 * 2.5))
 
 
 def test_the_percentile_is_taken_of_both_directions_together() -> None:
     """Three voxels 0, 0 and 2 mm away, and 0 and 0 back: the 95th percentile lies at 0.8 between 0 and 2."""
     one = voxels((4, 2, 2), (0, 0, 0), (1, 0, 0), (3, 0, 0))
     other = voxels((4, 2, 2), (0, 0, 0), (1, 0, 0))
-    forth, back = surface_distances(one, other, (1.0, 1.0, 1.0))
-    assert sorted(forth) == [0.0, 0.0, 2.0] and sorted(back) == [0.0, 0.0]
-    assert hd95(forth, back) == pytest.approx(0.8 * 2)
-    assert dice(one, other) == pytest.approx(4 / 5)
+    found = of_masks(one, other, (1.0, 1.0, 1.0))
+    by_direction = [np.repeat(found.lengths, counts).tolist() for counts in found.counts]
+    assert by_direction == [[0.0, 0.0, 2.0], [0.0, 0.0]]
+    assert found.hd95() == pytest.approx(0.8 * 2)
+    assert found.assd() == pytest.approx(2 / 5)
+    assert (found.nsd(1.9), found.nsd(2.0)) == (pytest.approx(4 / 5), 1.0)
 
 
 def test_inner_voxels_are_no_surface_and_the_border_of_the_volume_is() -> None:
     full = np.ones((3, 3, 3), bool)
-    forth, back = surface_distances(full, voxels((3, 3, 3), (1, 1, 1)), (1.0, 1.0, 1.0))
-    assert len(forth) == 26 and len(back) == 1
+    found = of_masks(full, voxels((3, 3, 3), (1, 1, 1)), (1.0, 1.0, 1.0))
+    forth, back = (np.repeat(found.lengths, counts) for counts in found.counts)
+    assert len(forth) == 26 and back.tolist() == [1.0]
     assert sorted(set(np.round(forth, 12))) == pytest.approx([1, math.sqrt(2), math.sqrt(3)])
-    assert back.tolist() == [1.0]
 
 
-def test_identical_masks_are_at_distance_0() -> None:
-    mask = voxels((4, 4, 4), (0, 0, 0), (2, 2, 2), (2, 2, 3))
-    assert hd95(*surface_distances(mask, mask.copy(), (0.7, 0.7, 3.0))) == 0.0 and dice(mask, mask) == 1.0
+def test_a_neighbour_with_another_label_makes_a_surface() -> None:
+    volume = np.ones((5, 3, 3), np.uint8)
+    volume[2:] = 2
+    found = surface_distances(volume, volume, (1.0, 1.0, 1.0), [1, 2])
+    # of 2 x 3 x 3 voxels all are surface, of 3 x 3 x 3 all but the middle
+    assert (found[1].voxels, found[2].voxels) == (2 * 18, 2 * 26) and found[2].hd95() == 0.0
 
 
-def test_distances_to_an_empty_mask_are_refused() -> None:
-    full, empty = np.ones((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
+@pytest.mark.parametrize("far", [3, 60])
+def test_the_value_does_not_depend_on_where_in_the_volume_the_organs_lie(far: int) -> None:
+    rng = np.random.default_rng(0)
+    block = [random_mask(rng, (6, 7, 5)) for _ in range(2)]
+    values = []
+    for corner in (0, 11):
+        one, other = np.zeros((2, 30, 30, 80), bool)
+        one[corner : corner + 6, corner : corner + 7, :5] = block[0]
+        other[corner : corner + 6, corner : corner + 7, far : far + 5] = block[1]
+        found = of_masks(one, other, (0.7, 0.7, 3.3))
+        values.append((found.hd95(), found.assd()))
+    assert values[0] == values[1]
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    full, empty = np.ones((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)
     for pair in ((full, empty), (empty, full), (empty, empty)):
-        with pytest.raises(ValueError, match="both masks"):
-            surface_distances(*pair, (1.0, 1.0, 1.0))
+        with pytest.raises(ValueError, match="need a voxel of label 1"):
+            surface_distances(*pair, (1.0, 1.0, 1.0), [1])
+    with pytest.raises(ValueError, match="same shape"):
+        surface_distances(full, full[:1], (1.0, 1.0, 1.0), [1])
+    with pytest.raises(ValueError, match="same shape"):
+        surface_distances(full[0], full[0], (1.0, 1.0, 1.0), [1])
+    assert surface_distances(full, full, (1.0, 1.0, 1.0), []) == {}
 
 
-REGIONS = {"a": (1,), "b": (2,), "both": (1, 2)}
-
-
-def rows_of(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> dict[tuple[str, str], dict]:
-    rows = score_case(prediction, reference, (1.0, 2.0, 2.0), REGIONS)
-    assert len(rows) == 2 * len(REGIONS)
-    return {(row["region"], row["metric"]): row for row in rows}
-
-
-def test_empty_masks_are_flagged_and_a_miss_costs_the_diagonal() -> None:
-    shape, diagonal = (2, 2, 4), math.sqrt(2**2 + 4**2 + 8**2)
-    empty, filled = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    filled[0, 0, 0] = 1
-    for prediction, reference, flag in ((empty, filled, "prediction"), (filled, empty, "reference")):
-        rows = rows_of(prediction, reference)
-        for region in ("a", "both"):
-            assert rows[region, "dice"]["value"] == 0.0
-            assert rows[region, "hd95"]["value"] == pytest.approx(diagonal)
-            assert rows[region, "dice"]["empty"] == rows[region, "hd95"]["empty"] == flag
-        for metric in ("dice", "hd95"):
-            assert math.isnan(rows["b", metric]["value"]) and rows["b", metric]["empty"] == "both"
-    same = rows_of(filled, filled)
-    assert same["a", "dice"] == {"region": "a", "metric": "dice", "value": 1.0, "unit": "", "empty": "none"}
-    assert same["a", "hd95"] == {"region": "a", "metric": "hd95", "value": 0.0, "unit": "mm", "empty": "none"}
-
-
-def test_a_region_is_the_union_of_its_labels() -> None:
-    reference = np.zeros((4, 4, 4), np.uint8)
-    reference[:2], reference[2:3] = 1, 2
-    swapped = np.where(reference == 1, 2, np.where(reference == 2, 1, 0)).astype(np.uint8)
-    rows = rows_of(swapped, reference)
-    assert rows["both", "dice"]["value"] == 1.0 and rows["a", "dice"]["value"] == 0.0
-    assert mean_dice(swapped, reference, REGIONS) == {
-        region: rows[region, "dice"]["value"] for region in REGIONS
-    }
-
-
-def means(
-    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], spacing: Spacing
-) -> tuple[float, float]:
-    """Return the mean Dice and HD95 over four regions, without those that are empty in both maps."""
-    rows = score_case(prediction, reference, spacing, {str(value): (value,) for value in (1, 2, 3, 4)})
-    by_metric = {m: [row["value"] for row in rows if row["metric"] == m] for m in ("dice", "hd95")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all regions empty
-        return float(np.nanmean(by_metric["dice"])), float(np.nanmean(by_metric["hd95"]))
-
-
-@settings(deadline=None, max_examples=80, derandomize=True)
-@given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
-def test_a_missed_organ_never_improves_the_mean(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    prediction, reference = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    for value in (1, 2, 3):
-        prediction[random_mask(rng, shape)] = value
-        reference[random_mask(rng, shape)] = value
-    assume(prediction.any() or reference.any())
-    before = means(prediction, reference, spacing)
-
-    free = np.argwhere((prediction == 0) & (reference == 0))
-    assume(len(free))
-    missed = reference.copy()
-    missed[tuple(free[rng.integers(len(free))])] = 4  # an organ that nobody predicted
-    dice_after, hd95_after = means(prediction, missed, spacing)
-    assert dice_after <= before[0] + 1e-12 and hd95_after >= before[1] - 1e-12
-
-    present = [value for value in (1, 2, 3) if (prediction == value).any() and (reference == value).any()]
-    assume(present)
-    dropped = np.where(prediction == present[0], 0, prediction).astype(np.uint8)  # one that is found no more
-    dice_after, hd95_after = means(dropped, reference, spacing)
-    assert dice_after <= before[0] + 1e-12 and hd95_after >= before[1] - 1e-12
+def test_a_mean_of_the_shortest_distances_alone_is_refused() -> None:
+    one, other = np.zeros((2, 2, 2, 400), np.uint8)
+    one[0, 0, ::2], other[0, 0, :350:2] = 1, 1
+    short = surface_distances(one, other, (1.0, 1.0, 1.0), [1], complete=False)[1]
+    assert short.hd95() == pytest.approx(binary.hd95(one, other), abs=1e-9)
+    with pytest.raises(ValueError, match="complete"):
+        short.assd()

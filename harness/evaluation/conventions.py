@@ -1,0 +1,193 @@
+"""What a metric is, and by which convention its number was made. Imports nothing heavy.
+
+The default convention, ``harness``, is the one to publish. The ``released_*`` ones reproduce the habits of the
+scripts that were published with MedContext, nnFormer and UNETR++, for comparison with printed tables; what
+they print is always labelled with their name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.errors import UserError, did_you_mean
+
+Regions = Mapping[str, tuple[int, ...]]
+"""Region -> label values, in the order in which they are reported."""
+
+Dimension = Literal["share", "length", "volume"]
+NOT_COUNTED = math.nan
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that is computed for each case and region.
+
+    Attributes:
+        name: as in records and files.
+        label: as in tables.
+        dimension: a share has no unit, a length has the convention's, a volume is in ml.
+        higher_is_better: its direction; None where it has none.
+        definition: in one line.
+        tolerance: of normalised surface Dice, in the convention's unit of length.
+    """
+
+    name: str
+    label: str
+    dimension: Dimension
+    higher_is_better: bool | None
+    definition: str
+    tolerance: float = 0.0
+
+    @property
+    def of_surface(self) -> bool:
+        """Whether it is computed from surface distances."""
+        return self.dimension == "length" or self.tolerance > 0
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("dice", "Dice", "share", True, "2|A∩B| / (|A|+|B|)"),
+        Metric("hd95", "HD95", "length", False, "95th percentile of the pooled surface distances"),
+        Metric("assd", "ASSD", "length", False, "mean of the pooled surface distances"),
+        Metric("nsd", "NSD", "share", True, "share of the surface voxels of both within the tolerance"),
+        Metric("sensitivity", "Sensitivity", "share", True, "|A∩B| / |reference|"),
+        Metric("precision", "Precision", "share", True, "|A∩B| / |prediction|"),
+        Metric("volume", "Volume", "volume", None, "volume of the prediction"),
+        Metric("reference_volume", "Reference volume", "volume", None, "volume of the reference"),
+    )
+}
+_NSD = re.compile(r"nsd@(\d+(?:\.\d+)?)")
+
+
+def metric_named(name: str, where: str = "metric") -> Metric:
+    """Return the metric of a name; normalised surface Dice is named with its tolerance, as ``nsd@2``.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    nsd = _NSD.fullmatch(name)
+    if nsd:
+        return replace(METRICS["nsd"], name=name, label=f"NSD@{nsd[1]}", tolerance=float(nsd[1]))
+    if name not in METRICS or name == "nsd":
+        known = [*(metric for metric in METRICS if metric != "nsd"), "nsd@1"]
+        raise UserError(where, repr(name), f"one of {', '.join(known)}", did_you_mean(name, known))
+    return METRICS[name]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a metric becomes a number where definitions leave room.
+
+    Attributes:
+        unit: of distances.
+        dice_both_empty: Dice (and every share) where neither mask has a voxel; NaN is not counted.
+        distance_one_empty: a distance where one mask alone has a voxel.
+        distance_both_empty: a distance where neither has.
+        regions: what its script reports; None for the data set's own.
+        aggregation: ``region_first``: mean over cases for each region, then over regions;
+            ``case_first``: mean over regions for each case, then over cases.
+        grid: what the arrays are that its script compares.
+        remark: what a reader has to know of its numbers.
+    """
+
+    name: str
+    source: str
+    unit: Literal["mm", "voxel"]
+    dice_both_empty: float
+    distance_one_empty: Literal["diagonal", "zero"]
+    distance_both_empty: float
+    regions: Regions | None
+    aggregation: Literal["region_first", "case_first"]
+    grid: str
+    remark: str = ""
+
+    @property
+    def label(self) -> str:
+        """What is printed beside its numbers."""
+        return f"convention {self.name}" + (f" ({self.remark})" if self.remark else "")
+
+    def spacing(self, spacing: Sequence[float]) -> tuple[float, ...]:
+        """Return the size of a voxel in the convention's unit, from that in mm."""
+        return tuple(spacing) if self.unit == "mm" else (1.0,) * len(spacing)
+
+    def unit_of(self, metric: Metric) -> str:
+        """Return the unit of a metric's value; a share has none."""
+        return {"share": "", "length": self.unit, "volume": "ml"}[metric.dimension]
+
+
+SYNAPSE_13 = {
+    "Spl": (1,), "RKid": (2,), "LKid": (3,), "Gal": (4,), "Eso": (5,), "Liv": (6,), "Sto": (7,), "Aor": (8,),
+    "IVC": (9,), "PSV": (10,), "Pan": (11,), "RAdr": (12,), "LAdr": (13,),
+}  # fmt: skip
+SYNAPSE_8 = {name: SYNAPSE_13[name] for name in ("Spl", "RKid", "LKid", "Gal", "Liv", "Sto", "Aor", "Pan")}
+
+_MEDCONTEXT = "hananshafi/MedContext at 6b97c57"
+_VOXELS = "voxels, not mm; 0 where a mask is empty, which rewards a missed region"
+
+
+def _released(name: str, source: str, regions: Regions) -> Convention:
+    return Convention(
+        name, source, "voxel", 1.0, "zero", 0.0, regions, "region_first", "the files' own", _VOXELS
+    )
+
+
+CONVENTIONS = {
+    convention.name: convention
+    for convention in (
+        Convention(
+            "harness", "this harness, distances by medpy's definition", "mm", NOT_COUNTED, "diagonal",
+            NOT_COUNTED, None, "region_first", "the files' own",
+        ),
+        _released("released_synapse", f"{_MEDCONTEXT}, nnformer/inference_synapse.py", SYNAPSE_8),
+        _released(
+            "released_acdc", f"{_MEDCONTEXT}, inference_acdc.py", {"RV": (1,), "Myo": (2,), "LV": (3,)}
+        ),
+        _released(
+            "released_brats", f"{_MEDCONTEXT}, inference_tumor.py", {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
+        ),
+        Convention(
+            "released_unetr", f"{_MEDCONTEXT}, UNETR/BTCV/test_8.py", "voxel", 0.0, "zero", 0.0, SYNAPSE_13,
+            "case_first", "resampled to 1.5 x 1.5 x 2.0 mm and cropped: give it such files",
+            f"{_VOXELS}; a mean of 13 organs that is printed as one of 8",
+        ),
+    )
+}  # fmt: skip
+HARNESS = CONVENTIONS["harness"]
+
+
+def convention_named(name: str, where: str = "convention") -> Convention:
+    """Return the convention of a name.
+
+    Raises:
+        UserError: there is no such convention.
+    """
+    if name not in CONVENTIONS:
+        raise UserError(where, repr(name), "a convention", did_you_mean(name, CONVENTIONS))
+    return CONVENTIONS[name]
+
+
+def convention_rows() -> list[dict[str, str]]:
+    """Return one row of text for each convention, as the documentation and ``medctx list`` show them."""
+    shown = {0.0: "0", 1.0: "1"}
+    return [
+        {
+            "name": one.name,
+            "unit": one.unit,
+            "both empty": f"Dice {shown.get(one.dice_both_empty, 'not counted')}, "
+            f"distance {shown.get(one.distance_both_empty, 'not counted')}",
+            "one empty": f"Dice 0, distance {'the diagonal of the volume, a miss' if one.distance_one_empty == 'diagonal' else '0'}",
+            "regions": ", ".join(one.regions) if one.regions else "the data set's",
+            "aggregation": {
+                "region_first": "over cases for each region, then over regions",
+                "case_first": "over regions for each case, then over cases",
+            }[one.aggregation],
+            "grid": one.grid,
+            "source": one.source,
+        }
+        for one in CONVENTIONS.values()
+    ]
