@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
+from harness.cli_evaluate import evaluate
 from harness.errors import UserError
+from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
 from harness.store import Store
@@ -72,19 +74,25 @@ def _options(
 
 @app.command("list")
 def list_(
-    what: Annotated[Literal["methods", "architectures", "datasets", "studies"], typer.Argument()],
+    what: Annotated[
+        Literal["methods", "architectures", "datasets", "studies", "conventions"], typer.Argument()
+    ],
     as_json: AsJson = False,
 ) -> None:
     """List what can be named in a study, with a line and the source of each."""
     if what == "studies":
         entries = [_study_entry(name) for name in study_names()]
+    elif what == "conventions":
+        entries = convention_rows()
     else:
         kind: Any = what.removesuffix("s")
         entries = [_registry_entry(kind, name) for name in registry.names(kind)]
     if as_json:
         print(json.dumps(entries, indent=1))
         return
-    table = Table(*(key for key in entries[0]), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for number, key in enumerate(entries[0]):
+        table.add_column(key, overflow="fold", no_wrap=number == 0)
     for entry in entries:
         table.add_row(*map(str, entry.values()))
     out.print(table)
@@ -216,6 +224,9 @@ def _write_report(study: Study, store: Store, data: Path | None) -> None:
 
     page = write_report(study, store.results, data)
     out.print(f"report: {page}", markup=False)
+
+
+app.command()(evaluate)
 
 
 @app.command()

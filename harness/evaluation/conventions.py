@@ -172,20 +172,22 @@ def convention_named(name: str, where: str = "convention") -> Convention:
 
 
 def convention_rows() -> list[dict[str, str]]:
-    """Return one row of text for each convention, as the documentation and ``medctx list`` show them."""
-    shown = {0.0: "0", 1.0: "1"}
+    """Return one row of text for each convention, as the README and ``medctx list conventions`` show them."""
+    value = {0.0: "0", 1.0: "1"}
+    orders = {
+        "region_first": "over cases for each region, then over regions",
+        "case_first": "over regions for each case, then over cases",
+    }
+    costs = {"diagonal": "the diagonal of the volume, a miss", "zero": "0"}
     return [
         {
             "name": one.name,
             "unit": one.unit,
-            "both empty": f"Dice {shown.get(one.dice_both_empty, 'not counted')}, "
-            f"distance {shown.get(one.distance_both_empty, 'not counted')}",
-            "one empty": f"Dice 0, distance {'the diagonal of the volume, a miss' if one.distance_one_empty == 'diagonal' else '0'}",
-            "regions": ", ".join(one.regions) if one.regions else "the data set's",
-            "aggregation": {
-                "region_first": "over cases for each region, then over regions",
-                "case_first": "over regions for each case, then over cases",
-            }[one.aggregation],
+            "both masks empty": f"Dice {value.get(one.dice_both_empty, 'not counted')}, "
+            f"distance {value.get(one.distance_both_empty, 'not counted')}",
+            "one mask empty": f"Dice 0, distance {costs[one.distance_one_empty]}",
+            "regions": " ".join(one.regions) if one.regions else "the data set's",
+            "mean": orders[one.aggregation],
             "grid": one.grid,
             "source": one.source,
         }

@@ -68,7 +68,9 @@ def predictions(reference: Labels, seed: int = 1) -> dict[str, Labels]:
     islands = realistic.copy(order="F")
     for value in range(1, len(ORGANS) + 1):
         for _ in range(30):
-            corner = [int(rng.integers(0, side - size)) for side, size in zip(shape, (12, 12, 4), strict=True)]
+            corner = [
+                int(rng.integers(0, side - size)) for side, size in zip(shape, (12, 12, 4), strict=True)
+            ]
             islands[tuple(slice(c, c + size) for c, size in zip(corner, (12, 12, 4), strict=True))] = value
     return {
         "realistic": realistic,
@@ -82,7 +84,9 @@ def predictions(reference: Labels, seed: int = 1) -> dict[str, Labels]:
 def _waves(rng: np.random.Generator, count: int, shortest: float, longest: float) -> NDArray[np.float32]:
     """Return rows of a wave vector and a phase; wavelengths in mm."""
     directions = rng.standard_normal((count, 3))
-    directions *= 2 * np.pi / rng.uniform(shortest, longest, (count, 1)) / np.linalg.norm(directions, axis=1)[:, None]
+    directions *= (
+        2 * np.pi / rng.uniform(shortest, longest, (count, 1)) / np.linalg.norm(directions, axis=1)[:, None]
+    )
     return np.column_stack([directions, rng.uniform(0, 2 * np.pi, count)]).astype(np.float32)
 
 

@@ -1,0 +1,287 @@
+"""Scoring a folder of predictions against a folder of references, whoever made them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.data.datasets.contract import Volume
+from harness.data.nifti import label_values, read_label
+from harness.errors import UserError
+from harness.evaluation.conventions import HARNESS, Convention, Regions
+from harness.evaluation.metrics import score_case
+
+SUFFIXES = (".nii.gz", ".nii")
+AGREES = 1e-9  # to medpy
+_SAME_PLACE = 0.05  # of a voxel: what writers round, not what registration moves
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a case was not scored, in a line."""
+
+    case: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The files of the cases that both folders have, and what is missing."""
+
+    files: dict[str, tuple[Path, Path]]
+    problems: list[Problem]
+
+
+@dataclass
+class Evaluation:
+    """What became of a folder.
+
+    Attributes:
+        regions: that were scored, in order.
+        rows: ``case, region, metric, value, unit, empty``, sorted by case.
+        problems: of the cases that were not scored.
+        largest_difference: to medpy, over the cases that were verified; None where none was.
+    """
+
+    regions: Regions
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    largest_difference: float | None = None
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that were scored."""
+        return list(dict.fromkeys(row["case"] for row in self.rows))
+
+
+def pair_files(
+    predictions: Path,
+    references: Path,
+    prediction_names: str = "{case}",
+    reference_names: str = "{case}",
+) -> Pairs:
+    """Find the files of each case in two folders, by its id and never by their order.
+
+    Args:
+        predictions: folder of ``.nii.gz`` or ``.nii`` files.
+        references: the same.
+        prediction_names: file name without its suffix, with ``{case}`` where the id stands.
+        reference_names: the same.
+
+    Raises:
+        UserError: a folder is not there or has no such file, or the two share no case.
+    """
+    mine = _files(predictions, prediction_names)
+    theirs = _files(references, reference_names)
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        raise UserError(
+            predictions,
+            f"cases such as {', '.join(sorted(mine)[:3])}",
+            f"cases of {references}, such as {', '.join(sorted(theirs)[:3])}",
+            "Say with --prediction-names or --reference-names where in a file's name the case stands.",
+        )
+    problems = [
+        Problem(case, f"no prediction in {predictions}") for case in sorted(theirs.keys() - mine.keys())
+    ]
+    problems += [
+        Problem(case, f"no reference in {references}") for case in sorted(mine.keys() - theirs.keys())
+    ]
+    return Pairs({case: (mine[case], theirs[case]) for case in common}, problems)
+
+
+def _files(folder: Path, names: str) -> dict[str, Path]:
+    if names.count("{case}") != 1:
+        raise UserError("names", repr(names), "one {case} in it", "Write it as in '{case}.student'.")
+    if not folder.is_dir():
+        raise UserError(folder, "no such folder", "a folder of NIfTI files", "Name another folder.")
+    before, after = names.split("{case}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
+        if suffix is None or path.name.startswith("."):
+            continue
+        stem = path.name.removesuffix(suffix)
+        if len(stem) > len(before + after) and stem.startswith(before) and stem.endswith(after):
+            case = stem[len(before) : len(stem) - len(after)]
+            if case in found:
+                raise UserError(
+                    folder,
+                    f"{found[case].name} and {path.name}",
+                    "one file for a case",
+                    "Remove one of them.",
+                )
+            found[case] = path
+    if not found:
+        raise UserError(
+            folder, f"no file named {names} with {' or '.join(SUFFIXES)}", "a file for each case",
+            "Name another folder, or say how the files are named.",
+        )  # fmt: skip
+    return found
+
+
+def evaluate(
+    pairs: Pairs,
+    *,
+    names: Mapping[int, str] | None = None,
+    regions: Regions | None = None,
+    metrics: Sequence[str],
+    convention: Convention = HARNESS,
+    workers: int = 1,
+    verify: int = 0,
+    tick: Callable[[int, int], None] = lambda done, planned: None,
+) -> Evaluation:
+    """Score every pair that can be scored, and say why the others cannot.
+
+    A prediction's label that no reference has, and that neither ``names`` nor ``regions`` knows, is a
+    mistake: its case is not scored.
+
+    Args:
+        pairs: files by case.
+        names: label value -> name of its region; a label without a name is named by its number.
+        regions: what is scored, instead of every label.
+        metrics: names.
+        convention: unit and rules for empty masks; its own regions are scored where neither ``names`` nor
+            ``regions`` is given.
+        workers: processes.
+        verify: cases, drawn at random, that medpy scores too.
+        tick: told how many files were worked on, of how many, after each.
+    """
+    names = names or {}
+    files, steps = pairs.files, len(pairs.files) * 2
+    labels, unreadable = _each(_reference_labels, files, workers, lambda done: tick(done, steps))
+    occurring = {value for values in labels.values() for value in values if value}
+    chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
+    known = occurring | {*names} | {value for values in chosen.values() for value in values}
+    drawn = np.random.default_rng().permutation(sorted(labels))[:verify].tolist()
+    scored, failed = _each(
+        _score_pair,
+        {case: (*files[case], known, chosen, tuple(metrics), convention, case in drawn) for case in labels},
+        workers,
+        lambda done: tick(len(files) + done, steps),
+    )
+    differences = [difference for _, difference in scored.values() if difference is not None]
+    problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
+    return Evaluation(
+        chosen,
+        [{"case": case, **row} for case in sorted(scored) for row in scored[case][0]],
+        problems,
+        max(differences, default=None),
+    )
+
+
+def _regions(occurring: set[int], names: Mapping[int, str]) -> Regions:
+    """Return a region for each label: the named ones in their order, then the others."""
+    values = [*names, *sorted(occurring - names.keys())]
+    return {names.get(value, str(value)): (value,) for value in values}
+
+
+def _reference_labels(prediction: Path, reference: Path) -> list[int]:
+    return label_values(_read(reference).array)
+
+
+def _score_pair(
+    prediction: Path,
+    reference: Path,
+    known: set[int],
+    regions: Regions,
+    metrics: Sequence[str],
+    convention: Convention,
+    verify: bool,
+) -> tuple[list[dict[str, Any]], float | None]:
+    mine, theirs = _read(prediction), _read(reference)
+    _check_grid(prediction, mine, reference, theirs)
+    unknown = [value for value in label_values(mine.array) if value and value not in known]
+    if unknown:
+        raise UserError(
+            prediction, f"unknown labels {unknown}", f"labels among {sorted(known)}, which the references have",
+            "Correct the file, or name these labels with --labels.",
+        )  # fmt: skip
+    rows = score_case(mine.array, theirs.array, theirs.spacing, regions, metrics, convention)
+    difference = None
+    if verify:
+        from harness.evaluation.verification import largest_difference
+
+        difference = largest_difference(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
+    return rows, difference
+
+
+def _read(path: Path) -> Volume:
+    return read_label(path, allowed=range(256))
+
+
+def _check_grid(prediction: Path, mine: Volume, reference: Path, theirs: Volume) -> None:
+    shape = theirs.array.shape
+    if mine.array.shape != shape:
+        raise UserError(
+            prediction, f"shape {mine.array.shape}", f"{shape}, the shape of {reference}",
+            "Bring the prediction to the grid of the reference, with nearest-neighbour interpolation.",
+        )  # fmt: skip
+    if min(shape) == 1:
+        raise UserError(
+            reference, f"shape {shape}, one slice", "a volume",
+            "Stack the slices of a case: in a single slice every voxel would be surface.",
+        )  # fmt: skip
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
+    apart = float(np.linalg.norm(corners @ (mine.affine - theirs.affine).T, axis=1).max())
+    if apart > _SAME_PLACE * min(theirs.spacing):
+        raise UserError(
+            prediction, f"an affine by which a corner lies {apart:.3g} mm away from its place in {reference}",
+            "the reference's affine", "Resample the prediction, or correct its header if only that is wrong.",
+        )  # fmt: skip
+
+
+def _each(
+    function: Callable[..., Any],
+    arguments: Mapping[str, tuple[Any, ...]],
+    workers: int,
+    tick: Callable[[int], None],
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the result of each case, and the problems of those that have none."""
+    results: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for done, (case, result) in enumerate(_outcomes(function, arguments, workers), start=1):
+        if isinstance(result, UserError):
+            problems.append(Problem(case, str(result)))
+        elif isinstance(result, Exception):
+            problems.append(Problem(case, f"{type(result).__name__}: {result}"))
+        else:
+            results[case] = result
+        tick(done)
+    return results, problems
+
+
+def _outcomes(
+    function: Callable[..., Any], arguments: Mapping[str, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[str, Any]]:
+    """Yield each case with its result or its exception, as they come."""
+    if workers == 1 or len(arguments) < 2:
+        yield from zip(arguments, map(_caught, repeat(function), arguments.values()), strict=True)
+        return
+    with ProcessPoolExecutor(min(workers, len(arguments)), mp_context=get_context("spawn")) as pool:
+        cases: dict[Future[Any], str] = {
+            pool.submit(_caught, function, values): case for case, values in arguments.items()
+        }
+        for future in as_completed(cases):
+            error = future.exception()  # of a process that was killed
+            yield cases[future], error or future.result()
+
+
+def _caught(function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    try:
+        return function(*values)
+    except Exception as error:  # one broken case must not end the others
+        return error
+
+
+def default_workers() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
