@@ -90,6 +90,15 @@ class Losses:
     total: Tensor
     terms: dict[str, Tensor]
 
+    @classmethod
+    def weigh(cls, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Losses:
+        """Return the weighted sum of ``terms``; a term without a weight is logged and not added."""
+        first, *others = (weights[name] * term for name, term in terms.items() if name in weights)
+        total = first
+        for term in others:
+            total = total + term
+        return cls(total, {name: term.detach() for name, term in terms.items()})
+
 
 class Method(Generic[ParametersT]):
     """Base of all methods. Derive, set the class attributes, write ``setup``, ``step`` and ``roles``.
