@@ -332,7 +332,10 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     parameters = method_class.resolve(
         merge(method_settings, branches["method"]), f"{where}: method {settings['method']}", setting
     )
-    reason = architecture.supports(recipe.patch) or method_class(parameters).supports(setting)
+    method = method_class(parameters)
+    reason = architecture.supports(recipe.patch) or method.supports(setting)
+    if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
+        reason = "it learns from training cases without labels, and shots all withholds none"
     if reason:
         return f"{settings['method']} on {settings['architecture']}: {reason}"
     split = branches["split"]

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from harness import registry
-from harness.data.augmentation import Augmenter
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
 from harness.errors import ClaimLost, TrialFailure, UserError
@@ -38,6 +37,7 @@ from harness.record import (
 from harness.seeding import clean_process, seed_everything
 from harness.spec import TrialSpec
 from harness.store import Attempt, Process, Store
+from harness.training.batches import draw_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
@@ -111,15 +111,8 @@ class _Run:
     def complete(self) -> TrialRecord:
         data = load_data(self.spec, self.settings.data_root, self.attempt.heartbeat)
         method = build_method(self.spec, data, self.device)
-        augment = Augmenter(self.recipe.augmentation, self.spec.seed)
-        sampler = data.sampler()
-        trainer = Trainer(
-            method,
-            self.recipe,
-            self.spec.seed,
-            self.device,
-            lambda step: augment(*sampler.draw(step), step),
-        )
+        draw = draw_batches(data, method, self.recipe, self.spec.seed)
+        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
         fitting = Fitting(trainer, data, self.attempt, self.settings.checkpoint_minutes)
         trained = time.time()
         fitting.run()
@@ -132,7 +125,7 @@ class _Run:
             status="complete",
             kind=self.spec.kind,
             spec=self.spec,
-            protocol=_protocol(self.spec, data),
+            protocol=_protocol(self.spec, data, method),
             selected_step=selected,
             cost=self._cost(method, fitting.seconds, time.time() - tested),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
@@ -181,8 +174,8 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
     classes = max(data.dataset.labels) + 1
     layout = memory_format(recipe)
 
-    def build_network() -> nn.Module:
-        seed_everything(spec.seed, "network")
+    def build_network(stream: str = "network") -> nn.Module:
+        seed_everything(spec.seed, stream)
         return architecture.build(channels, classes, recipe.patch).to(device, memory_format=layout)
 
     setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
@@ -203,8 +196,9 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
     return method
 
 
-def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
+def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any]) -> Protocol:
     recipe = spec.recipe
+    images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
     return Protocol(
         dataset=spec.dataset.name,
         dataset_version=spec.dataset.version,
@@ -223,6 +217,7 @@ def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
         selection=recipe.selection,
         inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
         convention=CONVENTION,
+        extra_data=f"images of {images} training cases without their labels" if images else "none",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from harness.spec import Frozen
+from harness.spec import Frozen, later
 from harness.training.masked_pass import (
     MaskedPass,
     Masking,
@@ -68,6 +68,9 @@ class MedContextParameters(Frozen):
     consistency: Consistency = Consistency()
     teacher: Teacher = Teacher()
     losses: Weights = Weights()
+    unlabelled: bool = later(
+        False, description="consistency also on as many patches of training cases without labels"
+    )
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> MedContextParameters:
@@ -76,6 +79,8 @@ class MedContextParameters(Frozen):
             raise ValueError("losses: at least one weight above 0")
         if weights.cons and self.consistency.target == "teacher" and not self.teacher.enabled:
             raise ValueError("teacher.enabled true where consistency.target is teacher, or losses.cons 0")
+        if self.unlabelled and not weights.cons:
+            raise ValueError("losses.cons above 0 where unlabelled is true")
         return self
 
 
@@ -84,7 +89,8 @@ class MedContext(Method[MedContextParameters]):
 
     The student ``f_s`` is trained by gradient, the teacher ``f_t`` is its moving average and never sees a
     mask ``M``. Preset ``as_published`` is our reading of the paper's intent, ``as_released`` reproduces what
-    the released code does (hananshafi/MedContext at 6b97c57), per network and dataset.
+    the released code does (hananshafi/MedContext at 6b97c57), per network and dataset. With ``unlabelled``,
+    an extension of ours, the consistency term is one over labelled and unlabelled patches together.
     """
 
     summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
@@ -102,6 +108,10 @@ class MedContext(Method[MedContextParameters]):
     def supports(self, setting: Setting) -> str | None:
         """Refuse to mask tokens where there are none, and a ratio that hides nothing."""
         return unsupported_masking(setting, self.parameters.masking)
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return as many as labelled ones where they are asked for."""
+        return batch if self.parameters.unlabelled else 0
 
     def setup(self, context: Context) -> None:
         """Build student, teacher (a copy) and the fill of hidden places."""
@@ -124,19 +134,20 @@ class MedContext(Method[MedContextParameters]):
         """Return the weighted terms: student whole, student masked, consistency with the target."""
         weights, segmentation = self.parameters.losses, self._context.segmentation_loss
         student = self.modules["student"]
+        image, count = _with_unlabelled(batch), len(batch.image)
         terms: dict[str, Tensor] = {}
         whole: Any = None
         if weights.sup or self._needs_whole():
-            whole = student(batch.image)
+            whole = student(image if self._needs_whole() else batch.image)
         if weights.sup:
-            terms["supervised"] = segmentation(whole, batch.label)
+            terms["supervised"] = segmentation(_head(whole, count), batch.label)
         if weights.masked_sup or weights.cons:
-            mask = self._masked_pass.draw(batch.image, progress)
-            masked = self._masked_pass(student, batch.image, mask)
+            mask = self._masked_pass.draw(image, progress)
+            masked = self._masked_pass(student, image, mask)
         if weights.masked_sup:
-            terms["masked"] = segmentation(masked, batch.label)
+            terms["masked"] = segmentation(_head(masked, count), batch.label)
         if weights.cons:
-            target = self._target(batch, whole, terms)
+            target = self._target(image, batch.label, whole, terms)
             terms["consistency"] = self._consistency(target, masked, mask)
         consistency = weights.cons * self._ramp(progress)
         return Losses.weigh(
@@ -147,7 +158,9 @@ class MedContext(Method[MedContextParameters]):
         """Return whether the consistency target is the student's own pass over the whole image."""
         return bool(self.parameters.losses.cons) and self.parameters.consistency.target != "teacher"
 
-    def _target(self, batch: Batch, whole: Any, terms: dict[str, Tensor]) -> Tensor | list[Tensor]:
+    def _target(
+        self, image: Tensor, label: Tensor, whole: Any, terms: dict[str, Tensor]
+    ) -> Tensor | list[Tensor]:
         """Return the logits that the masked branch must reproduce."""
         import torch
 
@@ -157,9 +170,9 @@ class MedContext(Method[MedContextParameters]):
         if kind == "student":
             return [level.detach() for level in whole] if isinstance(whole, list) else whole.detach()
         with torch.no_grad():
-            target = self.modules["teacher"](batch.image)
+            target = self.modules["teacher"](image)
             if self.parameters.teacher.log_loss:
-                terms["teacher"] = self._context.segmentation_loss(target, batch.label)
+                terms["teacher"] = self._context.segmentation_loss(_head(target, len(label)), label)
         return target
 
     def _consistency(self, target: Any, masked: Any, mask: Tensor) -> Tensor:
@@ -222,6 +235,20 @@ class MedContext(Method[MedContextParameters]):
         weights, own = self.parameters.losses, self._needs_whole()
         masked, teacher = weights.masked_sup or weights.cons, weights.cons and not own
         return sum(map(bool, (weights.sup or own, masked, teacher)))
+
+
+def _with_unlabelled(batch: Batch) -> Tensor:
+    import torch
+
+    return batch.image if batch.unlabelled is None else torch.cat([batch.image, batch.unlabelled])
+
+
+def _head(logits: Any, count: int) -> Any:
+    """Return the logits, or a list of them by level, of the first ``count`` samples: the labelled ones."""
+    if isinstance(logits, list):
+        return [_head(level, count) for level in logits]
+    # a slice of all changes the last bits of the gradient
+    return logits if len(logits) == count else logits[:count]
 
 
 def _as_released(setting: Setting) -> dict[str, Any]:

@@ -12,6 +12,11 @@ from torch.nn import functional
 Logits = Tensor | list[Tensor]
 
 
+def finest(logits: Logits) -> Tensor:
+    """Return the output at full resolution, of a network with or without deep supervision."""
+    return logits if isinstance(logits, Tensor) else logits[0]
+
+
 def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
     """Return a loss of logits ``(B, K, D, H, W)``, or a list of them finest first, and labels ``(B, 1, D, H, W)``.
 

@@ -39,7 +39,8 @@ class Context:
     """What a method may know of its trial.
 
     Attributes:
-        build_network: returns a new network with random weights, on the trial's device.
+        build_network: returns a new network with random weights, on the trial's device; the same weights
+            each time, but for another name of the stream that they are drawn from, its one argument.
         setting: what the trial runs on.
         segmentation_loss: the recipe's loss of logits, or of a list of logits finest first, and labels
             ``(B, 1, D, H, W)``.
@@ -51,7 +52,7 @@ class Context:
         seed: the trial's seed.
     """
 
-    build_network: Callable[[], nn.Module]
+    build_network: Callable[..., nn.Module]
     setting: Setting
     segmentation_loss: SegmentationLoss
     in_channels: int
@@ -64,10 +65,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Batch:
-    """Training patches: ``image`` ``(B, C, D, H, W)`` float, ``label`` ``(B, 1, D, H, W)`` integer."""
+    """Training patches: ``image`` ``(B, C, D, H, W)`` float, ``label`` ``(B, 1, D, H, W)`` integer.
+
+    ``unlabelled`` ``(U, C, D, H, W)`` are patches of training cases whose labels the trial withholds, for a
+    method that asks for them.
+    """
 
     image: Tensor
     label: Tensor
+    unlabelled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,10 @@ class Method(Generic[ParametersT]):
     def supports(self, setting: Setting) -> str | None:
         """Return why the method cannot run on what a trial runs on, or None."""
         return None
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return how many unlabelled patches a step takes beside ``batch`` labelled ones."""
+        return 0
 
     def setup(self, context: Context) -> None:
         """Build ``self.modules``; called once, after the seeds are set."""

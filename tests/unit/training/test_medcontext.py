@@ -299,6 +299,7 @@ def test_presets_hold_the_settings_of_the_specification(
 ) -> None:
     setting = make_setting(architecture, dataset, precision)
     parameters = MedContext.resolve({"preset": preset}, "test", setting).model_dump()
+    assert parameters.pop("unlabelled") is False
     flat = {f"{group}.{key}": value for group, keys in parameters.items() for key, value in keys.items()}
     assert flat.pop("masking.block") > 0  # of images; there is no released value
     assert flat == expected

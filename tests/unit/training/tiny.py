@@ -54,8 +54,8 @@ def set_up(method_class: type[Method[Any]], levels: int = 1, **settings: Any) ->
     setting = make_setting()
     method = method_class(method_class.resolve(settings, "test", setting))
 
-    def build_network() -> nn.Module:
-        torch.manual_seed(SEED)
+    def build_network(stream: str = "network") -> nn.Module:
+        torch.manual_seed(SEED + len(stream))
         return TinyNetwork(levels)
 
     method.setup(
