@@ -59,8 +59,13 @@ class TrialData:
                 "shots", f"all {len(self.training)} training cases", "fewer, for a method that learns from"
                 " the images of the others", "Choose fewer shots.",
             )  # fmt: skip
-        images = {case: self.image(case) for case in self.withheld}
-        return ImageSampler(images, self._spec.recipe.patch, batch, self._spec.seed, "unlabelled")
+        return self.image_sampler(self.withheld, batch, "unlabelled")
+
+    def image_sampler(self, cases: tuple[str, ...], batch: int, stream: str) -> ImageSampler:
+        """Return a sampler of ``batch`` image patches a step, of training or validation cases."""
+        assert not set(cases) & set(self.split.test), "test images are for testing"
+        images = {case: self.image(case) for case in cases}
+        return ImageSampler(images, self._spec.recipe.patch, batch, self._spec.seed, stream)
 
     def image(self, case: str) -> NDArray[np.float32]:
         """Return a preprocessed image ``(C, X, Y, Z)``."""

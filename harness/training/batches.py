@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from harness.data.augmentation import Augmenter
 from harness.data.loading import TrialData
 from harness.spec import Recipe
@@ -31,3 +33,21 @@ def draw_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int
         return Batch(image, label, augment_images.images(unlabelled.draw(step), step))
 
     return draw
+
+
+def draw_images(data: TrialData, recipe: Recipe, seed: int) -> DrawBatch:
+    """Return the function from a step of pretraining to its batch: images of all training cases, no labels."""
+    sampler = data.image_sampler(data.split.train, recipe.batch, "pretraining")
+    augment = Augmenter(recipe.augmentation, seed, "pretraining augmentation")
+    return lambda step: Batch(augment.images(sampler.draw(step), step), _NO_LABEL)
+
+
+def held_out_images(data: TrialData, recipe: Recipe) -> list[Batch]:
+    """Return fixed batches of validation images, a patch of each case at least, not augmented."""
+    cases = data.split.validation
+    sampler = data.image_sampler(cases, recipe.batch, "held out")
+    count = -(-len(cases) // recipe.batch)
+    return [Batch(torch.from_numpy(sampler.draw(index)), _NO_LABEL) for index in range(count)]
+
+
+_NO_LABEL = torch.empty(0, dtype=torch.long)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from monai.networks.utils import eval_mode
 
 from harness.errors import TrialFailure
 from harness.seeding import seed_everything
@@ -92,6 +93,20 @@ class Trainer:
         self._scaler.update()
         self.method.after_step(progress)
         return losses, rate
+
+    @torch.no_grad()
+    def losses_of(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Return the mean losses of ``batches``, each as the step of its number would see it; nothing is changed.
+
+        The modules are in evaluation mode meanwhile.
+        """
+        with eval_mode(self.method.modules), autocast(self.device, self.recipe.precision):
+            results = []
+            for number, batch in enumerate(batches):
+                seed_everything(self.seed, "held out", number)
+                progress = Progress(number, self.recipe.steps, self.seed)
+                results.append(_floats(self.method.step(self._to_device(batch), progress)))
+        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
     def _batches(self, stop: int) -> Iterator[Batch]:
         """Yield batches on the device; drawn ahead by one thread where the device is not the CPU."""

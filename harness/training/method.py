@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from harness.architectures.contract import Architecture
 from harness.errors import UserError, did_you_mean
-from harness.seeding import torch_generator
+from harness.seeding import numpy_generator, torch_generator
 from harness.spec import Frozen, Triple, merge, parse
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor, nn
 
@@ -40,7 +41,8 @@ class Context:
 
     Attributes:
         build_network: returns a new network with random weights, on the trial's device; the same weights
-            each time, but for another name of the stream that they are drawn from, its one argument.
+            each time, but for another ``stream`` that they are drawn from; ``out_channels`` instead of
+            ``classes``, where given.
         setting: what the trial runs on.
         segmentation_loss: the recipe's loss of logits, or of a list of logits finest first, and labels
             ``(B, 1, D, H, W)``.
@@ -50,6 +52,7 @@ class Context:
         batch: samples in a step.
         training_cases: number of labelled training cases.
         seed: the trial's seed.
+        stage: which of the method's stages the trial is.
     """
 
     build_network: Callable[..., nn.Module]
@@ -61,6 +64,7 @@ class Context:
     batch: int
     training_cases: int
     seed: int
+    stage: Literal["pretrain", "train"] = "train"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Batch:
     """Training patches: ``image`` ``(B, C, D, H, W)`` float, ``label`` ``(B, 1, D, H, W)`` integer.
 
     ``unlabelled`` ``(U, C, D, H, W)`` are patches of training cases whose labels the trial withholds, for a
-    method that asks for them.
+    method that asks for them. Pretraining gets an empty ``label``.
     """
 
     image: Tensor
@@ -87,6 +91,10 @@ class Progress:
     def generator(self, name: str) -> torch.Generator:
         """Return a generator of this trial, step and ``name``, on the CPU."""
         return torch_generator(self.seed, name, self.step)
+
+    def numpy_generator(self, name: str) -> np.random.Generator:
+        """Return NumPy's generator of this trial, step and ``name``."""
+        return numpy_generator(self.seed, name, self.step)
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ class Method(Generic[ParametersT]):
     summary: ClassVar[str]
     source: ClassVar[str]
     Parameters: ClassVar[type[Frozen]]
+    stages: ClassVar[tuple[Literal["pretrain", "train"], ...]] = ("train",)
 
     modules: nn.ModuleDict
 

@@ -26,8 +26,8 @@ from harness.data.splits import Split
 from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity
-from harness.study import StudyFile, resolve
-from harness.training.batches import draw_batches
+from harness.study import StudyFile, resolve_with_node
+from harness.training.batches import draw_batches, draw_images
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import DrawBatch, StepResult, Trainer
 from harness.training.method import Batch, Losses, Method, Progress, Setting
@@ -54,11 +54,15 @@ def make_setting(architecture: str) -> Setting:
 
 
 def make_spec(method: str, architecture: str, **settings: Any) -> TrialSpec | str:
-    """Return the trial that a study would run, or the reason why it would not."""
+    """Return the trial that a study would run, or the reason why it would not.
+
+    Of a method that pretrains, it is the pretraining: its trials are supervised ones.
+    """
     fixed = {"dataset": "phantom", "shots": 2, "subset": 0, "seed": 7, "architecture.preset": "tiny"}
     fixed |= {"recipe.patch": smallest_patch(architecture), "recipe.steps": STEPS, "recipe.batch": 2}
     chosen = {"method": method, "architecture": architecture, **fixed, **settings}
-    return resolve(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
+    outcome = resolve_with_node(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
+    return outcome if isinstance(outcome, str) else outcome[1] or outcome[0]
 
 
 def presets(method: str, architecture: str) -> list[str | None]:
@@ -94,7 +98,12 @@ def data_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Tri
 def set_up(spec: TrialSpec, data: TrialData) -> tuple[Trainer, DrawBatch]:
     """Return a trainer at step 0 and its batches, made by the code path of trials."""
     method = build_method(spec, data, CPU)
-    draw = draw_batches(data, method, spec.recipe, spec.seed)
+    pretrains = spec.kind == "pretrain"
+    draw = (
+        draw_images(data, spec.recipe, spec.seed)
+        if pretrains
+        else draw_batches(data, method, spec.recipe, spec.seed)
+    )
     return Trainer(method, spec.recipe, spec.seed, CPU, draw), draw
 
 
@@ -116,14 +125,16 @@ class Watch:
     outputs: dict[str, list[Tensor]] = field(default_factory=dict)
     losses: list[Losses] = field(default_factory=list)
 
-    def attach(self, role: str, network: nn.Module) -> Any:
+    def attach(self, role: str, network: nn.Module) -> list[Any]:
         seen, given = self.inputs.setdefault(role, []), self.outputs.setdefault(role, [])
 
-        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen.append(inputs[0].detach().clone())
+
+        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
             given.append(first(output).detach().clone())
 
-        return network.register_forward_hook(note)
+        return [network.register_forward_pre_hook(before), network.register_forward_hook(after)]
 
 
 @dataclass
@@ -157,7 +168,9 @@ def watched_step(trainer: Trainer, draw: DrawBatch) -> tuple[list[StepResult], W
             role: first(copy.deepcopy(network)(image)) for role, network in roles.items() if role != "student"
         }
     watch = Watch()
-    hooks = [watch.attach(name, network) for name, network in networks(trainer.method).items()]
+    hooks = [
+        hook for name, network in networks(trainer.method).items() for hook in watch.attach(name, network)
+    ]
     step = trainer.method.step
 
     def noted(batch: Batch, progress: Progress) -> Losses:
@@ -213,13 +226,17 @@ def test_the_total_has_a_gradient_and_the_terms_have_none(run: Run) -> None:
 def test_every_role_predicts_raw_logits_of_the_patch(run: Run) -> None:
     roles = run.method.roles()
     assert "student" in roles
-    classes = max(registry.load("dataset", "phantom").labels) + 1
+    dataset = registry.load("dataset", "phantom")
+    restores = run.spec.kind == "pretrain"
+    classes = len(dataset.channels) if restores else max(dataset.labels) + 1
     image = run.draw(0).image[:1]
     for role, network in roles.items():
         network.eval()
         with torch.no_grad():
             logits = first(network(image))
         assert logits.shape == (1, classes, *run.spec.recipe.patch), role
+        if restores:
+            continue  # an image
         sums = logits.sum(dim=1)
         assert logits.min() < 0 and not torch.allclose(sums, torch.ones_like(sums)), f"{role}: not raw"
 
