@@ -111,13 +111,14 @@ def _registry_entry(kind: registry.Kind, name: str) -> dict[str, Any]:
 def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print the trials of a study, and the cells that are skipped with their reasons."""
     loaded = load_study(study, overrides or [])
-    entries = [plan_entry(cell) for cell in loaded.cells]
+    entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
     if as_json:
         print(json.dumps({"study": loaded.name, "trials": entries, "skipped": skipped}, indent=1))
         return
     out.print(loaded.question)
-    keys = [key for key in entries[0] if key not in ("kind", "subset")] if entries else []
+    hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
+    keys = [key for key in dict.fromkeys(key for entry in entries for key in entry) if key not in hidden]
     table = Table(*keys, box=None, pad_edge=False)
     for entry in entries:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
@@ -159,7 +160,7 @@ def run(
     )
     if missing:
         with out.status("reading and preprocessing data"):
-            check_data(loaded.cells, missing, store, data)
+            check_data((*loaded.nodes, *loaded.cells), missing, store, data)
         from harness.sweep import sweep
 
         with Board(missing, store, out).shown():
@@ -187,7 +188,8 @@ def status(
     """Print how many trials are complete, running, failed and pending."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
-    states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in loaded.cells}
+    cells = (*loaded.nodes, *loaded.cells)
+    states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
     names = ("complete", "running", "failed", "pending")
     counts = {"planned": len(states)} | {name: list(states.values()).count(name) for name in names}
     counts |= {"skipped": len(loaded.skipped), "pruned": 0}
@@ -195,7 +197,7 @@ def status(
         print(json.dumps(counts))
         return
     out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
-    for cell in loaded.cells:
+    for cell in cells:
         if states[cell.spec.id] in ("running", "failed"):
             out.print(_state_line(cell, store, states[cell.spec.id]), markup=False)
     for skip in loaded.skipped:
@@ -238,9 +240,10 @@ def trial(
     overrides: Overrides = None,
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0)] = 5.0,
 ) -> None:
-    """Run one planned trial in this process, for debugging."""
+    """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
     loaded = load_study(study, overrides or [])
-    matching = [cell for cell in loaded.cells if cell.spec.id.startswith(id)]
+    cells = (*loaded.nodes, *loaded.cells)
+    matching = [cell for cell in cells if cell.spec.id.startswith(id)]
     if len(matching) != 1:
         raise UserError(
             f"trial {id!r}",
@@ -249,16 +252,19 @@ def trial(
             "See the ids with 'medctx plan'.",
         )
     store = Store(results)
-    check_data(loaded.cells, missing_cells(matching, store), store, data)
+    needed = loaded.with_nodes(matching)
+    check_data(cells, missing_cells(needed, store), store, data)
     from harness.trial import RunSettings, run_trial
 
     settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)
-    record = run_trial(matching[0].spec, settings)
-    if record is None:
-        out.print("another live process runs this trial", markup=False)
-        raise typer.Exit(1)
-    out.print(f"{record.status}: {store.trials / record.id}", markup=False)
-    if record.cause:
-        out.print(f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}", markup=False)
-    if record.status != "complete":
-        raise typer.Exit(1)
+    for cell in needed:
+        record = run_trial(cell.spec, settings)
+        if record is None:
+            out.print(f"another live process runs {cell.spec.id}", markup=False)
+            raise typer.Exit(1)
+        kind = "pretraining " if cell.spec.kind == "pretrain" else ""
+        out.print(f"{kind}{record.status}: {store.trials / record.id}", markup=False)
+        if record.cause:
+            out.print(f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}", markup=False)
+        if record.status != "complete":
+            raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from harness.record import HISTORY, append_history, read_history
 from harness.store import RESUME, SELECTED, Attempt
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import Trainer
+from harness.training.method import Batch
 
 _FLUSH = 2.0  # seconds between writes of the history
 
@@ -27,11 +29,18 @@ class Fitting:
         data: of the trial.
         attempt: where to write.
         checkpoint_minutes: between checkpoints.
+        held_out: of a pretraining: batches whose loss stands for a validation, at the start too.
     """
 
     def __init__(
-        self, trainer: Trainer, data: TrialData, attempt: Attempt, checkpoint_minutes: float
+        self,
+        trainer: Trainer,
+        data: TrialData,
+        attempt: Attempt,
+        checkpoint_minutes: float,
+        held_out: Sequence[Batch] = (),
     ) -> None:
+        self._held_out = held_out
         self.trainer, self.data, self.attempt = trainer, data, attempt
         self.folder = attempt.folder
         self.seconds = 0.0
@@ -49,6 +58,8 @@ class Fitting:
         self._restore()
         trainer, recipe = self.trainer, self.trainer.recipe
         begun = time.perf_counter() - self.seconds
+        if self._held_out and trainer.step == 0:
+            self._validate()
         try:
             for result in trainer.run_until(recipe.steps):
                 if result is not None:
@@ -93,7 +104,7 @@ class Fitting:
         kept = [
             line
             for line in read_history(self.folder)
-            if line["step"] < step or ("validation" in line and line["step"] == step)
+            if line["step"] < step or (line["step"] == step and ("validation" in line or "held_out" in line))
         ]
         (self.folder / HISTORY).unlink(missing_ok=True)
         append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
@@ -115,7 +126,11 @@ class Fitting:
         self._flushed = time.perf_counter()
 
     def _validate(self) -> None:
-        """Score the student on the validation cases, on the preprocessed grid."""
+        """Score the student on the validation cases, on the preprocessed grid; or take the held-out loss."""
+        if self._held_out:
+            losses = self.trainer.losses_of(self._held_out)
+            self._lines.append({"step": self.trainer.step, "held_out": losses})
+            return
         trainer, regions = self.trainer, self.data.dataset.scored_regions()
         student = trainer.method.roles()["student"]
         scores: dict[str, list[float]] = {region: [] for region in regions}

@@ -22,7 +22,7 @@ def label(cell: Cell) -> str:
     factors = cell.factors
     parts = [
         factors["architecture"],
-        factors["method"],
+        f"{factors['method']}{' pretraining' if cell.spec.kind == 'pretrain' else ''}",
         f"{factors['shots']} shots",
         f"seed {factors['seed']}",
     ]

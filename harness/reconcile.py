@@ -19,7 +19,8 @@ def plan_entry(cell: Cell) -> dict[str, object]:
     ``method`` and ``architecture`` are registered names, ``arm`` is the study's name for the method.
     """
     spec = cell.spec
-    extra = {key: value for key, value in cell.factors.items() if "." in key}
+    extra: dict[str, object] = {"pretraining": spec.pretraining} if spec.pretraining else {}
+    extra |= {key: value for key, value in cell.factors.items() if "." in key}
     return {
         "id": spec.id,
         "kind": spec.kind,
@@ -35,13 +36,16 @@ def plan_entry(cell: Cell) -> dict[str, object]:
 
 
 def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
-    """Return the cells that pass all ``KEY=VALUE`` filters; several values of one key are alternatives.
+    """Return the cells that pass all ``KEY=VALUE`` filters, and before them the pretrainings that they need.
+
+    Several values of one key are alternatives.
 
     Raises:
         UserError: a filter is malformed, names an unknown key, or nothing is left.
     """
     wanted: dict[str, set[str]] = {}
-    keys = {key for cell in study.cells for key in plan_entry(cell)}
+    cells = study.with_nodes([*study.nodes, *study.cells])
+    keys = {key for cell in cells for key in plan_entry(cell)}
     for text in filters:
         key, sign, value = text.partition("=")
         if not sign:
@@ -51,21 +55,24 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
         wanted.setdefault(key, set()).add(value)
     chosen = [
         cell
-        for cell in study.cells
+        for cell in cells
         if all(str(plan_entry(cell).get(key)) in values for key, values in wanted.items())
     ]
     if not chosen:
         raise UserError(
             "--only " + " ".join(filters) if filters else study.name,
             "no trial that passes",
-            f"at least one of the {len(study.cells)} trials",
+            f"at least one of the {len(cells)} trials",
             "See the values with 'medctx plan'.",
         )
-    return chosen
+    return list(study.with_nodes(chosen))
 
 
 def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
-    """Return the cells to compute: all but complete ones and failures that would only repeat."""
+    """Return the cells to compute: all but complete ones and failures that would only repeat.
+
+    A pretraining is computed where a missing trial starts from it, or where it was chosen alone.
+    """
     missing = []
     for cell in cells:
         record = store.record(cell.spec.id)
@@ -74,7 +81,9 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
         )
         if not done:
             missing.append(cell)
-    return missing
+    served = {cell.spec.pretraining for cell in cells}
+    wanted = {cell.spec.pretraining for cell in missing}
+    return [cell for cell in missing if cell.spec.id in wanted or cell.spec.id not in served]
 
 
 def check_data(

@@ -1,11 +1,12 @@
 """The documented schema of what a trial leaves on disk, and the only code that writes or reads it.
 
-``<results>/trials/<id>/`` holds
+``<results>/trials/<id>/`` holds, a pretraining's without cases and predictions,
 
 - ``trial.json``: :class:`TrialRecord`;
 - ``cases.parquet``: one row per case, region, role and metric, columns :data:`CASE_COLUMNS`;
 - ``history.jsonl``: one object a line: ``{"step", "losses": {name: value}, "learning_rate"}`` for training,
-  ``{"step", "validation": {region: Dice}, "mean"}`` for validation;
+  ``{"step", "validation": {region: Dice}, "mean"}`` for validation, ``{"step", "held_out": {name: value}}``
+  for losses of a pretraining on validation images;
 - ``checkpoint.pt``: the selected weights;
 - ``predictions/<case>.<role>.nii.gz``: labels uint8 on the case's native grid.
 """
@@ -57,7 +58,8 @@ class Cost(Frozen):
     """What the trial took: wall seconds by phase, peak memory in bytes, and counts in all.
 
     ``seconds_training`` sums over attempts and includes validation and checkpoints, and so does
-    ``seconds_per_step``.
+    ``seconds_per_step``. What a pretraining took that the trial starts from stands apart, whole, however
+    many trials share it.
     """
 
     seconds: float
@@ -68,6 +70,9 @@ class Cost(Frozen):
     parameters: int
     steps: int
     forward_passes: int
+    pretraining_seconds: float = 0.0
+    pretraining_steps: int = 0
+    pretraining_forward_passes: int = 0
 
 
 class Times(Frozen):
@@ -96,6 +101,17 @@ class Cause(Frozen):
     traceback: str = ""
 
 
+class TransferRecord(Frozen):
+    """What a trial took over from its pretraining: names of parameters and buffers, and their share."""
+
+    source: str
+    share: float
+    loaded: list[str]
+    missing: list[str]
+    unfit: list[str]
+    random: list[str]
+
+
 class TrialRecord(Frozen):
     """``trial.json``. A failed trial has a cause, and may lack what it did not reach."""
 
@@ -110,6 +126,7 @@ class TrialRecord(Frozen):
     environment: Environment | None = None
     cause: Cause | None = None
     attempts: int = 1
+    transfer: TransferRecord | None = None
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

@@ -145,6 +145,7 @@ class TrialSpec(Frozen):
     subset: int = Field(0, ge=0, description="which draw of the few-shot subset")
     seed: int = Field(0, ge=0)
     recipe: Recipe
+    pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
 
     @property
     def id(self) -> str:

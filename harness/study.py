@@ -5,6 +5,7 @@
     question: Does MedContext beat supervised training when few cases are labelled?
     methods:                       # optional: named arms; a key without 'name' is the method's own name
       released: {name: medcontext, preset: as_released}
+      masked_volume: {pretrain: {steps: 300, seed: shared}}  # keys of a recipe; seed: paired | shared
     architectures:                 # optional, likewise
       unet: {preset: tiny}
     base:                          # settings of every trial
@@ -50,6 +51,7 @@ from harness.spec import (
     plain,
 )
 from harness.training.method import Setting
+from harness.training.pretraining import pretraining_node
 
 FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 _BRANCHES = ("recipe", "method", "architecture", "split")
@@ -104,7 +106,10 @@ class Skip:
 
 @dataclass(frozen=True)
 class Study:
-    """An expanded study."""
+    """An expanded study.
+
+    ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once.
+    """
 
     name: str
     question: str
@@ -113,6 +118,17 @@ class Study:
     report: ReportSpec
     keep: str
     factors: tuple[str, ...]
+    nodes: tuple[Cell, ...] = ()
+
+    def node_of(self, cell: Cell) -> Cell | None:
+        """Return the pretraining that a cell starts from, if it does."""
+        return next((node for node in self.nodes if node.spec.id == cell.spec.pretraining), None)
+
+    def with_nodes(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """Return ``cells`` and before them the pretrainings that they start from."""
+        needed = {cell.spec.pretraining for cell in cells} | {cell.spec.id for cell in cells}
+        trials = [cell for cell in cells if cell.spec.kind == "train"]
+        return (*(node for node in self.nodes if node.spec.id in needed), *trials)
 
     def varying(self) -> tuple[str, ...]:
         """Return the factors that take more than one value, in the order of declaration."""
@@ -200,6 +216,7 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
 
 def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
     cells: dict[str, Cell] = {}
+    nodes: dict[str, Cell] = {}
     skipped: list[Skip] = []
     settings_seen: dict[str, None] = dict.fromkeys(FACTORS)
     exceptions = _exceptions(path, file)
@@ -208,11 +225,15 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         settings_seen |= dict.fromkeys(settings)
         factors = {key: merged.get(key) for key in (*FACTORS, *(k for k in settings if k not in FACTORS))}
         reason = _excepted(exceptions, factors)
-        outcome = reason or resolve(path, file, merged)
+        outcome = reason or resolve_with_node(path, file, merged)
         if isinstance(outcome, str):
             skipped.append(Skip(factors, outcome))
-        else:
-            cells.setdefault(outcome.id, Cell(outcome, factors))
+            continue
+        spec, node = outcome
+        cells.setdefault(spec.id, Cell(spec, factors))
+        if node:
+            own = {"shots": node.shots, "subset": node.subset, "seed": node.seed}
+            nodes.setdefault(node.id, Cell(node, {key: factors[key] for key in FACTORS} | own))
     if not cells and not skipped:
         raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
     keys = tuple(settings_seen)
@@ -224,6 +245,7 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         report=file.report,
         keep=file.keep,
         factors=keys,
+        nodes=tuple(nodes.values()),
     )
 
 
@@ -298,6 +320,18 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     Raises:
         UserError: an unknown name or key, or a wrong value.
     """
+    outcome = resolve_with_node(path, file, settings)
+    return outcome if isinstance(outcome, str) else outcome[0]
+
+
+def resolve_with_node(
+    path: Path, file: StudyFile, settings: Mapping[str, Any]
+) -> tuple[TrialSpec, TrialSpec | None] | str:
+    """Return the trial of flat ``settings`` and the pretraining that it starts from, or why there is none.
+
+    Raises:
+        UserError: an unknown name or key, or a wrong value.
+    """
     where = str(path)
     branches: dict[str, dict[str, Any]] = {name: {} for name in _BRANCHES}
     for key, value in settings.items():
@@ -329,10 +363,14 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
     method_name, method_settings = _arm(file.methods, settings["method"], f"{where}: methods")
     method_class = registry.load("method", method_name)
     setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
-    parameters = method_class.resolve(
-        merge(method_settings, branches["method"]), f"{where}: method {settings['method']}", setting
-    )
-    reason = architecture.supports(recipe.patch) or method_class(parameters).supports(setting)
+    own, place = merge(method_settings, branches["method"]), f"{where}: method {settings['method']}"
+    pretrains = "pretrain" in method_class.stages
+    pretraining = own.pop("pretrain", {}) if pretrains else {}
+    parameters = method_class.resolve(own, place, setting)
+    method = method_class(parameters)
+    reason = architecture.supports(recipe.patch) or method.supports(setting)
+    if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
+        reason = "it learns from training cases without labels, and shots all withholds none"
     if reason:
         return f"{settings['method']} on {settings['architecture']}: {reason}"
     split = branches["split"]
@@ -341,7 +379,7 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
             raise UserError(
                 f"{where}: split.{key}", "an unknown key", "split.seed", did_you_mean(key, ["seed"])
             )
-    return parse(
+    spec = parse(
         TrialSpec,
         {
             "dataset": {"name": dataset_name, "version": dataset.version}
@@ -359,6 +397,10 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
         },
         where,
     )
+    if not pretrains:
+        return spec, None
+    node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
+    return spec.model_copy(update={"pretraining": node.id}), node
 
 
 def _arm(declared: Mapping[str, Mapping[str, Any]], key: str, where: str) -> tuple[str, dict[str, Any]]:

@@ -44,7 +44,10 @@ _POLL = 2.0  # seconds between looks at trials that another driver runs
 
 
 class _Handout(Searcher):
-    """Hands out trials in order; a trial whose worker died goes to the front again."""
+    """Hands out trials in order; a trial whose worker died goes to the front again.
+
+    A trial that starts from a pretraining is handed out once that is complete, and fails where that failed.
+    """
 
     def __init__(self, cells: Sequence[Cell], shared: dict[str, Any], store: Store) -> None:
         super().__init__(metric="done", mode="max")
@@ -55,12 +58,25 @@ class _Handout(Searcher):
         self._driver = Process.this()
 
     def suggest(self, trial_id: str) -> Any:
-        if not self._waiting:
-            # a worker may still die and its trial come back
+        spec = self._next_ready()
+        if spec is None:
+            # a worker may still die and its trial come back; what waits for another driver's is left to later
             return None if self._handed else Searcher.FINISHED
-        spec = self._waiting.popleft()
         self._handed[trial_id] = spec
         return {"spec": spec.model_dump(mode="json"), **self._shared}
+
+    def _next_ready(self) -> TrialSpec | None:
+        """Return the first trial that can start; those whose pretraining failed are published as failed."""
+        for spec in list(self._waiting):
+            needed = self._store.status(spec.pretraining) if spec.pretraining else "complete"
+            if needed in ("complete", "failed"):
+                self._waiting.remove(spec)
+            if needed == "complete":
+                return spec
+            if needed == "failed":
+                cause = Cause(kind="pretraining", message=f"pretraining {spec.pretraining} failed")
+                _publish_failure(spec, self._store, cause)
+        return None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         spec = self._handed.pop(trial_id, None)
@@ -150,12 +166,20 @@ def sweep(
     while True:
         states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
         pending = [cell for cell in cells if states[cell.spec.id] == "pending"]
-        if pending:
+        ready = [cell for cell in pending if not _waits_for_another(cell.spec, pending, store)]
+        if ready:
             _run_on_ray(pending, store, shared, workers, address)
-        elif "running" in states.values():
+        elif pending or "running" in states.values():
             time.sleep(_POLL)  # another driver works on what is left
         else:
             return
+
+
+def _waits_for_another(spec: TrialSpec, pending: Sequence[Cell], store: Store) -> bool:
+    """Return whether another driver runs the pretraining that a trial starts from."""
+    if spec.pretraining is None or any(cell.spec.id == spec.pretraining for cell in pending):
+        return False
+    return store.status(spec.pretraining) not in ("complete", "failed")
 
 
 def _run_on_ray(

@@ -9,7 +9,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from harness import registry
-from harness.data.augmentation import Augmenter
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
 from harness.errors import ClaimLost, TrialFailure, UserError
@@ -33,16 +32,20 @@ from harness.record import (
     Environment,
     Protocol,
     Times,
+    TransferRecord,
     TrialRecord,
     write_cases,
 )
 from harness.seeding import clean_process, seed_everything
 from harness.spec import TrialSpec
-from harness.store import Attempt, Process, Store
+from harness.store import CHECKPOINT, Attempt, Process, Store
+from harness.training.batches import draw_batches, draw_images, held_out_images
+from harness.training.checkpoint import load_checkpoint
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
 from harness.training.method import Context, Method, Setting
+from harness.training.pretraining import Pretrained
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class _Run:
         self.spec, self.settings, self.attempt = spec, settings, attempt
         self.recipe = spec.recipe
         self.device = _device()
+        self._transfer: TransferRecord | None = None
         self.started = time.time()
         clean_process(self.recipe.threads)
         reset_peak(self.device)
@@ -112,34 +116,53 @@ class _Run:
     def complete(self) -> TrialRecord:
         data = load_data(self.spec, self.settings.data_root, self.attempt.heartbeat)
         method = build_method(self.spec, data, self.device)
-        augment = Augmenter(self.recipe.augmentation, self.spec.seed)
-        sampler = data.sampler()
-        trainer = Trainer(
-            method,
-            self.recipe,
-            self.spec.seed,
-            self.device,
-            lambda step: augment(*sampler.draw(step), step),
-        )
-        fitting = Fitting(trainer, data, self.attempt, self.settings.checkpoint_minutes)
+        node = self._start_from(method, data) if self.spec.pretraining else None
+        pretrains = self.spec.kind == "pretrain"
+        source = draw_images(data, self.recipe, self.spec.seed) if pretrains else None
+        draw = source or draw_batches(data, method, self.recipe, self.spec.seed)
+        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
+        held_out = held_out_images(data, self.recipe) if pretrains else ()
+        fitting = Fitting(trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out)
         trained = time.time()
         fitting.run()
         selected = fitting.select()
-        data.freeze()
         tested = time.time()
-        write_cases(self.attempt.folder, self._test(method, data))
+        if not pretrains:
+            data.freeze()
+            write_cases(self.attempt.folder, self._test(method, data))
         return TrialRecord(
             id=self.spec.id,
             status="complete",
             kind=self.spec.kind,
             spec=self.spec,
-            protocol=_protocol(self.spec, data),
+            protocol=_protocol(self.spec, data, method, node),
             selected_step=selected,
-            cost=self._cost(method, fitting.seconds, time.time() - tested),
+            cost=self._cost(method, fitting.seconds, time.time() - tested, node),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
             environment=_environment(self.device),
             attempts=self.attempt.number,
+            transfer=self._transfer,
         )
+
+    def _start_from(self, method: Method[Any], data: TrialData) -> TrialRecord:
+        """Load the weights of the trial's pretraining, and return its record.
+
+        Raises:
+            TrialFailure: it is not complete, it had other data, or too little fits.
+        """
+        store, id = Store(self.settings.results, writable=False), str(self.spec.pretraining)
+        node = store.record(id)
+        if node is None or node.status != "complete" or node.protocol is None:
+            state = "failed" if node else "missing"
+            raise TrialFailure("pretraining", f"pretraining {id} {state}")
+        if node.protocol.content_hash != data.content:
+            raise TrialFailure(
+                "pretraining", f"pretraining {id} had other data: {node.protocol.content_hash}"
+            )
+        assert isinstance(method, Pretrained)
+        state = load_checkpoint(store.trials / id / CHECKPOINT)["method"]
+        self._transfer = TransferRecord(source=id, **asdict(method.load_pretrained(state)))
+        return node
 
     def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
         """Return the rows of all test cases and roles, each scored once, on native grids."""
@@ -159,7 +182,8 @@ class _Run:
                 self.attempt.heartbeat()
         return rows
 
-    def _cost(self, method: Method[Any], training: float, testing: float) -> Cost:
+    def _cost(self, method: Method[Any], training: float, testing: float, node: TrialRecord | None) -> Cost:
+        before = node.cost if node and node.cost else None
         return Cost(
             seconds=time.time() - self.started,
             seconds_training=training,
@@ -169,6 +193,9 @@ class _Run:
             parameters=sum(p.numel() for p in method.roles()["student"].parameters()),
             steps=self.recipe.steps,
             forward_passes=self.recipe.steps * method.forward_passes(),
+            pretraining_seconds=before.seconds if before else 0.0,
+            pretraining_steps=before.steps if before else 0,
+            pretraining_forward_passes=before.forward_passes if before else 0,
         )
 
 
@@ -182,9 +209,9 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
     classes = max(data.dataset.labels) + 1
     layout = memory_format(recipe)
 
-    def build_network() -> nn.Module:
-        seed_everything(spec.seed, "network")
-        return architecture.build(channels, classes, recipe.patch).to(device, memory_format=layout)
+    def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
+        seed_everything(spec.seed, stream)
+        return architecture.build(channels, out_channels, recipe.patch).to(device, memory_format=layout)
 
     setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
     method.setup(
@@ -198,21 +225,23 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
             batch=recipe.batch,
             training_cases=len(data.training),
             seed=spec.seed,
+            stage=spec.kind,
         )
     )
     method.modules.to(device)
     return method
 
 
-def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
+def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: TrialRecord | None) -> Protocol:
     recipe = spec.recipe
+    images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
     return Protocol(
         dataset=spec.dataset.name,
         dataset_version=spec.dataset.version,
         content_hash=data.content,
         split_hash=data.split.hash,
         split_rule=data.split.rule,
-        training_cases=list(data.training),
+        training_cases=list(data.split.train if spec.kind == "pretrain" else data.training),
         validation_cases=list(data.split.validation),
         test_cases=list(data.split.test),
         spacing=list(recipe.spacing),
@@ -224,6 +253,10 @@ def _protocol(spec: TrialSpec, data: TrialData) -> Protocol:
         selection=recipe.selection,
         inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
         convention=HARNESS.name,
+        extra_data=f"images of {images} training cases without their labels" if images else "none",
+        pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
+        if node
+        else "none",
     )
 
 

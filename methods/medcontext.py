@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from harness.spec import Frozen, Triple
+from harness.spec import Frozen, later
+from harness.training.masked_pass import (
+    MaskedPass,
+    Masking,
+    published_masking,
+    released_masking,
+    unsupported_masking,
+)
 from harness.training.method import Batch, Context, Losses, Method, Progress, Setting
 from harness.training.schedules import ema_momentum
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Ratio = Field(0.4, ge=0, le=1, json_schema_extra={"search": [0.1, 0.9]})
-
-
-class Masking(Frozen):
-    """What the student's second pass does not see."""
-
-    kind: Literal["tube", "random", "block"] = "tube"
-    level: Literal["token", "image"] = "token"
-    ratio: float = Ratio
-    axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
-    block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
-    per_sample: bool = True
-    before_pos: bool = Field(False, description="mask tokens before positions are added")
-    fill: Literal["learned", "zero", "mean"] = "learned"
-    mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
 
 
 class Consistency(Frozen):
@@ -79,6 +68,9 @@ class MedContextParameters(Frozen):
     consistency: Consistency = Consistency()
     teacher: Teacher = Teacher()
     losses: Weights = Weights()
+    unlabelled: bool = later(
+        False, description="consistency also on as many patches of training cases without labels"
+    )
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> MedContextParameters:
@@ -87,6 +79,8 @@ class MedContextParameters(Frozen):
             raise ValueError("losses: at least one weight above 0")
         if weights.cons and self.consistency.target == "teacher" and not self.teacher.enabled:
             raise ValueError("teacher.enabled true where consistency.target is teacher, or losses.cons 0")
+        if self.unlabelled and not weights.cons:
+            raise ValueError("losses.cons above 0 where unlabelled is true")
         return self
 
 
@@ -95,7 +89,8 @@ class MedContext(Method[MedContextParameters]):
 
     The student ``f_s`` is trained by gradient, the teacher ``f_t`` is its moving average and never sees a
     mask ``M``. Preset ``as_published`` is our reading of the paper's intent, ``as_released`` reproduces what
-    the released code does (hananshafi/MedContext at 6b97c57), per network and dataset.
+    the released code does (hananshafi/MedContext at 6b97c57), per network and dataset. With ``unlabelled``,
+    an extension of ours, the consistency term is one over labelled and unlabelled patches together.
     """
 
     summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
@@ -105,104 +100,67 @@ class MedContext(Method[MedContextParameters]):
     @classmethod
     def presets(cls, setting: Setting) -> Mapping[str, Mapping[str, Any]]:
         """Return ``as_published`` (the default) and ``as_released``."""
-        level = "token" if setting.architecture.tokens(setting.patch) else "image"
         return {
-            "as_published": {
-                "masking": {"level": level, "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}
-            },
-            "as_released": _as_released(setting, level),
+            "as_published": {"masking": published_masking(setting)},
+            "as_released": _as_released(setting),
         }
 
     def supports(self, setting: Setting) -> str | None:
         """Refuse to mask tokens where there are none, and a ratio that hides nothing."""
-        masking = self.parameters.masking
-        if masking.level == "token" and setting.architecture.tokens(setting.patch) is None:
-            return "it has no patch tokens to mask; use masking.level image"
-        tube = masking.kind == "tube"
-        cells = _mask_grid(setting, masking)
-        count = math.prod(side for axis, side in enumerate(cells) if not (tube and axis == masking.axis))
-        if 0 < masking.ratio * count < 1:
-            return f"ratio {masking.ratio} of {count} mask cells hides nothing"
-        return None
+        return unsupported_masking(setting, self.parameters.masking)
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return as many as labelled ones where they are asked for."""
+        return batch if self.parameters.unlabelled else 0
 
     def setup(self, context: Context) -> None:
         """Build student, teacher (a copy) and the fill of hidden places."""
         from torch import nn
 
         from harness.training.ema import make_teacher
-        from harness.training.masking import Masker
 
-        settings, masking = self.parameters, self.parameters.masking
+        settings = self.parameters
         self._context = context
-        self._grid = _mask_grid(context.setting, masking)
-        self._tokens = context.setting.architecture.tokens(context.setting.patch)
-        self._skip = context.setting.architecture.image_skip() if masking.mask_image_skip else None
         self._epoch = settings.teacher.steps_per_epoch or context.training_cases
         self.modules = nn.ModuleDict({"student": context.build_network()})
         if settings.teacher.enabled:
             teacher = make_teacher(self.modules["student"], context.build_network())
             self.modules["teacher"] = teacher.train(settings.teacher.mode == "train")
         if settings.losses.masked_sup or settings.losses.cons:
-            by_token = masking.level == "token" and self._tokens is not None
-            channels = self._tokens.channels if by_token and self._tokens else context.in_channels
-            self.modules["masker"] = Masker(channels, masking.fill)
+            self._masked_pass = MaskedPass(context, settings.masking)
+            self.modules["masker"] = self._masked_pass.masker
 
     def step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the weighted terms: student whole, student masked, consistency with the target."""
         weights, segmentation = self.parameters.losses, self._context.segmentation_loss
         student = self.modules["student"]
+        image, count = _with_unlabelled(batch), len(batch.image)
         terms: dict[str, Tensor] = {}
-        weighted: list[Tensor] = []
         whole: Any = None
         if weights.sup or self._needs_whole():
-            whole = student(batch.image)
+            whole = student(image if self._needs_whole() else batch.image)
         if weights.sup:
-            terms["supervised"] = segmentation(whole, batch.label)
-            weighted.append(weights.sup * terms["supervised"])
+            terms["supervised"] = segmentation(_head(whole, count), batch.label)
         if weights.masked_sup or weights.cons:
-            mask = self._draw_mask(batch, progress)
-            masked = self._forward_masked(batch.image, mask)
+            mask = self._masked_pass.draw(image, progress)
+            masked = self._masked_pass(student, image, mask)
         if weights.masked_sup:
-            terms["masked"] = segmentation(masked, batch.label)
-            weighted.append(weights.masked_sup * terms["masked"])
+            terms["masked"] = segmentation(_head(masked, count), batch.label)
         if weights.cons:
-            target = self._target(batch, whole, terms)
+            target = self._target(image, batch.label, whole, terms)
             terms["consistency"] = self._consistency(target, masked, mask)
-            weighted.append(weights.cons * self._ramp(progress) * terms["consistency"])
-        total = weighted[0]
-        for term in weighted[1:]:
-            total = total + term
-        return Losses(total, {name: term.detach() for name, term in terms.items()})
+        consistency = weights.cons * self._ramp(progress)
+        return Losses.weigh(
+            terms, {"supervised": weights.sup, "masked": weights.masked_sup, "consistency": consistency}
+        )
 
     def _needs_whole(self) -> bool:
         """Return whether the consistency target is the student's own pass over the whole image."""
         return bool(self.parameters.losses.cons) and self.parameters.consistency.target != "teacher"
 
-    def _draw_mask(self, batch: Batch, progress: Progress) -> Tensor:
-        from harness.training.masking import draw_mask
-
-        masking = self.parameters.masking
-        return draw_mask(
-            masking.kind,
-            self._grid,
-            masking.ratio,
-            len(batch.image),
-            axis=masking.axis,
-            per_sample=masking.per_sample,
-            generator=progress.generator("mask"),
-        ).to(batch.image.device)
-
-    def _forward_masked(self, image: Tensor, mask: Tensor) -> Tensor | list[Tensor]:
-        student, masker, masking = self.modules["student"], self.modules["masker"], self.parameters.masking
-        if masking.level == "image":
-            return student(masker.hide_image(image, mask))  # type: ignore[operator]
-        hidden: AbstractContextManager[Any] = masker.hide_tokens(  # type: ignore[operator]
-            student, self._tokens, mask, before_position=masking.before_pos, skip=self._skip
-        )
-        with hidden:
-            return student(image)
-
-    def _target(self, batch: Batch, whole: Any, terms: dict[str, Tensor]) -> Tensor | list[Tensor]:
+    def _target(
+        self, image: Tensor, label: Tensor, whole: Any, terms: dict[str, Tensor]
+    ) -> Tensor | list[Tensor]:
         """Return the logits that the masked branch must reproduce."""
         import torch
 
@@ -212,9 +170,9 @@ class MedContext(Method[MedContextParameters]):
         if kind == "student":
             return [level.detach() for level in whole] if isinstance(whole, list) else whole.detach()
         with torch.no_grad():
-            target = self.modules["teacher"](batch.image)
+            target = self.modules["teacher"](image)
             if self.parameters.teacher.log_loss:
-                terms["teacher"] = self._context.segmentation_loss(target, batch.label)
+                terms["teacher"] = self._context.segmentation_loss(_head(target, len(label)), label)
         return target
 
     def _consistency(self, target: Any, masked: Any, mask: Tensor) -> Tensor:
@@ -279,34 +237,36 @@ class MedContext(Method[MedContextParameters]):
         return sum(map(bool, (weights.sup or own, masked, teacher)))
 
 
-def _mask_grid(setting: Setting, masking: Masking) -> Triple:
-    tokens = setting.architecture.tokens(setting.patch)
-    if masking.level == "token" and tokens is not None:
-        return tokens.mask_grid
-    x, y, z = (max(1, round(side / masking.block)) for side in setting.patch)
-    return (x, y, z)
+def _with_unlabelled(batch: Batch) -> Tensor:
+    import torch
+
+    return batch.image if batch.unlabelled is None else torch.cat([batch.image, batch.unlabelled])
 
 
-def _as_released(setting: Setting, level: str) -> dict[str, Any]:
+def _head(logits: Any, count: int) -> Any:
+    """Return the logits, or a list of them by level, of the first ``count`` samples: the labelled ones."""
+    if isinstance(logits, list):
+        return [_head(level, count) for level in logits]
+    # a slice of all changes the last bits of the gradient
+    return logits if len(logits) == count else logits[:count]
+
+
+def _as_released(setting: Setting) -> dict[str, Any]:
     """Return what the released trainers do; a network without released code follows UNETR's."""
-    masking: dict[str, Any] = {"level": level, "axis": 0, "per_sample": False}
+    masking = released_masking(setting)
     teacher: dict[str, Any] = {"index": "in_epoch", "buffers": "skip", "mode": "train"}
     if setting.architecture_name != "nnformer":
-        return {
-            "masking": {**masking, "ratio": 0.6},
-            "teacher": {**teacher, "warmup_epochs": 50, "every": "epoch"},
-        }
-    masking["axis"] = 2  # its arrays begin with the slices, ours end with them
+        return {"masking": masking, "teacher": {**teacher, "warmup_epochs": 50, "every": "epoch"}}
     teacher |= {"warmup_epochs": 10, "steps_per_epoch": 250, "schedule_steps_per_epoch": 500}
     if setting.dataset_name == "acdc":
-        ratio, weight = 0.4, 0.5
+        weight = 0.5
     elif setting.dataset_name == "brats":
-        ratio, weight = 0.6, 1.0 if setting.precision == "fp32" else 0.5
+        weight = 1.0 if setting.precision == "fp32" else 0.5
     else:
-        ratio, weight = 0.4, 0.4
+        weight = 0.4
     first_sample = setting.dataset_name in ("acdc", "brats")  # without deep supervision, [0] is a sample
     return {
-        "masking": {**masking, "ratio": ratio},
+        "masking": masking,
         "teacher": {**teacher, "log_loss": first_sample},
         "consistency": {"samples": "first" if first_sample else "all"},
         "losses": {"cons": weight},

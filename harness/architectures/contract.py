@@ -101,6 +101,13 @@ class Architecture(Generic[OptionsT]):
         """Return where the patch tokens are, or None for a network without tokens."""
         return None
 
+    def bottleneck(self) -> str | None:
+        """Return the path of the module whose output are the deepest features, if it is one module.
+
+        They are ``(B, C, D, H, W)`` or tokens ``(B, N, C)``, and the encoder has run when they are there.
+        """
+        return None
+
     def image_skip(self) -> str | None:
         """Return the path of a module that is fed with the raw image beside the tokens, if there is one."""
         return None

@@ -71,6 +71,10 @@ class SwinUNETR(Architecture[SwinUNETROptions]):
             mask_grid=(patch[0] // _MASK_BLOCK, patch[1] // _MASK_BLOCK, patch[2] // _MASK_BLOCK),
         )
 
+    def bottleneck(self) -> str:
+        """Return the last stage of the transformer."""
+        return "swinViT.layers4.0"
+
     def image_skip(self) -> str:
         """Return the first encoder block, which sees the whole image."""
         return "encoder1"

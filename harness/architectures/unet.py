@@ -39,6 +39,10 @@ class UNet(Architecture[UNetOptions]):
         """Return true: the bottleneck has instance normalisation."""
         return True
 
+    def bottleneck(self) -> str:
+        """Return the innermost block."""
+        return "model" + ".1.submodule" * (len(self.options.channels) - 1)
+
     def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
         """Return the network."""
         from monai.networks.nets import UNet as MonaiUNet

@@ -71,6 +71,10 @@ class UNETR(Architecture[UNETROptions]):
             mask_grid=grid,
         )
 
+    def bottleneck(self) -> str:
+        """Return the normalised tokens of the last layer."""
+        return "vit.norm"
+
     def image_skip(self) -> str:
         """Return the first encoder block, which sees the whole image."""
         return "encoder1"

@@ -22,10 +22,16 @@ from harness.spec import Augmentation
 
 
 class Augmenter:
-    """Applies a recipe's augmentation; the n-th sample of a trial is always changed in the same way."""
+    """Applies a recipe's augmentation; the n-th sample of a trial is always changed in the same way.
 
-    def __init__(self, settings: Augmentation, seed: int) -> None:
-        self._seed = seed
+    Args:
+        settings: the recipe's.
+        seed: of the trial.
+        stream: name of the random stream; another for each source of samples.
+    """
+
+    def __init__(self, settings: Augmentation, seed: int, stream: str = "augmentation") -> None:
+        self._seed, self._stream = seed, stream
         transforms = _transforms(settings)
         self._compose = Compose(transforms) if transforms else None
 
@@ -33,19 +39,25 @@ class Augmenter:
         self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int
     ) -> tuple[Tensor, Tensor]:
         """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``."""
-        image, label = torch.from_numpy(images), torch.from_numpy(labels)
+        changed = self._apply({"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}, step)
+        return changed["image"], changed["label"].long()
+
+    def images(self, images: NDArray[np.float32], step: int) -> Tensor:
+        """Return images ``(B, C, D, H, W)`` of update ``step``, of which there are no labels."""
+        return self._apply({"image": torch.from_numpy(images)}, step)["image"]
+
+    def _apply(self, arrays: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         if self._compose is None:
-            return image, label.long()
+            return arrays
         set_track_meta(False)
-        pairs = []
-        for index in range(len(images)):
-            seed = derive_seed(self._seed, "augmentation", step * len(images) + index)
-            self._compose.set_random_state(seed % 2**32)
-            pairs.append(self._compose({"image": image[index], "label": label[index]}))
-        return (
-            torch.stack([pair["image"] for pair in pairs]),
-            torch.stack([pair["label"] for pair in pairs]).long(),
-        )
+        count = len(arrays["image"])
+        samples = []
+        for index in range(count):
+            self._compose.set_random_state(
+                derive_seed(self._seed, self._stream, step * count + index) % 2**32
+            )
+            samples.append(self._compose({key: values[index] for key, values in arrays.items()}))
+        return {key: torch.stack([sample[key] for sample in samples]) for key in arrays}
 
 
 def _transforms(settings: Augmentation) -> list[Transform]:
@@ -62,10 +74,14 @@ def _transforms(settings: Augmentation) -> list[Transform]:
                 mode=("bilinear", "nearest"),
                 padding_mode="zeros",
                 cache_grid=False,
+                allow_missing_keys=True,
             )
         )
     if settings.mirror_probability:
-        chosen += [RandFlipd(both, settings.mirror_probability, axis) for axis in settings.mirror_axes]
+        chosen += [
+            RandFlipd(both, settings.mirror_probability, axis, allow_missing_keys=True)
+            for axis in settings.mirror_axes
+        ]
     if settings.noise_probability:
         chosen.append(RandGaussianNoised(image, settings.noise_probability, std=settings.noise))
     if settings.intensity_probability:

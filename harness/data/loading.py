@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from harness import registry
 from harness.data.datasets.contract import Dataset, Volume
-from harness.data.patches import PatchSampler
+from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.preprocessing import CaseCache, prepare
 from harness.data.splits import Split, few_shot, generate_split
+from harness.errors import UserError
 from harness.spec import TrialSpec
 
 
@@ -41,6 +42,30 @@ class TrialData:
     def sampler(self) -> PatchSampler:
         """Return the sampler of training patches."""
         return PatchSampler(self._cache, self.training, self._spec.recipe, self._spec.seed)
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """The training cases that are not among the shots."""
+        return tuple(case for case in self.split.train if case not in self.training)
+
+    def unlabelled_sampler(self, batch: int) -> ImageSampler:
+        """Return the sampler of ``batch`` image patches a step, of the training cases that are withheld.
+
+        Raises:
+            UserError: no case is withheld.
+        """
+        if not self.withheld:
+            raise UserError(
+                "shots", f"all {len(self.training)} training cases", "fewer, for a method that learns from"
+                " the images of the others", "Choose fewer shots.",
+            )  # fmt: skip
+        return self.image_sampler(self.withheld, batch, "unlabelled")
+
+    def image_sampler(self, cases: tuple[str, ...], batch: int, stream: str) -> ImageSampler:
+        """Return a sampler of ``batch`` image patches a step, of training or validation cases."""
+        assert not set(cases) & set(self.split.test), "test images are for testing"
+        images = {case: self.image(case) for case in cases}
+        return ImageSampler(images, self._spec.recipe.patch, batch, self._spec.seed, stream)
 
     def image(self, case: str) -> NDArray[np.float32]:
         """Return a preprocessed image ``(C, X, Y, Z)``."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.preprocessing import CaseCache
 from harness.seeding import numpy_generator
-from harness.spec import Recipe
+from harness.spec import Recipe, Triple
 
 
 class PatchSampler:
@@ -42,9 +42,7 @@ class PatchSampler:
         return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
 
     def _draw_one(self, sample: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        epoch, position = divmod(sample, len(self._cases))
-        order = numpy_generator(self._seed, "order", epoch).permutation(len(self._cases))
-        case = self._cases[order[position]]
+        case = _case_of(self._cases, sample, self._seed, "order")
         rng = numpy_generator(self._seed, "patch", sample)
         image, label = self._images[case], self._labels[case]
         sides, patch = np.array(label.shape), np.array(self._recipe.patch)
@@ -56,6 +54,42 @@ class PatchSampler:
             point = self._points[case][rng.integers(first, last), 1:]
             start = np.where(sides > patch, np.clip(point - patch // 2, lowest, highest), start)
         return _crop(image, start, patch), _crop(label[None], start, patch)
+
+
+class ImageSampler:
+    """Draws patches of images alone, at places that no label has a part in: it is given none.
+
+    Args:
+        images: preprocessed images ``(C, X, Y, Z)`` by case.
+        patch: size, voxels.
+        batch: patches of a step.
+        seed: of the trial.
+        stream: name of the random stream, so that these draws shift no other.
+    """
+
+    def __init__(
+        self, images: Mapping[str, NDArray[np.float32]], patch: Triple, batch: int, seed: int, stream: str
+    ) -> None:
+        self._images, self._cases = dict(images), sorted(images)
+        self._patch, self._batch = np.array(patch), batch
+        self._seed, self._stream = seed, stream
+
+    def draw(self, step: int) -> NDArray[np.float32]:
+        """Return the images ``(B, C, D, H, W)`` of update ``step``."""
+        return np.stack([self._draw_one(step * self._batch + index) for index in range(self._batch)])
+
+    def _draw_one(self, sample: int) -> NDArray[np.float32]:
+        image = self._images[_case_of(self._cases, sample, self._seed, f"{self._stream} order")]
+        rng = numpy_generator(self._seed, f"{self._stream} patch", sample)
+        room = np.array(image.shape[1:]) - self._patch
+        start = rng.integers(np.minimum(0, room), np.maximum(0, room), endpoint=True)
+        return _crop(image, start, self._patch)
+
+
+def _case_of(cases: Sequence[str], sample: int, seed: int, stream: str) -> str:
+    """Return the case of the n-th sample: all in a new random order each epoch."""
+    epoch, position = divmod(sample, len(cases))
+    return cases[numpy_generator(seed, stream, epoch).permutation(len(cases))[position]]
 
 
 def _ranges(points: NDArray[np.int32]) -> list[tuple[int, int]]:

@@ -132,10 +132,12 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         the keys; ``trials``; ``parameters``, ``seconds_per_step``, ``forward_passes_per_step`` and
-        ``seconds``, means; ``peak_memory``, the largest, bytes.
+        ``seconds``, means; ``peak_memory``, the largest, bytes; ``pretraining_seconds`` and
+        ``pretraining_passes``, means, of what the trials start from.
     """
     done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
     numbers = ["parameters", "seconds_per_step", "seconds", "peak_memory", "forward_passes", "steps"]
+    numbers += ["pretraining_seconds", "pretraining_forward_passes"]
     done = done.assign(**{name: done[name].astype(float) for name in numbers})
     done = done.assign(passes=done["forward_passes"] / done["steps"])
     return (
@@ -147,6 +149,8 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
             peak_memory=("peak_memory", "max"),
             forward_passes_per_step=("passes", "mean"),
             seconds=("seconds", "mean"),
+            pretraining_seconds=("pretraining_seconds", "mean"),
+            pretraining_passes=("pretraining_forward_passes", "mean"),
         )
         .reset_index()
     )

@@ -39,15 +39,23 @@ _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
+_PRETRAINING_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("pretraining_seconds", "Time of pretraining (s)", lambda value: number(value, 1)),
+    ("pretraining_passes", "Forward passes of pretraining", lambda value: f"{value:g}"),
+)
+
+
 def cost_table(results: Results) -> Table:
     """Return what each arm took."""
     data = estimates.costs(results.trials, results.keys)
     found = {tuple(row[key] for key in results.keys): row for row in records(data)}
+    pretrained = bool((data["pretraining_passes"] > 0).any())
+    costs = (*_COSTS, *_PRETRAINING_COSTS) if pretrained else _COSTS
     lines = []
     for arm, planned in results.arms().items():
         row = found.get(arm)
         cells = [Cell(value_text(value)) for value in arm]
-        cells += [Cell(show(row[name]) if row else UNSET) for name, _, show in _COSTS]
+        cells += [Cell(show(row[name]) if row else UNSET) for name, _, show in costs]
         done = row["trials"] if row else 0
         cells.append(Cell(f"n={done}" + (f" of {planned}" if done != planned else "")))
         lines.append(tuple(cells))
@@ -58,10 +66,14 @@ def cost_table(results: Results) -> Table:
         title="Cost",
         caption="Means over complete trials; of memory the largest. Parameters: of the student, in millions. "
         "Time in seconds of wall clock, per update and for the whole trial with its test. Memory in GiB "
-        f"(2^30 bytes). Measured on: {devices}.",
+        f"(2^30 bytes). Measured on: {devices}."
+        + (
+            " A pretraining comes on top, and is counted whole for each trial that starts from it."
+            * pretrained
+        ),
         columns=(
             *(Column(heading(key)) for key in results.keys),
-            *(Column(text, "number") for _, text, _ in _COSTS),
+            *(Column(text, "number") for _, text, _ in costs),
             Column("Trials", "number"),
         ),
         rows=tuple(lines),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from monai.networks.utils import eval_mode
 
 from harness.errors import TrialFailure
 from harness.seeding import seed_everything
@@ -17,7 +18,7 @@ from harness.spec import Recipe
 from harness.training.method import Batch, Losses, Method, Progress
 from harness.training.schedules import learning_rate
 
-DrawBatch = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+DrawBatch = Callable[[int], Batch]
 _PREFETCHED = 4  # batches prepared ahead on a GPU host
 
 
@@ -46,7 +47,7 @@ class Trainer:
         recipe: how to optimise.
         seed: of the trial.
         device: where to compute.
-        draw: returns images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of a step, on the CPU.
+        draw: returns the batch of a step, on the CPU.
     """
 
     def __init__(
@@ -66,16 +67,16 @@ class Trainer:
         Raises:
             TrialFailure: ``nan``, when a logged loss is not finite; its result is yielded first.
         """
-        for image, label in self._batches(stop):
+        for batch in self._batches(stop):
             logged = self.step % self._log_every == 0 or self.step == self.recipe.steps - 1
-            losses, rate = self._update(image, label)
+            losses, rate = self._update(batch)
             result = StepResult(self.step, _floats(losses), rate) if logged else None
             self.step += 1
             yield result
             if result and not math.isfinite(result.losses["total"]):
                 raise TrialFailure("nan", f"the loss of step {result.step} is {result.losses['total']}")
 
-    def _update(self, image: torch.Tensor, label: torch.Tensor) -> tuple[Losses, float]:
+    def _update(self, batch: Batch) -> tuple[Losses, float]:
         seed_everything(self.seed, "step", self.step)
         progress = Progress(self.step, self.recipe.steps, self.seed)
         rate = learning_rate(self.step, self.recipe)
@@ -83,7 +84,7 @@ class Trainer:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
         with autocast(self.device, self.recipe.precision):
-            losses = self.method.step(Batch(image, label), progress)
+            losses = self.method.step(batch, progress)
         self._scaler.scale(losses.total).backward()
         self._scaler.unscale_(self._optimiser)
         if self.recipe.clip_norm:
@@ -93,11 +94,25 @@ class Trainer:
         self.method.after_step(progress)
         return losses, rate
 
-    def _batches(self, stop: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    @torch.no_grad()
+    def losses_of(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Return the mean losses of ``batches``, each as the step of its number would see it; nothing is changed.
+
+        The modules are in evaluation mode meanwhile.
+        """
+        with eval_mode(self.method.modules), autocast(self.device, self.recipe.precision):
+            results = []
+            for number, batch in enumerate(batches):
+                seed_everything(self.seed, "held out", number)
+                progress = Progress(number, self.recipe.steps, self.seed)
+                results.append(_floats(self.method.step(self._to_device(batch), progress)))
+        return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
+
+    def _batches(self, stop: int) -> Iterator[Batch]:
         """Yield batches on the device; drawn ahead by one thread where the device is not the CPU."""
         if self.device.type == "cpu":
             for step in range(self.step, stop):
-                yield self._to_device(*self._draw(step))
+                yield self._to_device(self._draw(step))
             return
         with ThreadPoolExecutor(1) as pool:
             pending = [
@@ -105,17 +120,20 @@ class Trainer:
             ]
             following = self.step + len(pending)
             while pending:
-                image, label = pending.pop(0).result()
+                batch = pending.pop(0).result()
                 if following < stop:
                     pending.append(pool.submit(self._draw, following))
                     following += 1
-                yield self._to_device(image, label)
+                yield self._to_device(batch)
 
-    def _to_device(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        layout = memory_format(self.recipe)
-        return (
-            image.to(self.device, non_blocking=True, memory_format=layout),
-            label.to(self.device, non_blocking=True),
+    def _to_device(self, batch: Batch) -> Batch:
+        def moved(image: torch.Tensor) -> torch.Tensor:
+            return image.to(self.device, non_blocking=True, memory_format=memory_format(self.recipe))
+
+        return Batch(
+            moved(batch.image),
+            batch.label.to(self.device, non_blocking=True),
+            None if batch.unlabelled is None else moved(batch.unlabelled),
         )
 
     def state_dict(self) -> dict[str, Any]:

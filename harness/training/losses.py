@@ -12,6 +12,11 @@ from torch.nn import functional
 Logits = Tensor | list[Tensor]
 
 
+def finest(logits: Logits) -> Tensor:
+    """Return the output at full resolution, of a network with or without deep supervision."""
+    return logits if isinstance(logits, Tensor) else logits[0]
+
+
 def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
     """Return a loss of logits ``(B, K, D, H, W)``, or a list of them finest first, and labels ``(B, 1, D, H, W)``.
 
@@ -132,3 +137,12 @@ def _spatial(target: Tensor, student: Tensor, kind: Consistency, region: Tensor 
     if region is not None:
         per_class = per_class.masked_fill(hidden, 0.0)
     return per_class.sum(dim=2).mean(dim=1)
+
+
+def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """Return the contrastive loss of two views ``(B, C)`` of each sample (SimCLR, Chen et al., ICML 2020)."""
+    vectors = functional.normalize(torch.cat([one, other]), dim=1)
+    logits = vectors @ vectors.T / temperature
+    logits = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool, device=logits.device), -torch.inf)
+    partner = torch.arange(len(logits), device=logits.device).roll(len(one))
+    return functional.cross_entropy(logits, partner)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from harness.architectures.contract import Architecture
 from harness.errors import UserError, did_you_mean
-from harness.seeding import torch_generator
+from harness.seeding import numpy_generator, torch_generator
 from harness.spec import Frozen, Triple, merge, parse
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor, nn
 
@@ -39,7 +40,9 @@ class Context:
     """What a method may know of its trial.
 
     Attributes:
-        build_network: returns a new network with random weights, on the trial's device.
+        build_network: returns a new network with random weights, on the trial's device; the same weights
+            each time, but for another ``stream`` that they are drawn from; ``out_channels`` instead of
+            ``classes``, where given.
         setting: what the trial runs on.
         segmentation_loss: the recipe's loss of logits, or of a list of logits finest first, and labels
             ``(B, 1, D, H, W)``.
@@ -49,9 +52,10 @@ class Context:
         batch: samples in a step.
         training_cases: number of labelled training cases.
         seed: the trial's seed.
+        stage: which of the method's stages the trial is.
     """
 
-    build_network: Callable[[], nn.Module]
+    build_network: Callable[..., nn.Module]
     setting: Setting
     segmentation_loss: SegmentationLoss
     in_channels: int
@@ -60,14 +64,20 @@ class Context:
     batch: int
     training_cases: int
     seed: int
+    stage: Literal["pretrain", "train"] = "train"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Training patches: ``image`` ``(B, C, D, H, W)`` float, ``label`` ``(B, 1, D, H, W)`` integer."""
+    """Training patches: ``image`` ``(B, C, D, H, W)`` float, ``label`` ``(B, 1, D, H, W)`` integer.
+
+    ``unlabelled`` ``(U, C, D, H, W)`` are patches of training cases whose labels the trial withholds, for a
+    method that asks for them. Pretraining gets an empty ``label``.
+    """
 
     image: Tensor
     label: Tensor
+    unlabelled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,10 @@ class Progress:
         """Return a generator of this trial, step and ``name``, on the CPU."""
         return torch_generator(self.seed, name, self.step)
 
+    def numpy_generator(self, name: str) -> np.random.Generator:
+        """Return NumPy's generator of this trial, step and ``name``."""
+        return numpy_generator(self.seed, name, self.step)
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -89,6 +103,15 @@ class Losses:
 
     total: Tensor
     terms: dict[str, Tensor]
+
+    @classmethod
+    def weigh(cls, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Losses:
+        """Return the weighted sum of ``terms``; a term without a weight is logged and not added."""
+        first, *others = (weights[name] * term for name, term in terms.items() if name in weights)
+        total = first
+        for term in others:
+            total = total + term
+        return cls(total, {name: term.detach() for name, term in terms.items()})
 
 
 class Method(Generic[ParametersT]):
@@ -102,6 +125,7 @@ class Method(Generic[ParametersT]):
     summary: ClassVar[str]
     source: ClassVar[str]
     Parameters: ClassVar[type[Frozen]]
+    stages: ClassVar[tuple[Literal["pretrain", "train"], ...]] = ("train",)
 
     modules: nn.ModuleDict
 
@@ -131,6 +155,10 @@ class Method(Generic[ParametersT]):
     def supports(self, setting: Setting) -> str | None:
         """Return why the method cannot run on what a trial runs on, or None."""
         return None
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return how many unlabelled patches a step takes beside ``batch`` labelled ones."""
+        return 0
 
     def setup(self, context: Context) -> None:
         """Build ``self.modules``; called once, after the seeds are set."""

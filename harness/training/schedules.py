@@ -24,6 +24,13 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return base
 
 
+def ramp_up(step: int, length: float) -> float:
+    """Return ``exp(-5 (1 - t)^2)`` with t = ``step`` / ``length``, at most 1 (Laine and Aila, ICLR 2017)."""
+    if length == 0:
+        return 1.0
+    return math.exp(-5 * (1 - min(1.0, step / length)) ** 2)
+
+
 def ema_momentum(index: int, *, start: float, end: float, steps: int, warmup: int, schedule: str) -> float:
     """Return the share of the old teacher that stays at update ``index``.
 

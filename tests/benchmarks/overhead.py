@@ -69,20 +69,18 @@ def measure_pure(study: Path) -> float:
 
 def train_only(spec) -> float:
     """Return the seconds that the steps of a trial take, and do nothing else with it."""
-    from harness.data.augmentation import Augmenter
     from harness.data.loading import load_data
     from harness.seeding import clean_process
+    from harness.training.batches import draw_batches
     from harness.training.loop import Trainer
     from harness.trial import _device, build_method
 
     clean_process(spec.recipe.threads)
     data = load_data(spec, None)
     device = _device()
-    sampler, augment = data.sampler(), Augmenter(spec.recipe.augmentation, spec.seed)
-    trainer = Trainer(
-        build_method(spec, data, device), spec.recipe, spec.seed, device,
-        lambda step: augment(*sampler.draw(step), step),
-    )  # fmt: skip
+    method = build_method(spec, data, device)
+    draw = draw_batches(data, method, spec.recipe, spec.seed)
+    trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
     start = time.perf_counter()
     for _ in trainer.run_until(spec.recipe.steps):
         pass

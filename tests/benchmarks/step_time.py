@@ -20,6 +20,7 @@ from harness.data.augmentation import Augmenter
 from harness.data.loading import load_data
 from harness.seeding import clean_process
 from harness.study import StudyFile, resolve
+from harness.training.batches import draw_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.trial import _device, build_method
@@ -62,12 +63,10 @@ def harness_loop(spec):
     """Yield after each step of the harness."""
     clean_process(spec.recipe.threads)
     data = load_data(spec, None)
-    sampler, augment = data.sampler(), Augmenter(spec.recipe.augmentation, spec.seed)
     device = _device()
-    trainer = Trainer(
-        build_method(spec, data, device), spec.recipe, spec.seed, device,
-        lambda step: augment(*sampler.draw(step), step),
-    )  # fmt: skip
+    method = build_method(spec, data, device)
+    draw = draw_batches(data, method, spec.recipe, spec.seed)
+    trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
     yield from trainer.run_until(spec.recipe.steps)
 
 

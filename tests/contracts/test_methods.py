@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,15 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.data.augmentation import Augmenter
-from harness.data.patches import PatchSampler
+from harness.data.loading import TrialData
 from harness.data.preprocessing import prepare
+from harness.data.splits import Split
 from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity
-from harness.study import StudyFile, resolve
+from harness.study import StudyFile, resolve_with_node
+from harness.training.batches import draw_batches, draw_images
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
-from harness.training.loop import StepResult, Trainer
+from harness.training.loop import DrawBatch, StepResult, Trainer
 from harness.training.method import Batch, Losses, Method, Progress, Setting
 from harness.trial import build_method
 
@@ -39,8 +39,6 @@ CPU = torch.device("cpu")
 STEPS = 2
 # MONAI's transformer blocks carry this layer without ever using it
 WITHOUT_GRADIENT = ("norm_cross_attn",)
-
-Draw = Callable[[int], tuple[Tensor, Tensor]]
 
 
 def smallest_patch(architecture: str) -> Triple:
@@ -56,11 +54,15 @@ def make_setting(architecture: str) -> Setting:
 
 
 def make_spec(method: str, architecture: str, **settings: Any) -> TrialSpec | str:
-    """Return the trial that a study would run, or the reason why it would not."""
+    """Return the trial that a study would run, or the reason why it would not.
+
+    Of a method that pretrains, it is the pretraining: its trials are supervised ones.
+    """
     fixed = {"dataset": "phantom", "shots": 2, "subset": 0, "seed": 7, "architecture.preset": "tiny"}
     fixed |= {"recipe.patch": smallest_patch(architecture), "recipe.steps": STEPS, "recipe.batch": 2}
     chosen = {"method": method, "architecture": architecture, **fixed, **settings}
-    return resolve(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
+    outcome = resolve_with_node(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
+    return outcome if isinstance(outcome, str) else outcome[1] or outcome[0]
 
 
 def presets(method: str, architecture: str) -> list[str | None]:
@@ -76,29 +78,39 @@ ARMS = [
 
 
 @pytest.fixture(scope="module")
-def draw_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[TrialSpec], Draw]]:
-    """Give batches of two phantom patients, as a trial draws them."""
+def data_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[TrialSpec], TrialData]]:
+    """Give the data of a trial on two labelled and two unlabelled phantom patients."""
     patch = pytest.MonkeyPatch()
     patch.setenv("MEDCTX_CACHE", str(tmp_path_factory.mktemp("cache")))
     torch.set_num_threads(1)
     dataset = registry.load("dataset", "phantom")()
-    cases = dataset.cases(None)[:2]
+    cases = dataset.cases(None)[:4]
+    ids = tuple(case.id for case in cases)
 
-    def build(spec: TrialSpec) -> Draw:
+    def build(spec: TrialSpec) -> TrialData:
         cache = prepare(dataset, "phantom", cases, spec.recipe)
-        sampler = PatchSampler(cache, [case.id for case in cases], spec.recipe, spec.seed)
-        augment = Augmenter(spec.recipe.augmentation, spec.seed)
-        return lambda step: augment(*sampler.draw(step), step)
+        return TrialData(dataset, Split(ids, (), (), "four cases"), ids[:2], cache, spec)
 
     yield build
     patch.undo()
 
 
-def set_up(spec: TrialSpec, draw: Draw) -> Trainer:
-    """Return a trainer at step 0, made by the code path of trials."""
-    data = SimpleNamespace(dataset=registry.load("dataset", "phantom")(), training=("one", "two"))
-    method = build_method(spec, data, CPU)  # type: ignore[arg-type]
-    return Trainer(method, spec.recipe, spec.seed, CPU, draw)
+def set_up(spec: TrialSpec, data: TrialData) -> tuple[Trainer, DrawBatch]:
+    """Return a trainer at step 0 and its batches, made by the code path of trials."""
+    method = build_method(spec, data, CPU)
+    pretrains = spec.kind == "pretrain"
+    draw = (
+        draw_images(data, spec.recipe, spec.seed)
+        if pretrains
+        else draw_batches(data, method, spec.recipe, spec.seed)
+    )
+    return Trainer(method, spec.recipe, spec.seed, CPU, draw), draw
+
+
+def networks(method: Method[Any]) -> dict[str, nn.Module]:
+    """Return all networks of the architecture that the method holds, scored or not."""
+    kind = type(method.modules["student"])
+    return {name: module for name, module in method.modules.items() if type(module) is kind}
 
 
 def advance(trainer: Trainer, stop: int) -> list[StepResult]:
@@ -113,14 +125,16 @@ class Watch:
     outputs: dict[str, list[Tensor]] = field(default_factory=dict)
     losses: list[Losses] = field(default_factory=list)
 
-    def attach(self, role: str, network: nn.Module) -> Any:
+    def attach(self, role: str, network: nn.Module) -> list[Any]:
         seen, given = self.inputs.setdefault(role, []), self.outputs.setdefault(role, [])
 
-        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen.append(inputs[0].detach().clone())
+
+        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
             given.append(first(output).detach().clone())
 
-        return network.register_forward_hook(note)
+        return [network.register_forward_pre_hook(before), network.register_forward_hook(after)]
 
 
 @dataclass
@@ -128,7 +142,7 @@ class Run:
     """Two steps, and the second one again from a checkpoint of the first."""
 
     spec: TrialSpec
-    draw: Draw
+    draw: DrawBatch
     method: Method[Any]
     losses: list[StepResult]
     start: dict[str, Tensor]
@@ -144,9 +158,9 @@ def first(output: Any) -> Tensor:
     return output[0] if isinstance(output, list | tuple) else output
 
 
-def watched_step(trainer: Trainer, draw: Draw) -> tuple[list[StepResult], Watch, dict[str, Tensor]]:
+def watched_step(trainer: Trainer, draw: DrawBatch) -> tuple[list[StepResult], Watch, dict[str, Tensor]]:
     """Run one step; return also what every network saw, and what the others than the student give without mask."""
-    image = draw(trainer.step)[0]
+    image = draw(trainer.step).image
     roles = trainer.method.roles()
     with torch.no_grad():
         seed_everything("unmasked")
@@ -154,7 +168,9 @@ def watched_step(trainer: Trainer, draw: Draw) -> tuple[list[StepResult], Watch,
             role: first(copy.deepcopy(network)(image)) for role, network in roles.items() if role != "student"
         }
     watch = Watch()
-    hooks = [watch.attach(role, network) for role, network in roles.items()]
+    hooks = [
+        hook for name, network in networks(trainer.method).items() for hook in watch.attach(name, network)
+    ]
     step = trainer.method.step
 
     def noted(batch: Batch, progress: Progress) -> Losses:
@@ -171,21 +187,21 @@ def watched_step(trainer: Trainer, draw: Draw) -> tuple[list[StepResult], Watch,
 @pytest.fixture(scope="module", params=ARMS)
 def run(
     request: pytest.FixtureRequest,
-    draw_for: Callable[[TrialSpec], Draw],
+    data_for: Callable[[TrialSpec], TrialData],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
     name, preset, architecture = request.param
     spec = make_spec(name, architecture, **({"method.preset": preset} if preset else {}))
     if isinstance(spec, str):
         pytest.skip(spec)
-    draw = draw_for(spec)
-    trainer = set_up(spec, draw)
+    data = data_for(spec)
+    trainer, draw = set_up(spec, data)
     start = copy.deepcopy(trainer.method.state_dict())
     losses = advance(trainer, 1)
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt"
     save_checkpoint(path, trainer.state_dict())
     losses += advance(trainer, STEPS)
-    again = set_up(spec, draw)
+    again, _ = set_up(spec, data)
     again.load_state_dict(load_checkpoint(path))
     resumed_losses, watch, unmasked = watched_step(again, draw)
     return Run(
@@ -210,13 +226,17 @@ def test_the_total_has_a_gradient_and_the_terms_have_none(run: Run) -> None:
 def test_every_role_predicts_raw_logits_of_the_patch(run: Run) -> None:
     roles = run.method.roles()
     assert "student" in roles
-    classes = max(registry.load("dataset", "phantom").labels) + 1
-    image = run.draw(0)[0][:1]
+    dataset = registry.load("dataset", "phantom")
+    restores = run.spec.kind == "pretrain"
+    classes = len(dataset.channels) if restores else max(dataset.labels) + 1
+    image = run.draw(0).image[:1]
     for role, network in roles.items():
         network.eval()
         with torch.no_grad():
             logits = first(network(image))
         assert logits.shape == (1, classes, *run.spec.recipe.patch), role
+        if restores:
+            continue  # an image
         sums = logits.sum(dim=1)
         assert logits.min() < 0 and not torch.allclose(sums, torch.ones_like(sums)), f"{role}: not raw"
 
@@ -257,7 +277,9 @@ def test_only_the_student_is_trained_by_gradient(run: Run) -> None:
 
 
 def test_no_other_network_than_the_student_is_ever_masked(run: Run) -> None:
-    image = run.draw(1)[0]
+    if "masking" not in type(run.method.parameters).model_fields:
+        pytest.skip("it hides nothing")
+    image = run.draw(1).image
     for role, unmasked in run.unmasked.items():
         for seen, given in zip(run.watch.inputs[role], run.watch.outputs[role], strict=True):
             assert torch.equal(seen, image), f"{role} was given a changed image"
@@ -270,7 +292,7 @@ def test_forward_passes_are_counted_as_they_happen(run: Run) -> None:
 
 
 def test_no_hook_is_left_on_a_network(run: Run) -> None:
-    for network in run.method.roles().values():
+    for network in networks(run.method).values():
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
@@ -282,15 +304,15 @@ def has_extra_terms(method: str) -> bool:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("method", filter(has_extra_terms, METHODS))
 def test_without_its_extra_terms_a_method_gives_the_supervised_bits(
-    method: str, architecture: str, draw_for: Callable[[TrialSpec], Draw]
+    method: str, architecture: str, data_for: Callable[[TrialSpec], TrialData]
 ) -> None:
     terms = registry.load("method", method).Parameters.model_fields["losses"].annotation.model_fields
-    off = {f"method.losses.{term}": 0.0 for term in terms if term != "sup"}
+    off = {f"method.losses.{term}": float(term == "sup") for term in terms}
     plain, bare = make_spec("supervised", architecture), make_spec(method, architecture, **off)
     if isinstance(bare, str):
         pytest.skip(bare)
     assert isinstance(plain, TrialSpec)
-    one, other = (set_up(spec, draw_for(spec)) for spec in (plain, bare))
+    one, other = (set_up(spec, data_for(spec))[0] for spec in (plain, bare))
     results, others = advance(one, STEPS), advance(other, STEPS)
     assert [result.losses["total"] for result in results] == [result.losses["total"] for result in others]
     weights, their = (trainer.method.roles()["student"].state_dict() for trainer in (one, other))

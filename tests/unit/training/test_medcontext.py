@@ -5,90 +5,32 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import PATCH, SEED, Tiny, at, gradients_of, make_batch, make_setting, set_up
 from torch import Tensor, nn
 
 from harness import registry
-from harness.architectures.contract import Architecture, Tokens
+from harness.architectures.contract import Architecture
 from harness.errors import UserError
 from harness.seeding import torch_generator
-from harness.spec import Frozen, Triple
 from harness.training.losses import consistency_loss, segmentation_loss
 from harness.training.masking import draw_mask, resize_mask
-from harness.training.method import Batch, Context, Losses, Progress, Setting
+from harness.training.method import Losses, Setting
 from methods.medcontext import MedContext, MedContextParameters
-
-PATCH: Triple = (8, 8, 4)
-CLASSES, STEPS, SEED = 3, 10, 5
-
-
-class TinyNetwork(nn.Module):
-    """Tokens of 2 x 2 x 1 voxels, a batch normalisation, and a head that brings them back to voxels."""
-
-    def __init__(self, levels: int = 1) -> None:
-        super().__init__()
-        self.embed = nn.Conv3d(1, 4, (2, 2, 1), stride=(2, 2, 1))
-        self.norm = nn.BatchNorm3d(4)
-        self.head = nn.ConvTranspose3d(4, CLASSES, (2, 2, 1), stride=(2, 2, 1))
-        self.skip = nn.Conv3d(1, CLASSES, 1)
-        self.levels = levels
-
-    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        logits = self.head(torch.tanh(self.norm(self.embed(image)))) + self.skip(image)
-        if self.training and self.levels > 1:
-            return [logits, 2 * nn.functional.avg_pool3d(logits, 2)][: self.levels]
-        return logits
-
-
-class Tiny(Architecture[Any]):
-    def tokens(self, patch: Triple) -> Tokens:
-        grid = (patch[0] // 2, patch[1] // 2, patch[2])
-        return Tokens("embed", "embed", "BCDHW", grid, 4, grid)
-
-    def image_skip(self) -> str:
-        return "skip"
 
 
 class Untokened(Architecture[Any]):
     """A network without patch tokens."""
 
 
-def make_setting(
-    name: str = "tiny", dataset: str = "synapse", precision: str = "bf16", architecture: type = Tiny
-) -> Setting:
-    return Setting(name, architecture(Frozen()), dataset, PATCH, precision)
-
-
-def make(levels: int = 1, **settings: Any) -> MedContext:
-    """Return the method, set up; its weights depend on nothing but the seed."""
-    setting = make_setting()
-    method = MedContext(MedContext.resolve(settings, "test", setting))
-
-    def build_network() -> nn.Module:
-        torch.manual_seed(SEED)
-        return TinyNetwork(levels)
-
-    method.setup(
-        Context(
-            build_network=build_network, setting=setting, segmentation_loss=segmentation_loss("dice_ce"),
-            in_channels=1, classes=CLASSES, steps=STEPS, batch=2, training_cases=3, seed=SEED,
-        )
-    )  # fmt: skip
-    with torch.no_grad():  # a teacher that differs from its student
+def make(levels: int = 1, **settings: Any) -> Any:
+    """Return the method, set up, with a teacher that differs from its student and a mask token that is not 0."""
+    method = set_up(MedContext, levels, **settings)
+    with torch.no_grad():
         for parameter in method.modules["teacher"].parameters() if "teacher" in method.modules else ():
             parameter.mul_(1.5)
     if "masker" in method.modules and method.modules["masker"].token is not None:
         method.modules["masker"].token.data.fill_(0.7)  # type: ignore[union-attr,operator]
     return method
-
-
-def make_batch() -> Batch:
-    generator = torch.Generator().manual_seed(2)
-    label = torch.randint(0, CLASSES, (2, 1, *PATCH), generator=generator)
-    return Batch(torch.randn(2, 1, *PATCH, generator=generator) + label, label)
-
-
-def at(step: int) -> Progress:
-    return Progress(step, STEPS, SEED)
 
 
 def step(method: MedContext, at_step: int = 3) -> Losses:
@@ -137,13 +79,7 @@ def test_weights_multiply_their_terms() -> None:
 
 
 def gradients(method: MedContext) -> dict[str, Tensor]:
-    losses = step(method)
-    losses.total.backward()
-    return {
-        name: parameter.grad
-        for name, parameter in method.modules.named_parameters()
-        if parameter.grad is not None
-    }
+    return gradients_of(method, step(method).total)
 
 
 @pytest.mark.parametrize(
@@ -363,6 +299,7 @@ def test_presets_hold_the_settings_of_the_specification(
 ) -> None:
     setting = make_setting(architecture, dataset, precision)
     parameters = MedContext.resolve({"preset": preset}, "test", setting).model_dump()
+    assert parameters.pop("unlabelled") is False
     flat = {f"{group}.{key}": value for group, keys in parameters.items() for key, value in keys.items()}
     assert flat.pop("masking.block") > 0  # of images; there is no released value
     assert flat == expected

@@ -1,0 +1,116 @@
+"""The masked pass: a second look of the student, at a volume of which a part is hidden.
+
+Parameters and presets are read without PyTorch; :class:`MaskedPass` does the work.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from harness.spec import Frozen, Triple
+from harness.training.method import Context, Progress, Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Masking(Frozen):
+    """What the student's second pass does not see."""
+
+    kind: Literal["tube", "random", "block"] = "tube"
+    level: Literal["token", "image"] = "token"
+    ratio: float = Field(0.4, ge=0, le=1, json_schema_extra={"search": [0.1, 0.9]})
+    axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
+    block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
+    per_sample: bool = True
+    before_pos: bool = Field(False, description="mask tokens before positions are added")
+    fill: Literal["learned", "zero", "mean"] = "learned"
+    mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
+
+
+def published_masking(setting: Setting) -> dict[str, Any]:
+    """Return what differs from the defaults in our reading of MedContext's intent: ratio and level."""
+    return {"level": _level(setting), "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}
+
+
+def released_masking(setting: Setting) -> dict[str, Any]:
+    """Return what MedContext's released trainers do; a network without released code follows UNETR's."""
+    shared = {"level": _level(setting), "per_sample": False}
+    if setting.architecture_name != "nnformer":
+        return {**shared, "axis": 0, "ratio": 0.6}
+    # the arrays of the released nnFormer begin with the slices, ours end with them
+    return {**shared, "axis": 2, "ratio": 0.6 if setting.dataset_name == "brats" else 0.4}
+
+
+def unsupported_masking(setting: Setting, masking: Masking) -> str | None:
+    """Return why a trial cannot be masked so: no tokens to mask, or a ratio that hides nothing; or None."""
+    if masking.level == "token" and setting.architecture.tokens(setting.patch) is None:
+        return "it has no patch tokens to mask; use masking.level image"
+    tube = masking.kind == "tube"
+    cells = _mask_grid(setting, masking)
+    count = math.prod(side for axis, side in enumerate(cells) if not (tube and axis == masking.axis))
+    if 0 < masking.ratio * count < 1:
+        return f"ratio {masking.ratio} of {count} mask cells hides nothing"
+    return None
+
+
+class MaskedPass:
+    """Draws masks, and runs a network on a volume of which they hide a part.
+
+    Attributes:
+        masker: the module that fills hidden places; it is trained where the fill is learned.
+    """
+
+    def __init__(self, context: Context, masking: Masking) -> None:
+        from harness.training.masking import Masker
+
+        self._masking = masking
+        self._grid = _mask_grid(context.setting, masking)
+        self._tokens = context.setting.architecture.tokens(context.setting.patch)
+        self._skip = context.setting.architecture.image_skip() if masking.mask_image_skip else None
+        by_token = masking.level == "token" and self._tokens is not None
+        channels = self._tokens.channels if by_token and self._tokens else context.in_channels
+        self.masker = Masker(channels, masking.fill)
+
+    def draw(self, image: Tensor, progress: Progress, name: str = "mask") -> Tensor:
+        """Return the masks ``(B, *grid)`` of a step for the images ``(B, C, D, H, W)``."""
+        from harness.training.masking import draw_mask
+
+        masking = self._masking
+        return draw_mask(
+            masking.kind,
+            self._grid,
+            masking.ratio,
+            len(image),
+            axis=masking.axis,
+            per_sample=masking.per_sample,
+            generator=progress.generator(name),
+        ).to(image.device)
+
+    def __call__(self, network: nn.Module, image: Tensor, mask: Tensor) -> Tensor | list[Tensor]:
+        """Return what ``network`` gives where ``mask`` hides tokens or blocks of the image."""
+        masking = self._masking
+        if masking.level == "image":
+            return network(self.masker.hide_image(image, mask))
+        assert self._tokens is not None
+        hidden: AbstractContextManager[Any] = self.masker.hide_tokens(
+            network, self._tokens, mask, before_position=masking.before_pos, skip=self._skip
+        )
+        with hidden:
+            return network(image)
+
+
+def _level(setting: Setting) -> str:
+    return "token" if setting.architecture.tokens(setting.patch) else "image"
+
+
+def _mask_grid(setting: Setting, masking: Masking) -> Triple:
+    tokens = setting.architecture.tokens(setting.patch)
+    if masking.level == "token" and tokens is not None:
+        return tokens.mask_grid
+    x, y, z = (max(1, round(side / masking.block)) for side in setting.patch)
+    return (x, y, z)

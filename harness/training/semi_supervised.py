@@ -1,0 +1,76 @@
+"""What methods that learn from unlabelled patches share: parameters, one pass over both kinds, noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from harness.spec import Frozen
+from harness.training.method import Batch, Progress
+from harness.training.schedules import ramp_up
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class UnlabelledParameters(Frozen):
+    """How many unlabelled patches, and how their term comes in."""
+
+    unlabelled: int = Field(0, ge=0, description="unlabelled patches of a step; 0: as many as labelled")
+    ramp: float = Field(
+        1.0, ge=0, le=1, description="share of the steps over which cons rises as exp(-5 (1 - t)^2)"
+    )
+
+
+class UnlabelledWeights(Frozen):
+    """Weights of the terms; with sup 0.5, Dice and cross-entropy weigh a half each, as published."""
+
+    sup: float = Field(0.5, gt=0)
+    cons: float = Field(
+        0.1, ge=0, json_schema_extra={"search": [0.01, 10.0]}, description="0: no unlabelled patch is used"
+    )
+
+
+class NoisyTeacher(Frozen):
+    """An EMA teacher that sees the image with noise."""
+
+    momentum: float = Field(0.99, ge=0, lt=1, json_schema_extra={"search": [0.9, 0.9999]})
+    noise: float = Field(0.1, ge=0, description="deviation of the noise on the teacher's image")
+    noise_clip: float = Field(0.2, ge=0, description="largest noise")
+
+    def momentum_at(self, step: int) -> float:
+        """Return ``min(1 - 1 / (k + 1), momentum)`` after update k, counted from 0: at first a copy."""
+        return min(1 - 1 / (step + 1), self.momentum)
+
+    def perturb(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the image ``(B, C, D, H, W)`` with clipped Gaussian noise."""
+        import torch
+
+        noise = torch.randn(image.shape, generator=generator) * self.noise
+        return image + noise.clamp(-self.noise_clip, self.noise_clip).to(image)
+
+
+def unlabelled_batch(parameters: UnlabelledParameters, weights: UnlabelledWeights, batch: int) -> int:
+    """Return how many unlabelled patches a step takes beside ``batch`` labelled ones."""
+    return (parameters.unlabelled or batch) if weights.cons else 0
+
+
+def forward_both(
+    network: nn.Module, batch: Batch
+) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor] | None]:
+    """Return the logits of the labelled and of the unlabelled patches, from one pass over both."""
+    import torch
+
+    if batch.unlabelled is None:
+        return network(batch.image), None
+    output, count = network(torch.cat([batch.image, batch.unlabelled])), len(batch.image)
+    if isinstance(output, list):
+        return [level[:count] for level in output], [level[count:] for level in output]
+    return output[:count], output[count:]
+
+
+def ramped(weight: float, parameters: UnlabelledParameters, progress: Progress) -> float:
+    """Return the weight of the unlabelled term at a step."""
+    return weight * ramp_up(progress.step, parameters.ramp * progress.steps)

@@ -1,0 +1,73 @@
+"""Masked volume modelling: the whole network restores hidden blocks of the image, then is fine-tuned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.spec import Frozen, Triple
+from harness.training.method import Batch, Context, Losses, Progress, Setting
+from harness.training.pretraining import Pretrained
+
+
+class MaskedVolumeParameters(Frozen):
+    """What is hidden, and how the restoration is judged."""
+
+    block: int = Field(
+        8, ge=1, description="side of a hidden block, voxels", json_schema_extra={"search": [4, 16]}
+    )
+    ratio: float = Field(0.6, gt=0, lt=1, json_schema_extra={"search": [0.3, 0.9]})
+    fill: Literal["learned", "zero", "mean"] = "learned"
+    loss: Literal["l1", "mse"] = "l1"
+
+
+class MaskedVolume(Pretrained[MaskedVolumeParameters]):
+    """``L = mean over hidden voxels of |f(x; M) - x|``, with the segmentation network as it is.
+
+    Blocks are hidden in the image and not among tokens, so that no skip shows what is to be restored. Ratio
+    and loss are SimMIM's; blocks of 8 voxels suit patches of 32 to 64, and a ratio of 0.75 with the squared
+    error is nnssl's variant.
+    """
+
+    summary = "pretraining: restore masked blocks of the image with the whole network (SimMIM)"
+    source = "Xie et al., CVPR 2022; variant in MIC-DKFZ/nnssl"
+    Parameters = MaskedVolumeParameters
+
+    def supports(self, setting: Setting) -> str | None:
+        """Refuse a ratio that hides no block."""
+        grid = _grid(setting.patch, self.parameters.block)
+        cells = grid[0] * grid[1] * grid[2]
+        if self.parameters.ratio * cells < 1:
+            return f"ratio {self.parameters.ratio} of {cells} blocks hides nothing"
+        return None
+
+    def setup_pretraining(self, context: Context) -> None:
+        """Build the network, which returns an image, and the fill of hidden blocks."""
+        from harness.training.masking import Masker
+
+        super().setup_pretraining(context)
+        self.modules["masker"] = Masker(context.in_channels, self.parameters.fill)
+        self._mask_grid = _grid(context.setting.patch, self.parameters.block)
+
+    def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the error of the restoration at hidden voxels."""
+        from harness.training.losses import finest
+        from harness.training.masking import draw_mask, resize_mask
+
+        image = batch.image
+        mask = draw_mask(
+            "random", self._mask_grid, self.parameters.ratio, len(image), axis=0, per_sample=True,
+            generator=progress.generator("mask"),
+        ).to(image.device)  # fmt: skip
+        hidden = self.modules["masker"].hide_image(image, mask)  # type: ignore[operator]
+        error = finest(self.modules["student"](hidden)).float() - image
+        size = (image.shape[2], image.shape[3], image.shape[4])
+        where = resize_mask(mask, size)[:, None].expand_as(error)
+        error = error.abs() if self.parameters.loss == "l1" else error.square()
+        return Losses.weigh({"restoration": error[where].mean()}, {"restoration": 1.0})
+
+
+def _grid(patch: Triple, block: int) -> Triple:
+    x, y, z = (max(1, round(side / block)) for side in patch)
+    return (x, y, z)

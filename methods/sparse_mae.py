@@ -1,0 +1,95 @@
+"""Masked autoencoding for convolutional networks: the encoder computes at visible places alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from harness.spec import Frozen, Triple
+from harness.training.method import Batch, Context, Losses, Progress, Setting
+from harness.training.pretraining import Pretrained
+
+
+class SparseMAEParameters(Frozen):
+    """What is hidden."""
+
+    block: int = Field(
+        8, ge=1, description="side of a hidden block, voxels", json_schema_extra={"search": [4, 16]}
+    )
+    ratio: float = Field(0.75, gt=0, lt=1, json_schema_extra={"search": [0.4, 0.9]})
+
+
+class SparseMAE(Pretrained[SparseMAEParameters]):
+    """``L = mean over hidden voxels of (f(x visible) - x)^2``, the encoder being sparse.
+
+    Convolutions, pools and normalisation of the encoder are masked at every resolution, so that hidden places
+    neither leak into visible ones nor shift their statistics. The deepest features get a learned vector at
+    hidden places; the skips stay zero there, and the densifying convolutions of the original are left out.
+    """
+
+    summary = "pretraining: masked autoencoding with a sparse convolutional encoder (Spark3D); CNNs only"
+    source = "Tian et al., ICLR 2023; Spark3D in MIC-DKFZ/nnssl"
+    Parameters = SparseMAEParameters
+
+    def supports(self, setting: Setting) -> str | None:
+        """Refuse networks with tokens, those that do not name their deepest features, and an empty mask."""
+        if setting.architecture.tokens(setting.patch) is not None:
+            return "a sparse encoder is one of convolutions, and this network has patch tokens"
+        if setting.architecture.bottleneck() is None:
+            return "it does not say where its deepest features are (bottleneck)"
+        grid = _grid(setting.patch, self.parameters.block)
+        cells = grid[0] * grid[1] * grid[2]
+        hidden = int(self.parameters.ratio * cells)
+        if not 0 < hidden < cells:
+            return f"ratio {self.parameters.ratio} of {cells} blocks hides {hidden}"
+        return None
+
+    def setup_pretraining(self, context: Context) -> None:
+        """Build the network, which returns an image, and the vector for hidden places."""
+        import torch
+
+        from harness.training.features import caught, encoder_leaves
+        from harness.training.sparse import Densify
+
+        super().setup_pretraining(context)
+        student, patch = self.modules["student"], context.setting.patch
+        device = next(student.parameters()).device
+        self._path = str(context.setting.architecture.bottleneck())
+        image = torch.zeros(1, context.in_channels, *patch, device=device)
+        self._leaves = encoder_leaves(student, self._path, image)
+        with torch.no_grad(), caught(student, self._path) as found:
+            student(image)
+        self.modules["densify"] = Densify(found[0].shape[1])
+        self._mask_grid = _grid(patch, self.parameters.block)
+
+    def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the squared error of the restoration at hidden voxels."""
+        from harness.training.losses import finest
+        from harness.training.masking import draw_mask, resize_mask
+        from harness.training.sparse import sparse
+
+        image, student = batch.image, self.modules["student"]
+        mask = draw_mask(
+            "random", self._mask_grid, self.parameters.ratio, len(image), axis=0, per_sample=True,
+            generator=progress.generator("mask"),
+        ).to(image.device)  # fmt: skip
+
+        def densify(_module: Any, _inputs: Any, output: Any) -> Any:
+            return self.modules["densify"](output, ~mask)
+
+        with sparse(self._leaves, ~mask):
+            hook = student.get_submodule(self._path).register_forward_hook(densify)
+            try:
+                restored = finest(student(image)).float()
+            finally:
+                hook.remove()
+        size = (image.shape[2], image.shape[3], image.shape[4])
+        where = resize_mask(mask, size)[:, None].expand_as(image)
+        error = (restored - image).square()[where].mean()
+        return Losses.weigh({"restoration": error}, {"restoration": 1.0})
+
+
+def _grid(patch: Triple, block: int) -> Triple:
+    x, y, z = (max(1, round(side / block)) for side in patch)
+    return (x, y, z)

@@ -1,0 +1,144 @@
+"""Swin UNETR's proxy tasks: in-painting, rotation and contrast of two views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from harness.spec import Frozen
+from harness.training.method import Batch, Context, Losses, Progress, Setting
+from harness.training.pretraining import Pretrained
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class ProxyWeights(Frozen):
+    """Weights of the terms, as published."""
+
+    restoration: float = Field(1.0, ge=0)
+    rotation: float = Field(1.0, ge=0)
+    contrast: float = Field(1.0, ge=0)
+
+
+class SwinProxyParameters(Frozen):
+    """What is cut out, and how views are told apart."""
+
+    drop: float = Field(
+        0.3, ge=0, lt=1, description="largest share of voxels cut out, and then of those swapped"
+    )
+    temperature: float = Field(0.5, gt=0, json_schema_extra={"search": [0.05, 1.0]})
+    contrast_size: int = Field(512, ge=1, description="of the vectors that are contrasted")
+    losses: ProxyWeights = ProxyWeights()
+
+
+class SwinProxy(Pretrained[SwinProxyParameters]):
+    """``L = |f(cut x_r) - x_r| + CE(rotation) + NT-Xent`` over two views of each patch.
+
+    A view is turned by a multiple of 90 degrees in a plane of equal sides; then boxes are replaced by normal
+    noise, and others by those of another sample. Both classifying heads read the mean over space of the
+    deepest features (the original reads one token); the image is restored by the network's own decoder.
+    """
+
+    summary = "pretraining: in-painting, rotation and contrast of two views (Swin UNETR's proxy tasks)"
+    source = "Tang et al., CVPR 2022; Project-MONAI/research-contributions SwinUNETR/Pretrain"
+    Parameters = SwinProxyParameters
+
+    def supports(self, setting: Setting) -> str | None:
+        """Refuse patches without a square plane to turn in, and networks that hide their deepest features."""
+        if _plane(setting.patch) is None:
+            return f"patch {list(setting.patch)} has no two equal sides to be turned in"
+        if setting.architecture.bottleneck() is None:
+            return "it does not say where its deepest features are (bottleneck)"
+        return None
+
+    def setup_pretraining(self, context: Context) -> None:
+        """Build the network, which returns an image, and two linear heads."""
+        import torch
+        from torch import nn
+
+        from harness.training.features import deepest_features
+
+        super().setup_pretraining(context)
+        student, patch = self.modules["student"], context.setting.patch
+        self._path = str(context.setting.architecture.bottleneck())
+        self._turned = _plane(patch) or []
+        device = next(student.parameters()).device
+        with torch.no_grad():
+            image = torch.zeros(1, context.in_channels, *patch, device=device)
+            size = deepest_features(student, self._path, image).shape[1]
+        self.modules["rotation"] = nn.Linear(size, 4)
+        self.modules["contrast"] = nn.Linear(size, self.parameters.contrast_size)
+
+    def pretraining_passes(self) -> int:
+        """Return 1: both views go through in one pass."""
+        return 1
+
+    def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the three terms."""
+        import torch
+        from torch.nn import functional
+
+        from harness.training.features import caught, pooled
+        from harness.training.losses import finest, nt_xent
+
+        weights, student = self.parameters.losses, self.modules["student"]
+        rng = progress.numpy_generator("views")
+        count = len(batch.image)
+        turns = torch.from_numpy(rng.integers(0, 4, 2 * count))
+        images = torch.cat([batch.image, batch.image])
+        target = torch.stack(
+            [torch.rot90(image, int(turn), self._turned) for image, turn in zip(images, turns, strict=True)]
+        )
+        with caught(student, self._path) as found:
+            restored = finest(student(self._cut(target, rng))).float()
+        features = pooled(found[0]).float()
+        vectors = self.modules["contrast"](features)
+        terms = {
+            "restoration": (restored - target).abs().mean(),
+            "rotation": functional.cross_entropy(
+                self.modules["rotation"](features), turns.to(features.device)
+            ),
+            "contrast": nt_xent(vectors[:count], vectors[count:], self.parameters.temperature),
+        }
+        return Losses.weigh(terms, weights.model_dump())
+
+    def _cut(self, target: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the views with boxes of noise, and boxes of another sample."""
+        import numpy as np
+        import torch
+
+        views = target.cpu().numpy()
+        cut = views.copy()
+        for index, view in enumerate(cut):
+            for box in _boxes(view.shape[1:], self.parameters.drop, rng):
+                view[box] = rng.standard_normal(view[box].shape, dtype=np.float32)
+            other = (index + int(rng.integers(1, len(views)))) % len(views)
+            for box in _boxes(view.shape[1:], self.parameters.drop, rng):
+                view[box] = views[other][box]
+        return torch.from_numpy(cut).to(target)
+
+
+def _boxes(shape: tuple[int, ...], drop: float, rng: np.random.Generator) -> list[Any]:
+    """Return boxes, 5 to 25 % of the sides each, that cover up to a random share of at most ``drop``."""
+    import numpy as np
+
+    from harness.training.corruption import random_box
+
+    wanted, boxes = rng.uniform(0, drop), []
+    covered: NDArray[np.bool_] = np.zeros((1, *shape), bool)
+    while covered.mean() < wanted:
+        boxes.append(random_box(shape, 0.05, 0.25, rng))
+        covered[boxes[-1]] = True
+    return boxes
+
+
+def _plane(patch: tuple[int, ...]) -> list[int] | None:
+    """Return the axes of ``(C, D, H, W)`` that span the first square plane of a patch."""
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        if patch[one] == patch[other]:
+            return [one + 1, other + 1]
+    return None

@@ -1,0 +1,121 @@
+"""UA-MT: a Mean Teacher whose student follows it only where the teacher is certain."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from harness.spec import Frozen
+from harness.training.method import Batch, Context, Losses, Method, Progress
+from harness.training.schedules import ramp_up
+from harness.training.semi_supervised import (
+    NoisyTeacher,
+    UnlabelledParameters,
+    UnlabelledWeights,
+    forward_both,
+    ramped,
+    unlabelled_batch,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Uncertainty(Frozen):
+    """How the teacher's certainty is measured, and how much of it is asked for."""
+
+    passes: int = Field(8, ge=1, description="stochastic passes of the teacher")
+    threshold: float = Field(0.75, ge=0, le=1, description="at first, as a share of the largest entropy")
+    threshold_end: float = Field(1.0, ge=0, le=1, description="at the last step")
+
+
+class UAMTParameters(UnlabelledParameters):
+    """Defaults of the released code for the left atrium."""
+
+    teacher: NoisyTeacher = NoisyTeacher()
+    uncertainty: Uncertainty = Uncertainty()
+    losses: UnlabelledWeights = UnlabelledWeights()
+
+
+class UAMT(Method[UAMTParameters]):
+    """Mean Teacher, with the consistency averaged over voxels of low predictive entropy.
+
+    The entropy is that of the mean softmax of several passes of the teacher, in training mode, under fresh
+    noise and the network's dropout; a voxel counts while it is below a threshold that rises to ``ln C``. The
+    architecture's own dropout is used: in a network without any, passes differ by the noise alone.
+    """
+
+    summary = "semi-supervised: Mean Teacher where the teacher's predictive entropy is low"
+    source = "Yu et al., MICCAI 2019, LNCS 11765; settings of yulequan/UA-MT"
+    Parameters = UAMTParameters
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return as many as labelled ones by default; none where cons is 0."""
+        return unlabelled_batch(self.parameters, self.parameters.losses, batch)
+
+    def setup(self, context: Context) -> None:
+        """Build the student and its copy, the teacher."""
+        from torch import nn
+
+        from harness.training.ema import make_teacher
+
+        student = context.build_network()
+        teacher = make_teacher(student, context.build_network())
+        self.modules = nn.ModuleDict({"student": student, "teacher": teacher})
+        self._segmentation, self._classes = context.segmentation_loss, context.classes
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the supervised term, the consistency where the teacher is certain, and where that is."""
+        from harness.training.losses import consistency_loss, finest
+
+        weights = self.parameters.losses
+        labelled, unlabelled = forward_both(self.modules["student"], batch)
+        terms = {"supervised": self._segmentation(labelled, batch.label)}
+        if batch.unlabelled is not None and unlabelled is not None:
+            target, entropy = self._look(batch.unlabelled, progress)
+            certain = entropy < self.threshold(progress)
+            terms["consistency"] = consistency_loss(
+                target, finest(unlabelled), "mse_softmax", "none", certain
+            )
+            terms["certain"] = certain.float().mean()
+        consistency = ramped(weights.cons, self.parameters, progress)
+        return Losses.weigh(terms, {"supervised": weights.sup, "consistency": consistency})
+
+    def threshold(self, progress: Progress) -> float:
+        """Return the entropy below which a voxel counts, nats."""
+        first, last = self.parameters.uncertainty.threshold, self.parameters.uncertainty.threshold_end
+        share = first + (last - first) * ramp_up(progress.step, progress.steps)
+        return share * math.log(self._classes)
+
+    def _look(self, image: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Return the teacher's logits ``(U, K, D, H, W)`` and the entropy of its mean ``(U, D, H, W)``."""
+        import torch
+
+        from harness.training.losses import finest
+
+        teacher, settings = self.modules["teacher"], self.parameters.teacher
+        generator, count = progress.generator("noise"), self.parameters.uncertainty.passes
+        with torch.no_grad():
+            target = finest(teacher(settings.perturb(image, generator)))
+            mean = torch.zeros_like(target, dtype=torch.float32)
+            for _ in range(count):
+                logits = finest(teacher(settings.perturb(image, generator)))
+                mean += logits.float().softmax(dim=1) / count
+            return target, -(mean * (mean + 1e-6).log()).sum(dim=1)
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher's parameters."""
+        from harness.training.ema import update_teacher
+
+        momentum = self.parameters.teacher.momentum_at(progress.step)
+        update_teacher(self.modules["teacher"], self.modules["student"], momentum, "skip")
+
+    def roles(self) -> dict[str, nn.Module]:
+        """Return student and teacher."""
+        return {"student": self.modules["student"], "teacher": self.modules["teacher"]}
+
+    def forward_passes(self) -> int:
+        """Return the student's one, the teacher's target, and the passes that measure certainty."""
+        return 1 + (1 + self.parameters.uncertainty.passes if self.parameters.losses.cons else 0)

@@ -1,0 +1,169 @@
+"""VoCo: the encoder tells how much a random crop overlaps each cell of its surroundings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from harness.spec import Frozen, Triple
+from harness.training.method import Batch, Context, Losses, Progress, Setting
+from harness.training.pretraining import Pretrained
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+Corner = tuple[int, int, int]
+
+
+class VoCoParameters(Frozen):
+    """How crops are taken, and what spreads the base crops apart."""
+
+    cells: Triple = Field((2, 2, 1), description="base crops along each axis of a patch")
+    targets: int = Field(4, ge=1, description="random crops of a patch")
+    regularisation: float = Field(1.0, ge=0, json_schema_extra={"search": [0.1, 10.0]})
+    jitter: float = Field(0.1, ge=0, description="deviation of a crop's scale and shift of intensity")
+
+
+class VoCo(Pretrained[VoCoParameters]):
+    """``L = L_pred + L_reg`` on the deepest features, averaged over space, of base and of random crops.
+
+    With l the positive part of the cosine between a random crop and a base crop (without gradient), and y the
+    share of the random crop that the base crop covers: ``L_pred = sum y (-log(1 - |y - l|)) / sum y`` plus
+    the mean of l squared where y is 0; ``L_reg`` is the mean positive cosine between base crops. Crops are
+    parts of the training patch, resized to it, since a network may take no other size. The encoder alone is
+    transferred.
+    """
+
+    summary = "pretraining: predict how random crops overlap base crops, by encoder features"
+    source = "Wu et al., CVPR 2024; Luffy03/VoCo; variant in MIC-DKFZ/nnssl"
+    Parameters = VoCoParameters
+    least_share = 0.05
+
+    def supports(self, setting: Setting) -> str | None:
+        """Refuse networks that hide their deepest features, and a single base crop."""
+        if setting.architecture.bottleneck() is None:
+            return "it does not say where its deepest features are (bottleneck)"
+        x, y, z = self.parameters.cells
+        if min(x, y, z) < 1 or x * y * z < 2:
+            return f"cells {[x, y, z]} make fewer than two base crops"
+        return None
+
+    def setup_pretraining(self, context: Context) -> None:
+        """Build the network; what does not lead to its deepest features is not trained."""
+        super().setup_pretraining(context)
+        self._path = str(context.setting.architecture.bottleneck())
+        student = self.modules["student"]
+        trained = self.transferred(student)
+        for name, parameter in student.named_parameters():
+            parameter.requires_grad_(name in trained)
+
+    def transferred(self, network: nn.Module) -> set[str]:
+        """Return the names of the encoder's parameters and of all buffers."""
+        import torch
+
+        from harness.training.features import encoder_names
+
+        setting = self._context.setting
+        path = str(setting.architecture.bottleneck())
+        device = next(network.parameters()).device
+        image = torch.randn(2, self._context.in_channels, *setting.patch, device=device)
+        names = encoder_names(network, path, image)
+        return names | {name for name, _ in network.named_buffers()}
+
+    def pretraining_passes(self) -> int:
+        """Return 2: base crops and random crops, without the decoder."""
+        return 2
+
+    def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
+        """Return the prediction and the regularisation, means over the patches of a batch."""
+        import torch
+
+        rng = progress.numpy_generator("crops")
+        size, corners = _cells(self._context.setting.patch, self.parameters.cells)
+        drawn = [self._draw(size, rng) for _ in batch.image]
+        base = self._features(batch.image, [corners] * len(drawn), size, rng)
+        random = self._features(batch.image, drawn, size, rng)
+        prediction, spread = [], []
+        for place, vectors, others in zip(drawn, base, random, strict=True):
+            overlap = torch.tensor([[_overlap(a, b, size) for b in corners] for a in place])
+            prediction.append(prediction_loss(others, vectors, overlap.to(vectors)))
+            spread.append(spread_loss(vectors))
+        terms = {"prediction": torch.stack(prediction).mean(), "regularisation": torch.stack(spread).mean()}
+        return Losses.weigh(terms, {"prediction": 1.0, "regularisation": self.parameters.regularisation})
+
+    def _draw(self, size: Triple, rng: np.random.Generator) -> list[Corner]:
+        room = [side - part for side, part in zip(self._context.setting.patch, size, strict=True)]
+        corners = rng.integers(0, room, endpoint=True, size=(self.parameters.targets, 3)).tolist()
+        return [(x, y, z) for x, y, z in corners]
+
+    def _features(
+        self, images: Tensor, corners: list[list[Corner]], size: Triple, rng: np.random.Generator
+    ) -> Tensor:
+        """Return the features ``(B, N, C)`` of N crops of each image ``(B, C, D, H, W)``."""
+        import torch
+        from torch.nn import functional
+
+        from harness.training.features import deepest_features
+
+        dx, dy, dz = size
+        crops = torch.stack(
+            [
+                image[:, x : x + dx, y : y + dy, z : z + dz]
+                for image, places in zip(images, corners, strict=True)
+                for x, y, z in places
+            ]
+        )
+        jitter = torch.from_numpy(rng.normal(0, self.parameters.jitter, (2, len(crops), 1, 1, 1, 1))).to(
+            crops
+        )
+        crops = functional.interpolate(
+            crops * (1 + jitter[0]) + jitter[1], size=images.shape[2:], mode="trilinear"
+        )
+        features = deepest_features(self.modules["student"], self._path, crops)
+        return features.float().unflatten(0, (len(images), -1))
+
+
+def prediction_loss(targets: Tensor, base: Tensor, overlap: Tensor) -> Tensor:
+    """Return the loss of the predicted overlaps.
+
+    Args:
+        targets: features of random crops ``(T, C)``.
+        base: features of base crops ``(N, C)``.
+        overlap: share of each random crop that each base crop covers ``(T, N)``.
+    """
+    from torch.nn import functional
+
+    predicted = functional.cosine_similarity(targets[:, None], base.detach()[None], dim=2).relu()
+    near = -(1 - (overlap - predicted).abs() + 1e-6).log()
+    apart = (overlap == 0).to(overlap)
+    far = (predicted.square() * apart).sum() / apart.sum().clamp_min(1)
+    return (overlap * near).sum() / overlap.sum() + far
+
+
+def spread_loss(base: Tensor) -> Tensor:
+    """Return the mean positive cosine between two of the base crops ``(N, C)``."""
+    import torch
+    from torch.nn import functional
+
+    cosine = functional.cosine_similarity(base[:, None], base[None], dim=2).relu()
+    one, other = torch.triu_indices(len(base), len(base), offset=1)
+    return cosine[one, other].mean()
+
+
+def _cells(patch: Triple, cells: Triple) -> tuple[Triple, list[Corner]]:
+    """Return the size of a base crop, and where each begins."""
+    dx, dy, dz = (side // count for side, count in zip(patch, cells, strict=True))
+    corners = [
+        (x * dx, y * dy, z * dz) for x in range(cells[0]) for y in range(cells[1]) for z in range(cells[2])
+    ]
+    return (dx, dy, dz), corners
+
+
+def _overlap(one: Corner, other: Corner, size: Triple) -> float:
+    """Return the share of a crop at ``one`` that a crop of the same size at ``other`` covers."""
+    share = 1.0
+    for a, b, side in zip(one, other, size, strict=True):
+        share *= max(0, side - abs(a - b)) / side
+    return share
