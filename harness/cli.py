@@ -173,11 +173,11 @@ def run(
                 address=address,
                 checkpoint_minutes=checkpoint_minutes,
             )
-    _write_report(loaded, store, data)
+    whole = _write_report(loaded, store, data)
     failed = [cell for cell in cells if store.status(cell.spec.id) != "complete"]
     for cell in failed:
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
-    if failed:
+    if failed or not whole:
         raise typer.Exit(1)
 
 
@@ -218,14 +218,19 @@ def report(
     study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
 ) -> None:
     """Write the tables, figures and page of a study from its records."""
-    _write_report(load_study(study, overrides or []), Store(results), data)
+    if not _write_report(load_study(study, overrides or []), Store(results), data):
+        raise typer.Exit(1)
 
 
-def _write_report(study: Study, store: Store, data: Path | None) -> None:
+def _write_report(study: Study, store: Store, data: Path | None) -> bool:
+    """Write a report, and return whether no table had to be refused."""
     from harness.report import write_report
 
-    page = write_report(study, store.results, data)
-    out.print(f"report: {page}", markup=False)
+    report = write_report(study, store.results, data)
+    for name, reason in report.refused.items():
+        out.print(f"refused: table {name}: {reason}", markup=False)
+    out.print(f"report: {report.page}", markup=False)
+    return not report.refused
 
 
 app.command()(evaluate)

@@ -16,11 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from harness.errors import UserError
-from harness.evaluation.conventions import Convention, Regions, convention_named, metric_named
+from harness.evaluation.conventions import (
+    RECORDED_METRICS,
+    Convention,
+    Regions,
+    convention_named,
+    metric_named,
+)
 from harness.record import write_text
 
 COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
-METRICS = "dice,hd95,assd,nsd@1,nsd@2"
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -37,7 +42,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str, typer.Option(metavar="NAME,…", help="Also: sensitivity, precision, volume, reference_volume.")
-    ] = METRICS,
+    ] = ",".join(RECORDED_METRICS),
     convention: Annotated[
         str,
         typer.Option(metavar="NAME", help="Unit and rules for empty masks; see 'medctx list conventions'."),

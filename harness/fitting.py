@@ -83,7 +83,8 @@ class Fitting:
         """Write down the selected weights, load them, and return their step.
 
         ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
-        the student over regions and validation cases; the earliest of equals.
+        the student over regions and validation cases; the earliest of equals. ``test_oracle``: the same on
+        the test cases, for papers that did so.
         """
         path = self.folder / SELECTED
         if self.trainer.recipe.selection == "last":
@@ -126,7 +127,7 @@ class Fitting:
         self._flushed = time.perf_counter()
 
     def _validate(self) -> None:
-        """Score the student on the validation cases, on the preprocessed grid; or take the held-out loss."""
+        """Score the student on the cases to select on, on the preprocessed grid; or take the held-out loss."""
         if self._held_out:
             losses = self.trainer.losses_of(self._held_out)
             self._lines.append({"step": self.trainer.step, "held_out": losses})
@@ -134,21 +135,19 @@ class Fitting:
         trainer, regions = self.trainer, self.data.dataset.scored_regions()
         student = trainer.method.roles()["student"]
         scores: dict[str, list[float]] = {region: [] for region in regions}
-        for case in self.data.split.validation:
+        for case in self.data.selection_cases:
             probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
             prediction = probabilities.argmax(axis=0).astype(np.uint8)
-            for region, value in mean_dice(prediction, self.data.validation_label(case), regions).items():
+            for region, value in mean_dice(prediction, self.data.selection_label(case), regions).items():
                 scores[region].append(value)
             self.attempt.heartbeat()
         means = {region: _nanmean(values) for region, values in scores.items()}
         mean = _nanmean(list(means.values()))
         self._lines.append({"step": trainer.step, "validation": means, "mean": mean})
-        if trainer.recipe.selection == "best_validation" and (self._best is None or mean > self._best):
+        if trainer.recipe.selection != "last" and (self._best is None or mean > self._best):
             self._best = mean
             self._save_selected()
-            self._saved = (
-                -math.inf
-            )  # a checkpoint follows at once, so that both are of one course of training
+            self._saved = -math.inf  # a checkpoint follows, so that both are of one course of training
 
     def _save_selected(self) -> None:
         state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}

@@ -22,7 +22,7 @@ from harness import registry
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
 from harness.errors import ClaimLost, TrialFailure, UserError
-from harness.evaluation.conventions import HARNESS
+from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import score_case
 from harness.fitting import Fitting
@@ -37,7 +37,7 @@ from harness.record import (
     write_cases,
 )
 from harness.seeding import clean_process, seed_everything
-from harness.spec import TrialSpec
+from harness.spec import TrialSpec, plain
 from harness.store import CHECKPOINT, Attempt, Process, Store
 from harness.training.batches import draw_batches, draw_images, held_out_images
 from harness.training.checkpoint import load_checkpoint
@@ -175,7 +175,7 @@ class _Run:
             for case in data.split.test:
                 volume = data.to_native(case, predict(network, data.image(case), self.recipe, self.device))
                 reference = data.test_reference(case)
-                scored = score_case(volume.array, reference.array, volume.spacing, regions)
+                scored = score_case(volume.array, reference.array, volume.spacing, regions, RECORDED_METRICS)
                 rows += [{"case": case, "role": role, **row} for row in scored]
                 if self.settings.keep == "all":
                     write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
@@ -247,7 +247,7 @@ def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: Trial
         spacing=list(recipe.spacing),
         patch=list(recipe.patch),
         intensity=recipe.intensity,
-        augmentation=recipe.augmentation.model_dump(mode="json"),
+        augmentation=plain(recipe.augmentation),
         steps=recipe.steps,
         batch=recipe.batch,
         selection=recipe.selection,

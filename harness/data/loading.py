@@ -71,10 +71,19 @@ class TrialData:
         """Return a preprocessed image ``(C, X, Y, Z)``."""
         return self._cache.image(case)
 
-    def validation_label(self, case: str) -> NDArray[np.uint8]:
-        """Return the labels of a validation case ``(X, Y, Z)`` on the preprocessed grid."""
-        if case not in self.split.validation:
-            raise LabelsLocked(f"{case} is not a validation case")
+    @property
+    def selection_cases(self) -> tuple[str, ...]:
+        """The cases that a checkpoint is selected on: the validation cases, but with ``test_oracle``."""
+        return self.split.test if self._spec.recipe.selection == "test_oracle" else self.split.validation
+
+    def selection_label(self, case: str) -> NDArray[np.uint8]:
+        """Return the labels of a case of ``selection_cases`` ``(X, Y, Z)`` on the preprocessed grid.
+
+        Raises:
+            LabelsLocked: it is another case.
+        """
+        if case not in self.selection_cases:
+            raise LabelsLocked(f"{case} is not a case to select a checkpoint on")
         return self._cache.label(case)
 
     def freeze(self) -> None:

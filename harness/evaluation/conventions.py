@@ -61,6 +61,8 @@ METRICS = {
         Metric("reference_volume", "Reference volume", "volume", None, "volume of the reference"),
     )
 }
+RECORDED_METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
+"""What a trial records of each case and region."""
 _NSD = re.compile(r"nsd@(\d+(?:\.\d+)?)")
 
 

@@ -7,6 +7,7 @@ Files are read in ``frames``, ``images`` and ``qualitative`` only; ``estimates``
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,21 @@ if TYPE_CHECKING:
     from harness.study import Study
 
 
-def write_report(study: Study, results: Path, data_root: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, ``<results>/<study>/report.html``, and why tables were refused, by name."""
+
+    page: Path
+    refused: dict[str, str]
+
+
+def write_report(study: Study, results: Path, data_root: Path | None = None) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
     Args:
         study: what was declared.
         results: the results folder, with ``trials/``.
         data_root: where datasets lie, for images of which the study has no copy yet.
-
-    Returns:
-        The page, ``<results>/<study>/report.html``.
     """
     from harness.record import write_text
     from harness.report.drawing import draw_all
@@ -46,4 +52,5 @@ def write_report(study: Study, results: Path, data_root: Path | None = None) -> 
     pictures = draw_all(found, cases, history, results, data_root)
     page = folder / "report.html"
     write_text(page, render_page(found, tables, pictures, folder))
-    return page
+    refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
+    return Report(page, refused)

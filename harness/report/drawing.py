@@ -10,6 +10,7 @@ from harness.report import figures
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.frames import records
 from harness.report.page import Picture
+from harness.report.provenance import undeclared_differences
 from harness.report.qualitative import gallery
 from harness.report.results import Results, with_arms
 from harness.report.wording import safe_name
@@ -29,14 +30,16 @@ def draw_all(
     """
     study, target = results.study, folder / results.study.name / "figures"
     target.mkdir(parents=True, exist_ok=True)
+    differences = undeclared_differences(results.complete, study.factors)
+    refusal = f"refused: {differences[0]}" if differences else ""
     scores = dice_series(results)
     curves = history[
         ((history["kind"] == "loss") & (history["name"] == "total"))
         | ((history["kind"] == "dice") & (history["name"] == MEAN))
     ]
     pictures = [
-        _bars(scores, target),
-        _few_shot(scores, target),
+        _bars(scores, target, refusal),
+        _few_shot(scores, target, refusal),
         _training(with_arms(curves, study), target),
     ]
     trials = with_arms(results.trials, study)
@@ -74,10 +77,10 @@ def dice_series(results: Results) -> pd.DataFrame:
     return with_arms(rows, results.study)
 
 
-def _bars(scores: pd.DataFrame, target: Path) -> Picture:
+def _bars(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
     name, title = "dice_bars", "Dice by architecture and method"
-    if not len(scores):
-        return _left_out(target, name, title, "no trial is complete")
+    if refusal or not len(scores):
+        return _left_out(target, name, title, refusal or "no trial is complete")
     width = figures.save(figures.dice_bars(scores), target, name)
     caption = (
         "Mean Dice of the student over test cases and regions, in %. Bars: mean over seeds; error bars: sample "
@@ -86,11 +89,11 @@ def _bars(scores: pd.DataFrame, target: Path) -> Picture:
     return Picture(name, title, caption, width)
 
 
-def _few_shot(scores: pd.DataFrame, target: Path) -> Picture:
+def _few_shot(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
     name, title = "few_shot_curves", "Dice against the number of training cases"
     scores = scores[scores["training"].notna()]
-    if scores["training"].nunique() < 2:
-        return _left_out(target, name, title, "complete trials have one number of training cases")
+    if refusal or scores["training"].nunique() < 2:
+        return _left_out(target, name, title, refusal or "complete trials have one number of training cases")
     width = figures.save(figures.few_shot_curves(scores.astype({"training": int})), target, name)
     caption = (
         "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: mean over seeds; "

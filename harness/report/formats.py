@@ -43,6 +43,7 @@ class Table:
         breaks: indices of rows above which a rule is drawn.
         footnotes: plain sentences.
         data: the raw numbers at full precision, tidy, for CSV.
+        refused: whether it says why it shows no number.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     breaks: frozenset[int]
     footnotes: tuple[str, ...]
     data: pd.DataFrame
+    refused: bool = False
 
 
 def write_table(table: Table, folder: Path, label: str) -> None:

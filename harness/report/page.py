@@ -15,9 +15,10 @@ from markupsafe import Markup
 from harness.report.formats import Table, to_html
 from harness.report.frames import records
 from harness.report.provenance import (
-    difference_notes,
     environment_rows,
     protocol_notes,
+    selection_notes,
+    undeclared_differences,
     version_notes,
 )
 from harness.report.results import Results
@@ -66,10 +67,18 @@ def render_page(results: Results, tables: Sequence[Table], pictures: Sequence[Pi
         omitted=[picture for picture in pictures if picture.reason],
         failed=failures(results.trials, study.varying()),
         skipped=_skipped(results),
-        cautions=difference_notes(done, study.factors) + version_notes(done) if len(done) else [],
+        cautions=_cautions(results),
         protocol=protocol_notes(done) if len(done) else [],
         environment=environment_rows(done) if len(done) else [],
     )
+
+
+def _cautions(results: Results) -> list[str]:
+    done = results.complete
+    if not len(done):
+        return []
+    refusals = [f"Refused: {text}" for text in undeclared_differences(done, results.study.factors)]
+    return [*refusals, *selection_notes(done), *version_notes(done)]
 
 
 def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:

@@ -20,8 +20,8 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "split_rule": ("split.",),
     "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
     "augmentation": ("recipe.augmentation.",),
-    "extra_data": ("method",),
-    "pretraining": ("method",),
+    "extra_data": ("method", "method.", "shots", "subset"),
+    "pretraining": ("method", "method."),
 }
 
 
@@ -52,8 +52,10 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
     return notes
 
 
-def difference_notes(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
-    """Return a note for each protocol field that differs between trials though no factor declares it.
+def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
+    """Return a sentence for each protocol field that differs between trials though no factor declares it.
+
+    Numbers of such trials do not belong into one table.
 
     Args:
         trials: complete rows of ``trial_frame``.
@@ -70,10 +72,21 @@ def difference_notes(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
                 where = ", ".join(value_text(part) for part in key)
                 found = "; ".join(f"{value} in {count(n, 'trial')}" for value, n in tally.items())
                 notes.append(
-                    f"Caution: {field.replace('_', ' ')} differs between trials that should share it"
+                    f"{field.replace('_', ' ')} differs between trials that should share it"
                     f"{f' ({where})' if where else ''}: {found}."
                 )
     return notes
+
+
+def selection_notes(trials: pd.DataFrame) -> list[str]:
+    """Return a note where checkpoints were selected on the test cases."""
+    chosen = trials[trials["selection"] == "test_oracle"]
+    if not len(chosen):
+        return []
+    return [
+        f"Caution: {count(len(chosen), 'trial')} of {len(trials)} selected the checkpoint on the test cases "
+        "(selection: test_oracle). Such numbers are too good, and compare with nothing but their like."
+    ]
 
 
 def version_notes(trials: pd.DataFrame) -> list[str]:

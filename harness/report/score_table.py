@@ -11,7 +11,12 @@ from harness.report import estimates
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
-from harness.report.provenance import difference_notes, protocol_notes, version_notes
+from harness.report.provenance import (
+    protocol_notes,
+    selection_notes,
+    undeclared_differences,
+    version_notes,
+)
 from harness.report.results import Key, Results, comparable, is_shared
 from harness.report.wording import (
     UNSET,
@@ -40,6 +45,12 @@ def score_table(name: str, metric_name: str, results: Results, regions: bool = T
     """
     scores = results.scores[results.scores["metric"] == metric_name]
     metric = metric_of(metric_name, scores["unit"].iloc[0] if len(scores) else "")
+    title = f"{metric.label} ({metric.unit})" + (f", {of}" if of else "")
+    differences = undeclared_differences(results.complete, results.study.factors)
+    if differences:
+        return _refused(name, title, differences)
+    if selection_notes(results.complete):
+        title += ", checkpoints selected on test cases"
     data = _score_data(results, scores, metric)
     shown = [r for r in dict.fromkeys(data["region"]) if r != MEAN] if regions else []
     columns = _Entries(results.keys, data, metric)
@@ -69,13 +80,29 @@ def score_table(name: str, metric_name: str, results: Results, regions: bool = T
     header += [Column(text, "number") for text in ("Seeds", "Cases", "Misses")]
     return Table(
         name=name,
-        title=f"{metric.label} ({metric.unit})" + (f", {of}" if of else ""),
+        title=title,
         caption=_score_caption(results, metric, has_gains),
         columns=tuple(header),
         rows=tuple(lines),
         breaks=frozenset(i for i in range(1, len(rows)) if groups[i] != groups[i - 1]),
         footnotes=_footnotes(data, metric, results),
         data=data,
+    )
+
+
+def _refused(name: str, title: str, differences: Sequence[str]) -> Table:
+    """Return what stands in the place of a table whose cells cannot be compared."""
+    return Table(
+        name=name,
+        title=title,
+        caption="Refused: the records of its trials differ in what no factor of the study declares. Run the "
+        "deviating trials again after moving their records away, or make the difference a factor.",
+        columns=(Column("Difference", "prose"),),
+        rows=tuple((Cell(difference),) for difference in differences),
+        breaks=frozenset(),
+        footnotes=(),
+        data=pd.DataFrame({"refused": differences}),
+        refused=True,
     )
 
 
@@ -191,5 +218,5 @@ def _footnotes(data: pd.DataFrame, metric: Metric, results: Results) -> tuple[st
     done, own = results.complete, _score_notes(data, metric, results)
     if not len(done):
         return (*own, "No trial is complete yet.")
-    cautions = difference_notes(done, results.study.factors) + version_notes(done)
+    cautions = selection_notes(done) + version_notes(done)
     return (*cautions, *own, *protocol_notes(done))

@@ -25,7 +25,19 @@ def test_test_labels_cannot_be_read_before_the_selection_is_frozen(data: TrialDa
     with pytest.raises(LabelsLocked, match=case):
         data.test_reference(case)
     with pytest.raises(LabelsLocked, match=case):
-        data.validation_label(case)
-    assert data.validation_label(data.split.validation[0]).any()
+        data.selection_label(case)
+    assert data.selection_label(data.split.validation[0]).any()
     data.freeze()
     assert np.asarray(data.test_reference(case).array).any()
+
+
+def test_selection_on_test_cases_exists_by_that_name_only(spec: TrialSpec) -> None:
+    recipe = spec.recipe.model_copy(update={"selection": "test_oracle", "validate_every": 10})
+    data = load_data(spec.model_copy(update={"recipe": recipe}), None)
+    assert data.selection_cases == data.split.test and data.selection_label(data.split.test[0]).any()
+    with pytest.raises(LabelsLocked):
+        data.test_reference(data.split.test[0])
+    for selection in ("last", "best_validation"):
+        recipe = spec.recipe.model_copy(update={"selection": selection, "validate_every": 10})
+        data = load_data(spec.model_copy(update={"recipe": recipe}), None)
+        assert data.selection_cases == data.split.validation

@@ -19,7 +19,7 @@ FIGURES = ("dice_bars", "few_shot_curves", "training_curves", "qualitative")
 
 @pytest.fixture(scope="module")
 def page(fake: Fake) -> Path:
-    return write_report(fake.study, fake.results)
+    return write_report(fake.study, fake.results).page
 
 
 def test_every_file_is_there(fake: Fake, page: Path) -> None:
@@ -89,7 +89,7 @@ def test_second_report_is_identical(fake: Fake, page: Path) -> None:
 
 
 def test_nothing_on_disk_yet(fake: Fake, tmp_path: Path) -> None:
-    text = write_report(fake.study, tmp_path).read_text()
+    text = write_report(fake.study, tmp_path).page.read_text()
     assert "No trial is complete yet" in text
     assert "Predictions on phantom: no trial is complete." in text
     assert not list((tmp_path / "fake_study" / "figures").iterdir())
@@ -103,13 +103,13 @@ def test_what_cannot_be_drawn_is_said_and_its_files_go(tmp_path: Path) -> None:
     old = tmp_path / "fake_study" / "figures" / "qualitative.png"
     old.parent.mkdir(parents=True)
     old.touch()
-    text = write_report(make_study([cell]), tmp_path).read_text()
+    text = write_report(make_study([cell]), tmp_path).page.read_text()
     assert "no predictions were kept" in text
     assert "complete trials have one number of training cases" in text
     assert "no complete trial has a history" in text
     assert not old.exists()
     (folder / "predictions").mkdir()
-    text = write_report(make_study([cell]), tmp_path).read_text()
+    text = write_report(make_study([cell]), tmp_path).page.read_text()
     assert "no image of case 1: dataset &#39;elsewhere:Gone&#39;" in text
 
 

@@ -119,19 +119,32 @@ def test_caption_says_unit_and_convention(fake: Fake) -> None:
     assert all("convention harness" in tables[name].caption for name in ("dice", "hd95"))
 
 
-def test_undeclared_difference_is_named(tmp_path: Path) -> None:
+def test_a_table_of_records_that_differ_undeclared_is_refused(tmp_path: Path) -> None:
     cells = [scored(tmp_path, 0.5, seed=0), scored(tmp_path, 0.5, seed=1, protocol={"content_hash": "other"})]
-    notes = tables_of(make_study(cells), tmp_path)["dice"].footnotes
-    assert notes[0] == (
-        "Caution: content hash differs between trials that should share it (phantom): "
-        "c0ffee00c0ffee00 in 1 trial; other in 1 trial."
-    )
+    tables = tables_of(make_study(cells), tmp_path)
+    for name in ("dice", "hd95"):
+        assert tables[name].refused and "0.5" not in tables[name].data.to_csv()
+        assert [row[0].text for row in tables[name].rows] == [
+            "content hash differs between trials that should share it (phantom): "
+            "c0ffee00c0ffee00 in 1 trial; other in 1 trial."
+        ]
+    assert not tables["cost"].refused and not tables["trials"].refused
+
+
+def test_a_selection_on_test_cases_is_marked(tmp_path: Path) -> None:
+    cells = [
+        scored(tmp_path, 0.5, protocol={"selection": rule}, **{"recipe.selection": rule}, seed=seed)
+        for seed, rule in enumerate(("last", "test_oracle"))
+    ]
+    table = tables_of(make_study(cells), tmp_path)["dice"]
+    assert table.title.endswith("checkpoints selected on test cases")
+    assert table.footnotes[0].startswith("Caution: 1 trial of 2 selected the checkpoint on the test cases")
 
 
 def test_declared_difference_is_not(tmp_path: Path) -> None:
     cells = [scored(tmp_path, 0.5, protocol={"steps": steps}, **{"recipe.steps": steps}, subset=steps)
              for steps in (100, 200)]  # fmt: skip
-    assert "Caution" not in " ".join(tables_of(make_study(cells), tmp_path)["dice"].footnotes)
+    assert not tables_of(make_study(cells), tmp_path)["dice"].refused
 
 
 def test_mixed_code_is_named(tmp_path: Path) -> None:
