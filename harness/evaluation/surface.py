@@ -142,7 +142,7 @@ class _Search:
         self.voxels = np.zeros((2, _KINDS), np.int64)
         self.counts = np.zeros((2, len(shells), _KINDS), np.int64)
         self.left: list[list[Voxels]] = [[], []]  # by direction, what the trees are asked for
-        self.goals: list[Voxels] = []  # by direction, where they may find it
+        self.goals: list[list[Voxels]] = []  # by direction, where they may find it
 
     def sweep(self) -> None:
         """Try the shells, shortest first; what no shell finds, or not soon, is left to the trees."""
@@ -162,7 +162,7 @@ class _Search:
             sought = np.zeros(_KINDS, bool)
             for _, kinds in self.left[direction]:
                 sought[kinds] = True
-            self.goals.append(_join(list(self._surface_voxels(1 - direction, sought))))
+            self.goals.append(list(self._surface_voxels(1 - direction, sought)))
 
     def result(self, label: int) -> SurfaceDistances:
         """Return the distances of a label, after the sweep."""
@@ -244,7 +244,7 @@ class _Search:
         queries, trees = [], []
         for direction in (0, 1):
             queries.append(self._coordinates(self.left[direction], label))
-            goals = self._coordinates([self.goals[direction]], label)
+            goals = self._coordinates(self.goals[direction], label)
             trees.append(_Tree(goals, self.scale) if len(queries[-1]) else None)
         asked = [(query, tree) for query, tree in zip(queries, trees, strict=True) if tree]
         if self.complete:
@@ -257,8 +257,10 @@ class _Search:
         return [next(by_direction) if tree else np.empty(0) for tree in trees]
 
     def _coordinates(self, parts: list[Voxels], label: int) -> NDArray[np.int32]:
-        places = np.concatenate([places[kinds == label] for places, kinds in parts])
-        return np.stack(np.unravel_index(places + np.intp(self.start), self.shape), axis=1).astype(np.int32)
+        places = np.concatenate([places[kinds == label] for places, kinds in parts]) + np.int32(self.start)
+        rest, last = np.divmod(places, np.int32(self.shape[2]))
+        first, middle = np.divmod(rest, np.int32(self.shape[1]))
+        return np.stack([first, middle, last], axis=1)
 
 
 class _Tree:
@@ -269,8 +271,8 @@ class _Tree:
         # without compact nodes, far queries are twice as fast
         self._tree = KDTree(voxels * scale, compact_nodes=False, balanced_tree=False)
 
-    def distances(self, queries: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return the distance of each query ``(m, 3)`` to the nearest voxel.
+    def distances(self, queries: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the distance of each query ``(m, 3)``, in voxels, to the nearest voxel.
 
         From the whole-numbered offset, so that it does not depend on where in the volume the two lie.
         """
@@ -283,24 +285,30 @@ def _up_to_ranks(
 ) -> list[NDArray[np.float64]]:
     """Return distances of which those at two ranks of all are exact, and those below are not above them.
 
-    A distance differs from that of another query by no more than the two queries are apart.
+    A distance differs from that of the centre of its block by no more than the two are apart.
     """
     block = np.maximum(1, np.round(_BLOCK * scale.min() / scale)).astype(np.int32)
-    low, high = [], []
+    radius = float(np.linalg.norm((block - 1) / 2 * scale)) * (1 + 1e-9)
+    middles, cells, counts = [], [], []
     for queries, tree in asked:
-        cells = np.ravel_multi_index(tuple((queries // block).T), tuple(queries.max(axis=0) // block + 1))
-        _, first, cell_of = np.unique(cells, return_index=True, return_inverse=True)
-        distances = tree.distances(queries[first])[cell_of]
-        apart = _norm((queries - queries[first][cell_of]) * scale) * (1 + 1e-9)
-        low.append(distances - apart)
-        high.append(distances + apart)
-    least = np.partition(np.concatenate(low), ranks[0])[ranks[0]]
-    most = np.partition(np.concatenate(high), ranks[1])[ranks[1]]
-    found = []
-    for (queries, tree), lower, upper in zip(asked, low, high, strict=True):
-        near = (upper >= least) & (lower <= most)
-        found.append(np.concatenate([upper[upper < least], tree.distances(queries[near])]))
-    return found
+        shape = tuple(queries.max(axis=0) // block + 1)
+        ids = np.ravel_multi_index(tuple((queries // block).T), shape)
+        found, cell_of, count = np.unique(ids, return_inverse=True, return_counts=True)
+        centres = np.stack(np.unravel_index(found, shape), axis=1) * block + (block - 1) / 2
+        middles.append(tree.distances(centres))
+        cells.append(cell_of)
+        counts.append(count)
+    all_middles, all_counts = np.concatenate(middles), np.concatenate(counts)
+    order = np.argsort(all_middles)
+    reached = np.cumsum(all_counts[order])
+    at_ranks = all_middles[order][np.searchsorted(reached, ranks, side="right")]
+    least, most = at_ranks[0] - 2 * radius, at_ranks[1] + 2 * radius
+    found_distances = []
+    for (queries, tree), middle, cell_of, count in zip(asked, middles, cells, counts, strict=True):
+        near = ((middle >= least) & (middle <= most))[cell_of]
+        below = np.repeat(middle[middle < least] + radius, count[middle < least])
+        found_distances.append(np.concatenate([below, tree.distances(queries[near])]))
+    return found_distances
 
 
 def _surface(labels: Labels, shape: tuple[int, ...], margin: NDArray[np.intp]) -> Labels:
