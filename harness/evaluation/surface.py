@@ -24,6 +24,7 @@ from scipy.spatial import KDTree
 Labels = NDArray[np.uint8]
 Places = NDArray[np.int32]  # flat indices
 Voxels = tuple[Places, Labels]  # where surface voxels are, and their labels
+Histogram = tuple[NDArray[np.float64], NDArray[np.int64]]  # lengths, and how often each occurs
 
 _SLAB = 1 << 18  # voxels worked on at a time, so that they stay in the processor's cache
 _OFFSETS = 400  # lattice offsets that the sweep tries at most
@@ -170,9 +171,10 @@ class _Search:
         lengths, counts = self.lengths, self.counts[:, :, label]
         if self.open[label]:
             found = self._look_up(label)
-            directions = np.repeat([0, 1], [len(part) for part in found])
-            lengths = np.concatenate([lengths, *found])
-            counts = np.concatenate([counts, np.stack([directions == 0, directions == 1])], axis=1)
+            far = np.concatenate([number for _, number in found])
+            forth = np.arange(len(far)) < len(found[0][0])
+            lengths = np.concatenate([lengths, *(length for length, _ in found)])
+            counts = np.concatenate([counts, np.stack([far * forth, far * ~forth])], axis=1)
             order = np.argsort(lengths, kind="stable")
             lengths, counts = lengths[order], counts[:, order]
         return SurfaceDistances(lengths, counts, int(voxels.sum()))
@@ -234,7 +236,7 @@ class _Search:
         self.counts[direction, shell] += np.bincount(found, minlength=_KINDS)
         return places[missed], kinds[missed]
 
-    def _look_up(self, label: int) -> list[NDArray[np.float64]]:
+    def _look_up(self, label: int) -> list[Histogram]:
         """Return, by direction, the distances of the voxels of a label that the sweep left.
 
         Where no more than the percentile is wanted, a tree is asked for a few voxels first. They bound the
@@ -248,13 +250,13 @@ class _Search:
             trees.append(_Tree(goals, self.scale) if len(queries[-1]) else None)
         asked = [(query, tree) for query, tree in zip(queries, trees, strict=True) if tree]
         if self.complete:
-            found = [tree.distances(query) for query, tree in asked]
+            found = [_histogram(tree.distances(query)) for query, tree in asked]
         else:
             known = int(self.counts[:, :, label].sum())
             ranks = [max(0, int(rank) - known) for rank in _ranks(self.voxels[:, label].sum())]
             found = _up_to_ranks(asked, ranks, self.scale)
         by_direction = iter(found)
-        return [next(by_direction) if tree else np.empty(0) for tree in trees]
+        return [next(by_direction) if tree else _histogram(np.empty(0)) for tree in trees]
 
     def _coordinates(self, parts: list[Voxels], label: int) -> NDArray[np.int32]:
         places = np.concatenate([places[kinds == label] for places, kinds in parts]) + np.int32(self.start)
@@ -282,7 +284,7 @@ class _Tree:
 
 def _up_to_ranks(
     asked: list[tuple[NDArray[np.int32], _Tree]], ranks: list[int], scale: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
+) -> list[Histogram]:
     """Return distances of which those at two ranks of all are exact, and those below are not above them.
 
     A distance differs from that of the centre of its block by no more than the two are apart.
@@ -303,12 +305,19 @@ def _up_to_ranks(
     reached = np.cumsum(all_counts[order])
     at_ranks = all_middles[order][np.searchsorted(reached, ranks, side="right")]
     least, most = at_ranks[0] - 2 * radius, at_ranks[1] + 2 * radius
-    found_distances = []
+    histograms = []
     for (queries, tree), middle, cell_of, count in zip(asked, middles, cells, counts, strict=True):
         near = ((middle >= least) & (middle <= most))[cell_of]
-        below = np.repeat(middle[middle < least] + radius, count[middle < least])
-        found_distances.append(np.concatenate([below, tree.distances(queries[near])]))
-    return found_distances
+        below = middle < least
+        lengths, exact = _histogram(tree.distances(queries[near]))
+        histograms.append(
+            (np.concatenate([middle[below] + radius, lengths]), np.concatenate([count[below], exact]))
+        )
+    return histograms
+
+
+def _histogram(distances: NDArray[np.float64]) -> Histogram:
+    return np.unique(distances, return_counts=True)
 
 
 def _surface(labels: Labels, shape: tuple[int, ...], margin: NDArray[np.intp]) -> Labels:
