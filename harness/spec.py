@@ -66,6 +66,14 @@ class Augmentation(Frozen):
     intensity_probability: float = Field(0.0, ge=0, le=1)
     intensity_scale: float = Field(0.1, ge=0, description="largest relative change of intensity")
     intensity_shift: float = Field(0.1, ge=0, description="largest shift of intensity")
+    planar: bool = later(False, description="rotate and scale within slices across the last axis alone")
+    rotate90_probability: float = later(0.0, ge=0, le=1, description="quarter turns of the first two axes")
+    blur_probability: float = later(0.0, ge=0, le=1, description="Gaussian, sigma 0.5 to 1 voxel")
+    brightness_probability: float = later(0.0, ge=0, le=1, description="times 0.75 to 1.25")
+    contrast_probability: float = later(0.0, ge=0, le=1, description="0.75 to 1.25 about the mean")
+    low_resolution_probability: float = later(0.0, ge=0, le=1, description="zoomed by 0.5 to 1 and back")
+    inverted_gamma_probability: float = later(0.0, ge=0, le=1, description="gamma 0.7 to 1.5, inverted")
+    gamma_probability: float = later(0.0, ge=0, le=1, description="gamma 0.7 to 1.5")
 
 
 class Recipe(Frozen):
@@ -78,7 +86,11 @@ class Recipe(Frozen):
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         description="voxel size after preprocessing, mm"
     )
-    intensity: Literal["zscore", "zscore_clipped", "none"] = "zscore_clipped"
+    intensity: Literal[
+        "zscore", "zscore_clipped", "zscore_nonzero", "ct_soft_tissue", "ct_synapse", "none"
+    ] = "zscore_clipped"
+    crop: Literal["none", "foreground"] = later("none", description="to the box of what is not background")
+    resampling: Literal["linear", "cubic"] = later("linear", description="of images; labels by the nearest")
     foreground: float = Field(0.33, ge=0, le=1, description="share of patches centred on a labelled voxel")
     augmentation: Augmentation = Augmentation()
     # optimisation
@@ -109,6 +121,14 @@ class Recipe(Frozen):
     def _selects_what_it_measures(self) -> Recipe:
         if self.selection != "last" and not self.validate_every:
             raise ValueError(f"validate_every above 0 where selection is {self.selection}")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_into_itself(self) -> Recipe:
+        if self.augmentation.rotate90_probability and self.patch[0] != self.patch[1]:
+            raise ValueError(
+                "a patch with equal first two sides where augmentation.rotate90_probability is set"
+            )
         return self
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from monai.data import set_track_meta
 from monai.transforms import (
     Compose,
+    RandAdjustContrastd,
     RandAffined,
     RandFlipd,
     RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandRotate90d,
     RandScaleIntensityd,
+    RandScaleIntensityFixedMeand,
     RandShiftIntensityd,
+    RandSimulateLowResolutiond,
     Transform,
 )
 from numpy.typing import NDArray
@@ -62,31 +69,54 @@ class Augmenter:
 
 def _transforms(settings: Augmentation) -> list[Transform]:
     """Return the transforms that can have an effect, in their order."""
-    both, image = ("image", "label"), ("image",)
-    chosen: list[Transform] = []
+    return [*_spatial(settings), *_of_intensity(settings)]
+
+
+def _spatial(settings: Augmentation) -> Iterator[Transform]:
+    both = ("image", "label")
     if settings.affine_probability and (settings.rotation or settings.scaling):
-        chosen.append(
-            RandAffined(
-                both,
-                prob=settings.affine_probability,
-                rotate_range=(np.deg2rad(settings.rotation),) * 3,
-                scale_range=(settings.scaling,) * 3,
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-                cache_grid=False,
-                allow_missing_keys=True,
-            )
+        angle, scaling = np.deg2rad(settings.rotation), settings.scaling
+        yield RandAffined(
+            both,
+            prob=settings.affine_probability,
+            rotate_range=(0.0, 0.0, angle) if settings.planar else (angle,) * 3,
+            scale_range=(scaling, scaling, 0.0) if settings.planar else (scaling,) * 3,
+            mode=("bilinear", "nearest"),
+            padding_mode="zeros",
+            cache_grid=False,
+            allow_missing_keys=True,
         )
+    if settings.rotate90_probability:
+        yield RandRotate90d(both, settings.rotate90_probability, max_k=3, allow_missing_keys=True)
     if settings.mirror_probability:
-        chosen += [
-            RandFlipd(both, settings.mirror_probability, axis, allow_missing_keys=True)
-            for axis in settings.mirror_axes
-        ]
+        for axis in settings.mirror_axes:
+            yield RandFlipd(both, settings.mirror_probability, axis, allow_missing_keys=True)
+
+
+def _of_intensity(settings: Augmentation) -> Iterator[Transform]:
+    """Yield the changes of intensity; ranges and order of the later ones are nnU-Net's."""
+    image = ("image",)
     if settings.noise_probability:
-        chosen.append(RandGaussianNoised(image, settings.noise_probability, std=settings.noise))
-    if settings.intensity_probability:
-        chosen.append(RandScaleIntensityd(image, settings.intensity_scale, settings.intensity_probability))
-        chosen.append(
-            RandShiftIntensityd(image, settings.intensity_shift, prob=settings.intensity_probability)
+        yield RandGaussianNoised(image, settings.noise_probability, std=settings.noise)
+    if settings.blur_probability:
+        sigma = (0.5, 1.0)
+        yield RandGaussianSmoothd(image, sigma, sigma, sigma, prob=settings.blur_probability)
+    if settings.brightness_probability:
+        yield RandScaleIntensityd(image, 0.25, settings.brightness_probability)
+    if settings.contrast_probability:
+        yield RandScaleIntensityFixedMeand(
+            image, factors=0.25, fixed_mean=True, preserve_range=True, prob=settings.contrast_probability
         )
-    return chosen
+    if settings.low_resolution_probability:
+        yield RandSimulateLowResolutiond(image, settings.low_resolution_probability, zoom_range=(0.5, 1.0))
+    for inverted, probability in (
+        (True, settings.inverted_gamma_probability),
+        (False, settings.gamma_probability),
+    ):
+        if probability:
+            yield RandAdjustContrastd(
+                image, probability, gamma=(0.7, 1.5), invert_image=inverted, retain_stats=True
+            )
+    if settings.intensity_probability:
+        yield RandScaleIntensityd(image, settings.intensity_scale, settings.intensity_probability)
+        yield RandShiftIntensityd(image, settings.intensity_shift, prob=settings.intensity_probability)

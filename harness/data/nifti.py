@@ -15,12 +15,18 @@ import numpy as np
 from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from harness.data.datasets.contract import Volume
 from harness.errors import UserError
 
 imageglobals.logger.setLevel(logging.CRITICAL)  # what it finds comes back as exceptions
+
+
+_UNREADABLE = (
+    OSError, EOFError, zlib.error, ValueError, MemoryError, ImageFileError, HeaderDataError, WrapStructError,
+)  # fmt: skip
 
 
 def read_image(path: Path, channels: int = 1) -> Volume:
@@ -90,15 +96,13 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
         raise UserError(path, "no such file", "a NIfTI file", "Restore the file, or remove the case.")
     try:
         with np.errstate(over="ignore"):
-            file: Any = nibabel.load(path)
+            file: Any = _load(path)
             stored = file.get_data_dtype()
             if stored.kind in "biuf":
                 array = (
                     np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
                 )
-        if path.suffix == ".gz":
-            _check_sum(path)
-    except (OSError, EOFError, zlib.error, ValueError, MemoryError, ImageFileError, HeaderDataError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             path,
             f"a file that cannot be read ({str(error) or type(error).__name__})",
@@ -120,11 +124,13 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
     return array, affine
 
 
-def _check_sum(path: Path) -> None:
-    """Read to the end, where the checksum is: the voxels alone end before it, and damage would pass."""
-    with gzip.open(path) as file:
-        while file.read(1 << 22):
-            pass
+def _load(path: Path) -> Any:
+    """Return nibabel's image; a packed file is unpacked whole, so that its checksum is checked."""
+    if path.name.endswith(".nii.gz"):
+        content = gzip.decompress(path.read_bytes())
+        second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+        return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+    return nibabel.load(path)
 
 
 def write_label(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:

@@ -11,24 +11,29 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.resampling import resample_cubic, resample_linear, resample_nearest
 from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 2  # of the rules in this file
+_VERSION = 3  # of the rules in this file
+CT_WINDOW = (-175.0, 250.0)  # HU
+_SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
+_WAIT = 5.0  # seconds between ticks while another process builds a cache
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
 
@@ -68,7 +73,7 @@ class CaseCache:
     def native_reference(self, case: str) -> Volume:
         """Return the labels on the grid of their file."""
         meta = self._cases[case]
-        name = "native" if meta["resampled"] else "label"
+        name = "native" if meta["changed"] else "label"
         return Volume(np.load(self.folder / f"{case}.{name}.npy", mmap_mode="r"), np.array(meta["affine"]))
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
@@ -77,16 +82,19 @@ class CaseCache:
         Args:
             case: the case's id.
             probabilities: ``(classes, X, Y, Z)`` on the grid of ``image``; resampled linearly where the
-                file has another spacing.
+                file has another spacing. What was cropped away is background.
         """
         meta = self._cases[case]
         affine = np.array(meta["affine"])
-        if not meta["resampled"]:
+        if not meta["changed"]:
             return Volume(probabilities.argmax(axis=0).astype(np.uint8), affine)
+        box = tuple(slice(first, last) for first, last in meta["box"])
+        shape = tuple(part.stop - part.start for part in box)
+        if shape != probabilities.shape[1:]:
+            probabilities = np.stack([resample_linear(channel, shape) for channel in probabilities])
         to_ras = nibabel.io_orientation(affine)
-        canonical = np.array(meta["shape"])[np.argsort(to_ras[:, 0])]
-        zoomed = np.stack([_zoom(channel, tuple(canonical), order=1) for channel in probabilities])
-        labels = zoomed.argmax(axis=0).astype(np.uint8)
+        labels = np.zeros(np.array(meta["shape"])[np.argsort(to_ras[:, 0])], np.uint8)
+        labels[box] = probabilities.argmax(axis=0)
         from_ras = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_ras)
         return Volume(nibabel.apply_orientation(labels, from_ras), affine)
 
@@ -115,10 +123,11 @@ def prepare(
         root.mkdir(parents=True, exist_ok=True)
         contents = _contents(dataset, name, cases, root)
         content = digest(contents)
-        key = digest([_VERSION, name, dataset.version, recipe.spacing, recipe.intensity, contents])
+        rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling]
+        key = digest([_VERSION, name, dataset.version, *rules, contents])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
-            with FileLock(f"{folder}.lock"):
+            with _locked(folder, tick):
                 if not (folder / "index.json").is_file():
                     _build(dataset, cases, recipe, content, folder, tick)
     except OSError as error:
@@ -127,6 +136,22 @@ def prepare(
             "Name another with the environment variable MEDCTX_CACHE.",
         ) from error  # fmt: skip
     return _open(folder)
+
+
+@contextmanager
+def _locked(folder: Path, tick: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a cache; ``tick`` is called while another process builds it."""
+    lock = FileLock(f"{folder}.lock")
+    while True:
+        try:
+            lock.acquire(timeout=_WAIT)
+            break
+        except Timeout:
+            tick()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @lru_cache(maxsize=8)
@@ -178,7 +203,10 @@ def _build(
     folder: Path,
     tick: Callable[[], None],
 ) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    prefix = f".{folder.name}."
+    for left in folder.parent.glob(f"{prefix}*"):  # of a killed process: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
         metas = {}
         for case in cases:
@@ -207,44 +235,75 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
             "Correct the file, or exclude the case.",
         )
     to_ras = nibabel.io_orientation(image.affine)
-    axes = np.argsort(to_ras[:, 0])
-    spacing = np.array(image.spacing)[axes]
-    channels = [nibabel.apply_orientation(channel, to_ras) for channel in image.array]
+    spacing = np.array(image.spacing)[np.argsort(to_ras[:, 0])]
+    channels = np.stack([nibabel.apply_orientation(channel, to_ras) for channel in image.array])
     labels = nibabel.apply_orientation(label.array, to_ras)
-    shape = tuple(np.maximum(1, np.round(np.array(labels.shape) * spacing / recipe.spacing)).astype(int))
-    reoriented = not np.array_equal(to_ras, [[0, 1], [1, 1], [2, 1]])
-    resampled = reoriented or shape != labels.shape
+    whole = tuple(slice(0, side) for side in labels.shape)
+    box = _content_box(channels, recipe.intensity) if recipe.crop == "foreground" else whole
+    channels, labels = channels[(slice(None), *box)], labels[box]
+    shape = tuple(
+        np.maximum(1, np.round(np.array(labels.shape) * spacing / recipe.spacing)).astype(int).tolist()
+    )
     if shape != labels.shape:
-        channels = [_zoom(channel, shape, order=1) for channel in channels]
-        labels = _zoom(labels, shape, order=0)
+        channels = np.stack([_resample(channel, shape, recipe, spacing) for channel in channels])
+        labels = resample_nearest(labels, shape)
     array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
     np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
     np.save(folder / f"{case.id}.foreground.npy", _foreground(labels, case.id))
-    if resampled:
+    changed = labels.shape != label.array.shape or not np.array_equal(to_ras, [[0, 1], [1, 1], [2, 1]])
+    if changed:
         np.save(folder / f"{case.id}.native.npy", label.array)
-    return {"affine": image.affine.tolist(), "shape": list(label.array.shape), "resampled": resampled}
+    return {
+        "affine": image.affine.tolist(),
+        "shape": list(label.array.shape),
+        "box": [[part.start, part.stop] for part in box],
+        "changed": changed,
+    }
+
+
+def _content_box(channels: NDArray[Any], rule: str) -> tuple[slice, ...]:
+    """Return the smallest box of what is above the CT window's floor or, by other rules, of what is not 0."""
+    content = ((channels > CT_WINDOW[0]) if rule == "ct_soft_tissue" else (channels != 0)).any(axis=0)
+    boxes = ndimage.find_objects(content.astype(np.uint8))
+    return boxes[0] if boxes else tuple(slice(0, side) for side in content.shape)
+
+
+def _resample(
+    channel: NDArray[Any], shape: tuple[int, ...], recipe: Recipe, spacing: NDArray
+) -> NDArray[Any]:
+    if recipe.resampling == "cubic":
+        return resample_cubic(channel, shape, spacing.tolist())
+    return resample_linear(channel, shape)
 
 
 def normalise(channel: NDArray[Any], rule: str) -> NDArray[np.float32]:
     """Return a channel with its intensity rule applied.
 
-    ``zscore``: zero mean and unit standard deviation. ``zscore_clipped``: the same after clipping at the
-    percentiles 0.5 and 99.5, for images with outliers. ``none``: as it is.
+    - ``zscore``: zero mean and unit standard deviation. ``zscore_clipped``: the same after clipping at the
+      percentiles 0.5 and 99.5, for images with outliers. ``zscore_nonzero``: the same within what is not 0,
+      which stays 0, for skull-stripped MRI.
+    - ``ct_soft_tissue``: -175 to 250 HU to 0 to 1, clipped (UNETR's BTCV pipeline). ``ct_synapse``: clipped at
+      and normalised by the foreground statistics of Synapse that nnFormer and UNETR++ use.
+    - ``none``: as it is.
     """
     values = np.asarray(channel, dtype=np.float32)
     if rule == "none":
         return values
+    if rule == "ct_soft_tissue":
+        low, high = CT_WINDOW
+        return (np.clip(values, low, high) - np.float32(low)) / np.float32(high - low)
+    if rule == "ct_synapse":
+        return (np.clip(values, *_SYNAPSE_CLIP) - np.float32(_SYNAPSE_MEAN)) / np.float32(_SYNAPSE_SD)
     if rule == "zscore_clipped":
         values = np.clip(values, *np.percentile(values, (0.5, 99.5)))
-    deviation = float(values.std(dtype=np.float64))
-    return ((values - values.mean(dtype=np.float64)) / max(deviation, 1e-8)).astype(np.float32)
-
-
-def _zoom(array: NDArray[Any], shape: tuple[int, ...], order: int) -> NDArray[Any]:
-    """Resample so that the outer faces of both grids coincide."""
-    factors = [new / old for new, old in zip(shape, array.shape, strict=True)]
-    return ndimage.zoom(array, factors, order=order, mode="nearest", grid_mode=True)
+    inside = values != 0 if rule == "zscore_nonzero" else np.True_
+    chosen = values[inside] if rule == "zscore_nonzero" else values
+    if not chosen.size:
+        return values
+    deviation = float(chosen.std(dtype=np.float64))
+    scaled = (values - chosen.mean(dtype=np.float64)) / max(deviation, 1e-8)
+    return np.where(inside, scaled, 0).astype(np.float32)
 
 
 def _foreground(labels: NDArray[np.uint8], case: str) -> NDArray[np.int32]:

@@ -6,6 +6,8 @@ import gzip
 import json
 import logging
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,9 +17,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from harness import registry
-from harness.data import preprocessing
+from harness.data import nifti, preprocessing
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.nifti import read_image, read_label, write_label
 from harness.data.preprocessing import normalise, prepare
@@ -64,6 +67,14 @@ def test_channels_come_first_and_spacing_is_in_array_order(tmp_path: Path) -> No
     volume = read_image(save(tmp_path / "x.nii.gz", array), channels=2)
     assert volume.array.shape == (2, 4, 5, 6) and volume.spacing == (1, 2, 3)
     assert np.array_equal(volume.array[1], array[..., 1])
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_both_versions_of_the_format_are_read(tmp_path: Path, kind: type, suffix: str) -> None:
+    array = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    nibabel.save(kind(array, np.diag([1, 2, 3, 1])), tmp_path / f"x.{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"x.{suffix}").array[0], array)
 
 
 @pytest.mark.parametrize("bad", [7, 1.5, -1])
@@ -175,6 +186,21 @@ def test_intensity_rules(rule: str) -> None:
     assert np.isfinite(normalise(np.full((3, 3, 3), 5.0), rule)).all()
 
 
+def test_intensity_rules_of_ct_by_hand() -> None:
+    values = np.array([-1000.0, -175.0, 37.5, 250.0, 3000.0]).reshape(1, 1, 5)
+    np.testing.assert_allclose(normalise(values, "ct_soft_tissue").ravel(), [0, 0, 0.5, 1, 1], atol=1e-6)
+    expected = (np.array([-958, -175, 37.5, 250, 326]) - 82.95) / 136.95
+    np.testing.assert_allclose(normalise(values, "ct_synapse").ravel(), expected, atol=1e-5)
+
+
+def test_skull_stripped_images_are_normalised_within_the_brain() -> None:
+    values = np.zeros((4, 4, 4))
+    values[1:3] = np.random.default_rng(0).normal(500, 50, (2, 4, 4))
+    result = normalise(values, "zscore_nonzero")
+    assert abs(result[1:3].mean()) < 1e-5 and abs(result[1:3].std() - 1) < 1e-5 and not result[[0, 3]].any()
+    assert not normalise(np.zeros((2, 2, 2)), "zscore_nonzero").any()
+
+
 AFFINES = {
     "plain": np.diag([1, 1, 1, 1]),
     "flipped": np.diag([-1, -1, 1, 1]),
@@ -183,15 +209,19 @@ AFFINES = {
 }
 
 
+@pytest.mark.parametrize("crop", ["none", "foreground"])
 @pytest.mark.parametrize("name", AFFINES)
-def test_labels_survive_the_way_to_the_cache_and_back(name: str) -> None:
+def test_labels_survive_the_way_to_the_cache_and_back(name: str, crop: str) -> None:
     affine = AFFINES[name].astype(float)
     labels = np.zeros((16, 20, 24), np.uint8)
     labels[2:9, 4:14, 6:20], labels[9:14, 4:14, 6:20] = 1, 2
     image = labels[None].astype(np.float32)
     dataset = OneVolume(Volume(image, affine), Volume(labels, affine))
-    cache = prepare(dataset, f"one {name}", [Case("c", "c")], recipe())
+    chosen = recipe().model_copy(update={"crop": crop})
+    cache = prepare(dataset, f"one {name}", [Case("c", "c")], chosen)
     assert cache.image("c").shape[1:] == cache.label("c").shape
+    if crop == "foreground" and "anisotropic" not in name:
+        assert sorted(cache.label("c").shape) == [10, 12, 14]  # the box of the labels, which are the image
     one_hot = np.stack([(cache.label("c") == k).astype(np.float32) for k in range(3)])
     back = cache.to_native("c", one_hot)
     reference = cache.native_reference("c")
@@ -247,7 +277,7 @@ def test_a_cache_that_is_there_is_used_without_reading_a_volume(
     def read(*arguments: object, **options: object) -> None:
         raise AssertionError("a NIfTI file was read")
 
-    monkeypatch.setattr(nibabel, "load", read)
+    monkeypatch.setattr(nifti, "_load", read)
     assert prepare(dataset, "hippocampus", cases, recipe()).folder == first.folder
     with pytest.raises(AssertionError, match="was read"):
         prepare(dataset, "hippocampus", cases, recipe((2, 2, 2)))
@@ -279,11 +309,53 @@ def test_a_half_written_cache_is_not_used(
         context.setattr(preprocessing, "_foreground", die)
         with pytest.raises(KeyboardInterrupt):
             prepare(dataset, "hippocampus", cases, recipe())
-    # what a killed process leaves: a folder under another name, without an index
-    (tmp_path / "cache" / ".hippocampus-half.x").mkdir()
     cache = prepare(dataset, "hippocampus", cases, recipe())
     assert not cache.folder.name.startswith(".")
     assert all(cache.image(case.id).shape[0] == 1 for case in cases)
+
+
+def _prepare_and_die(root: Path) -> None:
+    """Be killed with SIGKILL after two of four cases."""
+    dataset, cases = hippocampus(root)
+    ticks = iter(range(2))
+
+    def tick() -> None:
+        if next(ticks) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    prepare(dataset, "hippocampus", cases, recipe(), tick)
+
+
+def test_what_a_killed_process_left_is_not_used_and_goes(small_msd: Path, tmp_path: Path) -> None:
+    process = get_context("spawn").Process(target=_prepare_and_die, args=(small_msd,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    folders = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert len(folders) == 1 and folders[0].name.startswith(".") and list(folders[0].glob("*.npy"))
+    dataset, cases = hippocampus(small_msd)
+    cache = prepare(dataset, "hippocampus", cases, recipe())
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [cache.folder]
+    assert all(cache.image(case.id).shape[0] == 1 for case in cases)
+
+
+def test_who_waits_for_a_cache_gives_signs_of_life(
+    small_msd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocessing, "_WAIT", 0.05)
+    dataset, cases = hippocampus(small_msd)
+    cache = prepare(dataset, "hippocampus", cases, recipe())
+    shutil.rmtree(cache.folder)  # as if it were not there yet
+    other, ticks = FileLock(f"{cache.folder}.lock"), []
+    other.acquire()
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) == 3:
+            other.release()
+
+    prepare(dataset, "hippocampus", cases, recipe(), tick)
+    assert len(ticks) == 3 + len(cases)
 
 
 def _prepare_in_a_process(root: Path) -> str:

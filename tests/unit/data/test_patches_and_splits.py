@@ -213,8 +213,12 @@ def test_more_shots_than_training_cases_is_a_users_error(shots: int) -> None:
 
 EVERYTHING = Augmentation(
     mirror_axes=(0,), affine_probability=1.0, rotation=15.0, scaling=0.15,
-    noise_probability=1.0, intensity_probability=1.0,
+    noise_probability=1.0, intensity_probability=1.0, blur_probability=1.0, brightness_probability=1.0,
+    contrast_probability=1.0, low_resolution_probability=1.0, inverted_gamma_probability=1.0,
+    gamma_probability=1.0,
 )  # fmt: skip
+OF_INTENSITY = [name for name in Augmentation.model_fields if name.endswith("_probability")
+                and name not in ("mirror_probability", "affine_probability", "rotate90_probability")]  # fmt: skip
 
 
 def patches() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -244,7 +248,8 @@ def test_a_sample_is_changed_in_the_same_way_whatever_the_batch() -> None:
 
 
 def test_labels_keep_their_values_and_stay_on_the_image() -> None:
-    augment, (_, labels) = Augmenter(EVERYTHING.model_copy(update={"noise_probability": 0.0}), 0), patches()
+    spatial = EVERYTHING.model_copy(update=dict.fromkeys(OF_INTENSITY, 0.0))
+    augment, (_, labels) = Augmenter(spatial, 0), patches()
     moved = 0
     for step in range(10):
         image, label = augment(labels.astype(np.float32), labels, step)
@@ -255,6 +260,32 @@ def test_labels_keep_their_values_and_stay_on_the_image() -> None:
         together = np.corrcoef(image.numpy().ravel(), label.numpy().ravel())[0, 1]
         assert together > 0.8
     assert moved == 10
+
+
+@pytest.mark.parametrize("name", OF_INTENSITY)
+def test_every_change_of_intensity_changes_the_image_alone(name: str) -> None:
+    images, labels = patches()
+    changed, kept = Augmenter(Augmentation(**{name: 1.0}), 0)(images, labels, 0)
+    assert changed.shape == images.shape and torch.isfinite(changed).all()
+    assert not torch.allclose(changed, torch.from_numpy(images)) and np.array_equal(kept, labels)
+
+
+def test_planar_transforms_do_not_mix_slices() -> None:
+    labels = np.zeros((1, 1, 12, 12, 6), np.uint8)
+    labels[..., 3:9, 2:8, 2] = 1
+    turning = Augmentation(affine_probability=1.0, rotation=30.0, scaling=0.2, planar=True)
+    for step in range(5):
+        _, moved = Augmenter(turning, 0)(labels.astype(np.float32), labels, step)
+        filled = moved[0, 0].sum(dim=(0, 1)).nonzero().ravel().tolist()
+        assert filled == [2] and not np.array_equal(moved, labels)
+
+
+def test_quarter_turns_keep_every_voxel_and_need_a_square_patch() -> None:
+    images = np.random.default_rng(0).normal(size=(1, 1, 6, 6, 4)).astype(np.float32)
+    turned, _ = Augmenter(Augmentation(rotate90_probability=1.0), 0)(images, images.astype(np.uint8), 0)
+    assert any(np.array_equal(turned[0, 0], np.rot90(images[0, 0], k)) for k in (1, 2, 3))
+    with pytest.raises(ValueError, match="equal first two sides"):
+        Recipe(patch=(8, 6, 4), spacing=(1, 1, 1), augmentation=Augmentation(rotate90_probability=0.1))
 
 
 def test_the_input_of_augmentation_is_left_as_it_is() -> None:
