@@ -273,3 +273,21 @@ def trial(
             out.print(f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}", markup=False)
         if record.status != "complete":
             raise typer.Exit(1)
+
+
+@app.command("check-plugin")
+def check_plugin(
+    kind: Annotated[Literal["method", "architecture", "dataset"], typer.Argument()],
+    name: Annotated[str, typer.Argument(help="As in a study: a registered name, or module:Class.")],
+    data: Data = None,
+) -> None:
+    """Check that a method, architecture or dataset keeps its contract, and can learn or be read."""
+    from harness.plugin_check import check_plugin as findings
+
+    failed = 0
+    for finding in findings(kind, name, data):
+        failed += not finding.passed
+        out.print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.check}: {finding.seen}", markup=False)
+    out.print(f"{failed} failed" if failed else "all passed")
+    if failed:
+        raise typer.Exit(1)

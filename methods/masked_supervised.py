@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from harness.spec import Frozen
 from harness.training.masked_pass import (
+    MASKING_ACTS_WITH,
     MaskedPass,
     Masking,
     published_masking,
@@ -47,6 +48,7 @@ class MaskedSupervised(Method[MaskedSupervisedParameters]):
     summary = "control: supervised on the whole and on the masked volume, without a teacher"
     source = "ablation of MedContext, arXiv 2402.17725: beta 0, no teacher"
     Parameters = MaskedSupervisedParameters
+    acts_with = MASKING_ACTS_WITH
 
     @classmethod
     def presets(cls, setting: Setting) -> Mapping[str, Mapping[str, Any]]:

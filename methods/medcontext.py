@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from harness.spec import Frozen, later
 from harness.training.masked_pass import (
+    MASKING_ACTS_WITH,
     MaskedPass,
     Masking,
     published_masking,
@@ -96,6 +97,14 @@ class MedContext(Method[MedContextParameters]):
     summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
     source = "MedContext, MICCAI 2024, LNCS 15012, pp. 229-239, arXiv 2402.17725"
     Parameters = MedContextParameters
+    acts_with = {
+        **MASKING_ACTS_WITH,
+        "consistency.ds": "networks with deep supervision",
+        "teacher.enabled": {"consistency.target": "student"},
+        "teacher.steps_per_epoch": {"teacher.every": "epoch"},
+        "teacher.buffers": "networks with floating-point buffers, such as batch normalisation's",
+        "teacher.mode": "networks with dropout, drop-path or batch normalisation",
+    }
 
     @classmethod
     def presets(cls, setting: Setting) -> Mapping[str, Mapping[str, Any]]:

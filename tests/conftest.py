@@ -17,6 +17,21 @@ from harness.spec import TrialSpec
 from harness.study import StudyFile, resolve
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-matrix", action="store_true", help="every method on every architecture, not a covering subset"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the pairs of method and architecture beyond a covering subset, unless they are asked for."""
+    if config.getoption("--full-matrix"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full_matrix")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("full_matrix")]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's cache out of the tests; subprocesses inherit it."""

@@ -40,7 +40,8 @@ class Architecture(Generic[OptionsT]):
     """Base of all architectures. Derive, set the class attributes, write ``build``.
 
     Networks take ``(B, C, D, H, W)`` and return raw logits ``(B, classes, D, H, W)``, or, where deep
-    supervision is on and the network is in training mode, a list of them, finest first.
+    supervision is on and the network is in training mode, a list of them, finest first. ``unused`` are parts
+    of the names of parameters that a network carries and never uses.
     """
 
     version: ClassVar[int] = 1
@@ -48,6 +49,7 @@ class Architecture(Generic[OptionsT]):
     source: ClassVar[str]
     Options: ClassVar[type[Frozen]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    unused: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options

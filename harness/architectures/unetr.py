@@ -37,6 +37,7 @@ class UNETR(Architecture[UNETROptions]):
         "tiny": {"feature_size": 4, "hidden_size": 48, "mlp_size": 96, "heads": 4},
         "paper": {"feature_size": 32, "hidden_size": 768, "mlp_size": 3072, "heads": 12},
     }
+    unused = ("norm_cross_attn",)  # of MONAI's transformer blocks
 
     def multiple(self) -> Triple:
         """Return the size of a patch token."""

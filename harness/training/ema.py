@@ -23,11 +23,7 @@ def update_teacher(
     ``buffers`` says what becomes of floating-point buffers, such as running statistics: left alone, copied
     from the student, or averaged like parameters; integer buffers are copied unless skipped.
     """
-    torch._foreach_lerp_(
-        [parameter.detach() for parameter in teacher.parameters()],
-        [parameter.detach() for parameter in student.parameters()],
-        1.0 - momentum,
-    )
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1.0 - momentum)
     if buffers == "skip":
         return
     for mine, theirs in zip(teacher.buffers(), student.buffers(), strict=True):

@@ -32,6 +32,9 @@ class Masking(Frozen):
     mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
 
 
+MASKING_ACTS_WITH = {"masking.block": {"masking.level": "image"}}
+
+
 def published_masking(setting: Setting) -> dict[str, Any]:
     """Return what differs from the defaults in our reading of MedContext's intent: ratio and level."""
     return {"level": _level(setting), "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}

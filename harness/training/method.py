@@ -119,6 +119,9 @@ class Method(Generic[ParametersT]):
 
     ``self.modules`` holds every network and learnable part by name; what stands there is moved, saved,
     restored and, where it requires a gradient, optimised.
+
+    ``acts_with`` says of a parameter (a dotted path) that does nothing beside the others' defaults under
+    which of their values it does, or in which networks, in words; ``medctx check-plugin`` holds it to that.
     """
 
     version: ClassVar[int] = 1
@@ -126,6 +129,7 @@ class Method(Generic[ParametersT]):
     source: ClassVar[str]
     Parameters: ClassVar[type[Frozen]]
     stages: ClassVar[tuple[Literal["pretrain", "train"], ...]] = ("train",)
+    acts_with: ClassVar[Mapping[str, Mapping[str, Any] | str]] = {}
 
     modules: nn.ModuleDict
 

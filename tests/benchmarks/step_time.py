@@ -1,7 +1,9 @@
 """One training step of the harness against a bare PyTorch loop with the same network, data and augmentation.
 
 The bare loop is what a researcher would write; both run interleaved in one process, one thread. Prints
-milliseconds per step (median) and the ratio, and each method's step against the supervised one.
+milliseconds per step (median) and the ratio, and each method's step against the supervised one. Then, each
+in a fresh process and three times, the peak of resident memory while training, less that after building: of a
+method that pretrains, in its fine-tuning.
 
     python tests/benchmarks/step_time.py [--steps N] [--architecture NAME]
 """
@@ -12,7 +14,10 @@ import argparse
 import statistics
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
+import psutil
 import torch
 
 from harness import registry
@@ -23,6 +28,7 @@ from harness.study import StudyFile, resolve
 from harness.training.batches import draw_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
+from harness.training.memory import peak_bytes, reset_peak
 from harness.trial import _device, build_method
 
 warnings.filterwarnings("ignore")
@@ -39,7 +45,7 @@ def main() -> None:
     def spec_of(method: str):
         settings = {
             "dataset": "phantom", "architecture": options.architecture, "method": method,
-            "shots": "all", "subset": 0, "seed": 0, "recipe.steps": options.steps + WARM_UP,
+            "shots": 2, "subset": 0, "seed": 0, "recipe.steps": options.steps + WARM_UP,
             "recipe.patch": [32, 32, 32] if options.architecture != "swin_unetr" else [64, 32, 32],
         }  # fmt: skip
         return resolve(Path("step_time"), StudyFile(question="step time"), settings)
@@ -57,17 +63,45 @@ def main() -> None:
     print(f"{'loop':24}{'ms/step':>10}{'to bare':>10}{'to supervised':>16}")
     for name, value in medians.items():
         print(f"{name:24}{value:10.1f}{value / medians['bare']:10.3f}{value / medians['supervised']:16.2f}")
+    memory = {name: median_growth(spec_of(name)) for name in registry.names("method")}
+    print(f"{'method':24}{'peak MiB':>10}{'to supervised':>16}")
+    for name, value in memory.items():
+        print(f"{name:24}{value / 2**20:10.1f}{value / memory['supervised']:16.2f}")
+
+
+def median_growth(spec) -> float:
+    """Return the median over three fresh processes of what training adds to resident memory, bytes."""
+    context = get_context("spawn")
+    values = []
+    for _ in range(3):
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            values.append(pool.submit(growth, spec).result())
+    return statistics.median(values)
+
+
+def growth(spec) -> int:
+    """Return the resident high-water mark of a few steps, less that after building, bytes."""
+    loop = trainer_of(spec).run_until(6)
+    built = psutil.Process().memory_info().rss
+    reset_peak(torch.device("cpu"))
+    for _ in loop:
+        pass
+    return peak_bytes(torch.device("cpu")) - built
 
 
 def harness_loop(spec):
     """Yield after each step of the harness."""
+    yield from trainer_of(spec).run_until(spec.recipe.steps)
+
+
+def trainer_of(spec) -> Trainer:
+    """Return a trainer at step 0."""
     clean_process(spec.recipe.threads)
     data = load_data(spec, None)
     device = _device()
     method = build_method(spec, data, device)
     draw = draw_batches(data, method, spec.recipe, spec.seed)
-    trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
-    yield from trainer.run_until(spec.recipe.steps)
+    return Trainer(method, spec.recipe, spec.seed, device, draw)
 
 
 def bare_loop(spec):
