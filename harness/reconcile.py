@@ -122,5 +122,13 @@ def check_data(
 def _data_key(spec: TrialSpec) -> str:
     recipe = spec.recipe
     return canonical_json(
-        [spec.dataset.model_dump(), spec.shots, spec.subset, recipe.spacing, recipe.intensity]
+        [
+            spec.dataset.model_dump(mode="json"),
+            spec.shots,
+            spec.subset,
+            recipe.spacing,
+            recipe.intensity,
+            recipe.crop,
+            recipe.resampling,
+        ]
     )

@@ -43,6 +43,8 @@ class Protocol(Frozen):
     orientation: str = "RAS"
     patch: list[int]
     intensity: str
+    crop: str = "none"
+    resampling: str = "linear"
     augmentation: dict[str, Any]
     steps: int
     batch: int

@@ -4,7 +4,8 @@ A name is one of
 - a file of ours: ``methods/medcontext.py`` is ``medcontext``;
 - an entry point of an installed package, in the groups ``medctx.methods``, ``medctx.architectures`` and
   ``medctx.datasets``;
-- ``module:Class`` of anything importable.
+- ``module:Class`` of anything importable;
+- of datasets also ``msd:FOLDER`` and ``nnunet:FOLDER``, any folder of these layouts below the data root.
 
 A file of ours holds exactly one class of its kind's contract. Nothing is imported before it is asked for.
 """
@@ -80,6 +81,11 @@ def load(kind: Kind, name: str) -> type[Any]:
     """
     if name in _ours(kind):
         return _only_entry(kind, _ours(kind)[name])
+    family, _, folder = name.partition(":")
+    if folder and family in _ours(kind):
+        entry = _only_entry(kind, _ours(kind)[family])
+        if getattr(entry, "folder_layout", None) is not None:
+            return entry.of_folder(folder)
     address = _plugins(kind).get(name, name)
     if ":" not in address:
         raise UserError(

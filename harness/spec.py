@@ -29,12 +29,13 @@ from harness.errors import UserError, did_you_mean
 
 
 def _shots(value: Any) -> Any:
-    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    named = isinstance(value, str) and value.isidentifier()
+    if named or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise ValueError("a number of training cases from 1, or 'all'")
+    raise ValueError("a number of training cases from 1, 'all', or the name of a published subset")
 
 
-Shots = Annotated[int | Literal["all"], BeforeValidator(_shots)]
+Shots = Annotated[int | str, BeforeValidator(_shots)]
 Triple = tuple[int, int, int]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
@@ -138,6 +139,8 @@ class DatasetSpec(Frozen):
     name: str
     version: int
     split_seed: int = Field(0, ge=0)
+    split_name: str | None = later(None, description="a split that is shipped; None: generated")
+    split_exclude: tuple[str, ...] = later((), description="ids of cases that are left out")
 
 
 class ArchitectureSpec(Frozen):

@@ -39,6 +39,7 @@ import yaml
 from pydantic import Field
 
 from harness import registry
+from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.spec import (
     ArchitectureSpec,
@@ -55,6 +56,7 @@ from harness.training.pretraining import pretraining_node
 
 FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 _BRANCHES = ("recipe", "method", "architecture", "split")
+GENERATED = "generated"  # the name of a split that is not shipped
 _DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
 
 
@@ -259,7 +261,14 @@ def _resolved(spec: TrialSpec, key: str) -> Any:
     """Return the value of a dotted key in a spec, or None where its branch has no such key."""
     head, *rest = key.split(".")
     roots = {"recipe": plain(spec.recipe), "method": spec.method.parameters}
-    roots |= {"architecture": spec.architecture.options, "split": {"seed": spec.dataset.split_seed}}
+    roots |= {
+        "architecture": spec.architecture.options,
+        "split": {
+            "seed": spec.dataset.split_seed,
+            "name": spec.dataset.split_name or GENERATED,
+            "exclude": list(spec.dataset.split_exclude),
+        },
+    }
     value: Any = roots.get(head)
     for part in rest:
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -353,7 +362,7 @@ def resolve_with_node(
             )
     dataset_name = settings["dataset"]
     dataset = registry.load("dataset", dataset_name)
-    recipe = parse(Recipe, merge(dataset.recipe, branches["recipe"]), f"{where}: recipe")
+    recipe = _recipe(dataset, branches["recipe"], f"{where}: recipe")
     arch_name, arch_settings = _arm(file.architectures, settings["architecture"], f"{where}: architectures")
     architecture_class = registry.load("architecture", arch_name)
     options = architecture_class.resolve(
@@ -373,17 +382,11 @@ def resolve_with_node(
         reason = "it learns from training cases without labels, and shots all withholds none"
     if reason:
         return f"{settings['method']} on {settings['architecture']}: {reason}"
-    split = branches["split"]
-    for key in split:
-        if key != "seed":
-            raise UserError(
-                f"{where}: split.{key}", "an unknown key", "split.seed", did_you_mean(key, ["seed"])
-            )
+    split = _split(dataset, branches["split"], settings["shots"], f"{where}: split")
     spec = parse(
         TrialSpec,
         {
-            "dataset": {"name": dataset_name, "version": dataset.version}
-            | {f"split_{key}": value for key, value in split.items()},
+            "dataset": {"name": dataset_name, "version": dataset.version} | split,
             "architecture": ArchitectureSpec(
                 name=arch_name, version=architecture_class.version, options=plain(options)
             ),
@@ -401,6 +404,40 @@ def resolve_with_node(
         return spec, None
     node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
     return spec.model_copy(update={"pretraining": node.id}), node
+
+
+def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe: that of the dataset or of its named pipeline, with a study's own keys laid on it."""
+    own = dict(own)
+    pipeline = own.pop("pipeline", None)
+    if pipeline is not None and pipeline not in dataset.pipelines:
+        raise UserError(
+            f"{where}.pipeline", repr(pipeline), "a pipeline of the dataset",
+            did_you_mean(str(pipeline), dataset.pipelines),
+        )  # fmt: skip
+    return parse(Recipe, merge(dataset.pipelines[pipeline] if pipeline else dataset.recipe, own), where)
+
+
+def _split(dataset: type[Any], own: Mapping[str, Any], shots: Any, where: str) -> dict[str, Any]:
+    """Return the fields of a DatasetSpec that say how cases are divided."""
+    for key in own:
+        if key not in ("seed", "name", "exclude"):
+            raise UserError(
+                f"{where}.{key}", "an unknown key", "seed, name or exclude",
+                did_you_mean(key, ["seed", "name", "exclude"]),
+            )  # fmt: skip
+    names = [*dataset.splits, GENERATED]
+    name = own.get("name", names[0])
+    if name not in names:
+        raise UserError(f"{where}.name", repr(name), "a split of the dataset", did_you_mean(str(name), names))
+    known = shipped_split(dataset.name(), name).subsets if name != GENERATED else {}
+    if isinstance(shots, str) and shots != "all" and shots not in known:
+        raise UserError(
+            f"{where.removesuffix(': split')}: shots", repr(shots), "a number, 'all' or a published subset",
+            did_you_mean(shots, [*known, "all"]),
+        )  # fmt: skip
+    fields = {f"split_{key}": value for key, value in own.items() if key != "name"}
+    return fields | ({} if name == GENERATED else {"split_name": name})
 
 
 def _arm(declared: Mapping[str, Mapping[str, Any]], key: str, where: str) -> tuple[str, dict[str, Any]]:

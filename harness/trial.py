@@ -247,6 +247,8 @@ def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: Trial
         spacing=list(recipe.spacing),
         patch=list(recipe.patch),
         intensity=recipe.intensity,
+        crop=recipe.crop,
+        resampling=recipe.resampling,
         augmentation=plain(recipe.augmentation),
         steps=recipe.steps,
         batch=recipe.batch,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import registry
-from harness.data.datasets.contract import Dataset, Volume
+from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.preprocessing import CaseCache, prepare
-from harness.data.splits import Split, few_shot, generate_split
+from harness.data.splits import Split, few_shot, generate_split, shipped_split, split_on_disk, without
 from harness.errors import UserError
-from harness.spec import TrialSpec
+from harness.spec import DatasetSpec, TrialSpec
 
 
 class LabelsLocked(Exception):
@@ -114,7 +115,28 @@ def load_data(spec: TrialSpec, root: Path | None, tick: Callable[[], None] = lam
     name = spec.dataset.name
     dataset: Dataset = registry.load("dataset", name)()
     cases = dataset.cases(root)
-    split = generate_split(cases, dataset.fractions, name, spec.dataset.split_seed)
+    split = _split(dataset, spec.dataset, cases, root)
+    if not split.validation and spec.recipe.validate_every and spec.recipe.selection != "test_oracle":
+        raise UserError(
+            f"dataset {name!r}", f"no validation cases in the split {spec.dataset.split_name!r}",
+            "some, where recipe.validate_every is set", "Choose another split, or selection last without it.",
+        )  # fmt: skip
     training = few_shot(split, cases, spec.shots, name, spec.subset)
     cache = prepare(dataset, name, cases, spec.recipe, tick)
     return TrialData(dataset, split, training, cache, spec)
+
+
+def _split(dataset: Dataset, spec: DatasetSpec, cases: Sequence[Case], root: Path | None) -> Split:
+    excluded = spec.split_exclude
+    unknown = sorted(set(excluded) - {case.id for case in cases})
+    twin = dataset.is_twin(root)
+    if unknown and not twin:
+        raise UserError(
+            "split.exclude", ", ".join(unknown), f"cases of {spec.name!r}", "Correct the ids, or remove them."
+        )
+    if spec.split_name is None:
+        kept = [case for case in cases if case.id not in excluded]
+        split = generate_split(kept, dataset.fractions, spec.name, spec.split_seed)
+        return replace(split, rule=f"{split.rule}; without {', '.join(excluded)}") if excluded else split
+    shipped = without(shipped_split(spec.name, spec.split_name), excluded)
+    return split_on_disk(shipped, cases, f"dataset {spec.name!r}", twin)

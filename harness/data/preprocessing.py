@@ -165,15 +165,13 @@ def _contents(dataset: Dataset, name: str, cases: Sequence[Case], root: Path) ->
     known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     fresh = {}
     for case in cases:
-        stamp = [
-            [p.stat().st_size, p.stat().st_mtime_ns] for p in (case.image, case.label) if p and p.is_file()
-        ]
+        stamp = [[p.stat().st_size, p.stat().st_mtime_ns] for p in case.files if p.is_file()]
         old = known.get(case.id)
         if old and stamp and old["stamp"] == stamp:
             fresh[case.id] = old
         else:
-            for file in (case.image, case.label):
-                if file is not None and not file.is_file():
+            for file in case.files:
+                if not file.is_file():
                     raise UserError(
                         file, "no such file", "a file of the dataset", "Restore it, or remove the case."
                     )

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.data.datasets.acdc import ACDC
+from harness.data.datasets.brats import BraTS
+from harness.data.datasets.synapse import ORGANS, REPORTED
 from harness.errors import UserError, did_you_mean
 
 Regions = Mapping[str, tuple[int, ...]]
@@ -122,11 +125,8 @@ class Convention:
         return {"share": "", "length": self.unit, "volume": "ml"}[metric.dimension]
 
 
-SYNAPSE_13 = {
-    "Spl": (1,), "RKid": (2,), "LKid": (3,), "Gal": (4,), "Eso": (5,), "Liv": (6,), "Sto": (7,), "Aor": (8,),
-    "IVC": (9,), "PSV": (10,), "Pan": (11,), "RAdr": (12,), "LAdr": (13,),
-}  # fmt: skip
-SYNAPSE_8 = {name: SYNAPSE_13[name] for name in ("Spl", "RKid", "LKid", "Gal", "Liv", "Sto", "Aor", "Pan")}
+SYNAPSE_13 = {short: (value,) for value, (_, short) in ORGANS.items()}
+SYNAPSE_8 = {ORGANS[value][1]: (value,) for value in REPORTED}
 
 _MEDCONTEXT = "hananshafi/MedContext at 6b97c57"
 _VOXELS = "voxels, not mm; 0 where a mask is empty, which rewards a missed region"
@@ -147,10 +147,10 @@ CONVENTIONS = {
         ),
         _released("released_synapse", f"{_MEDCONTEXT}, nnformer/inference_synapse.py", SYNAPSE_8),
         _released(
-            "released_acdc", f"{_MEDCONTEXT}, inference_acdc.py", {"RV": (1,), "Myo": (2,), "LV": (3,)}
+            "released_acdc", f"{_MEDCONTEXT}, inference_acdc.py", ACDC.regions
         ),
         _released(
-            "released_brats", f"{_MEDCONTEXT}, inference_tumor.py", {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
+            "released_brats", f"{_MEDCONTEXT}, inference_tumor.py", BraTS.regions
         ),
         Convention(
             "released_unetr", f"{_MEDCONTEXT}, UNETR/BTCV/test_8.py", "voxel", 0.0, "zero", 0.0, SYNAPSE_13,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from harness.data.datasets.contract import Case, Dataset, unique_cases
-from harness.data.msd import msd_cases
+from harness.data.datasets.contract import Dataset
+from harness.data.layouts import Layout, read_msd
 
 
 class Hippocampus(Dataset):
@@ -18,7 +16,8 @@ class Hippocampus(Dataset):
     source = "Antonelli et al., Nature Communications 2022; http://medicaldecathlon.com, CC-BY-SA 4.0"
     channels = ("MRI",)
     labels = {0: "background", 1: "anterior", 2: "posterior"}
-    folder = "Task04_Hippocampus"
+    register = "http://medicaldecathlon.com (Task04_Hippocampus)"
+    layouts = (Layout("Decathlon", ("Task04_Hippocampus",), read_msd),)
     recipe = {
         "patch": (40, 56, 40),
         "spacing": (1.0, 1.0, 1.0),
@@ -32,8 +31,3 @@ class Hippocampus(Dataset):
             "intensity_probability": 0.3,
         },
     }
-
-    def cases(self, root: Path | None) -> list[Case]:
-        """Return the cases that ``dataset.json`` lists."""
-        folder = self.find_folder(root, "hippocampus")
-        return unique_cases(msd_cases(folder), folder)

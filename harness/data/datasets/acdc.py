@@ -1,0 +1,45 @@
+"""ACDC cardiac cine MRI."""
+
+from __future__ import annotations
+
+from harness.data.datasets.contract import Dataset
+from harness.data.layouts import Layout, raw_places, read_acdc, read_folders
+
+
+class ACDC(Dataset):
+    """Cine MRI of 100 patients, the frames at end of diastole and of systole, three regions.
+
+    A patient has two cases, which are never in two parts of a split. Pipelines: ``nnunet`` is nnFormer's and
+    UNETR++'s with axes in RAS order (theirs: slices first), patch 160 x 160 x 16.
+    """
+
+    summary = "cardiac cine MRI, 100 patients, two frames each; right ventricle, myocardium, left ventricle"
+    source = "Bernard et al., IEEE TMI 37(11), 2018; https://www.creatis.insa-lyon.fr/Challenge/acdc"
+    register = "https://humanheart-project.creatis.insa-lyon.fr (ACDC, 'training')"
+    channels = ("cine MRI",)
+    labels = {0: "background", 1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
+    regions = {"RV": (1,), "Myo": (2,), "LV": (3,)}
+    splits = ("medcontext_140_20_40",)
+    layouts = (
+        Layout("ACDC", ("training/patient*", "*/training/patient*", "patient*"), read_acdc),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_folders),
+        Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
+    )
+    pipelines = {
+        "nnunet": {
+            "patch": (160, 160, 16), "spacing": (1.5234, 1.5234, 6.35), "intensity": "zscore",
+            "resampling": "cubic", "batch": 4, "loss": "dice_ce_nnunet",
+            "augmentation": {
+                "mirror_axes": (0, 1), "affine_probability": 0.2, "rotation": 180.0, "scaling": 0.3,
+                "planar": True, "noise_probability": 0.1, "blur_probability": 0.2,
+                "brightness_probability": 0.15, "contrast_probability": 0.15,
+                "low_resolution_probability": 0.25, "inverted_gamma_probability": 0.1,
+                "gamma_probability": 0.3,
+            },
+        },
+    }  # fmt: skip
+    recipe = pipelines["nnunet"]
+
+    def patient(self, case: str) -> str:
+        """Return ``patient001`` of ``patient001_frame12``."""
+        return case.partition("_")[0]

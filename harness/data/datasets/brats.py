@@ -1,0 +1,55 @@
+"""Brain tumours of the Medical Segmentation Decathlon (Task01), a part of BraTS 2016 and 2017."""
+
+from __future__ import annotations
+
+from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.layouts import Layout, raw_places, read_folders, read_msd
+from harness.errors import UserError
+
+
+class BraTS(Dataset):
+    """Four MRI sequences of 484 patients, skull-stripped, 1 mm; regions overlap and are scored as such.
+
+    Labels are numbered as in the Decathlon: 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. The challenge's
+    own files have 2, 1 and 4 for them.
+    """
+
+    summary = "brain MRI of four sequences, 484 cases; enhancing tumour, tumour core, whole tumour"
+    source = "Antonelli et al., Nature Communications 2022 (Task01); Menze et al., IEEE TMI 34(10), 2015"
+    register = "http://medicaldecathlon.com (Task01_BrainTumour), CC-BY-SA 4.0"
+    channels = ("FLAIR", "T1w", "T1gd", "T2w")
+    labels = {0: "background", 1: "edema", 2: "non-enhancing tumour", 3: "enhancing tumour"}
+    regions = {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
+    splits = ("unetr_pp_387_73_24",)
+    layouts = (
+        Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_folders),
+        Layout(
+            "nnU-Net", ("Dataset*_BrainTumour", "Dataset*_BRATS*", "*/Dataset*_BrainTumour"), read_folders
+        ),
+    )
+    pipelines = {
+        "nnunet": {
+            "patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero",
+            "crop": "foreground", "loss": "dice_ce_nnunet",
+            "augmentation": {
+                "mirror_axes": (0, 1, 2), "affine_probability": 0.2, "rotation": 30.0, "scaling": 0.3,
+                "noise_probability": 0.1, "blur_probability": 0.2, "brightness_probability": 0.15,
+                "contrast_probability": 0.15, "low_resolution_probability": 0.25,
+                "inverted_gamma_probability": 0.1, "gamma_probability": 0.3,
+            },
+        },
+    }  # fmt: skip
+    recipe = pipelines["nnunet"]
+
+    def label(self, case: Case) -> Volume:
+        """Return the labels; those of the challenge's numbering are refused with the mapping."""
+        try:
+            return super().label(case)
+        except UserError as error:
+            if "[4" not in error.found:
+                raise
+            raise UserError(
+                error.where, f"{error.found}, the challenge's numbering", error.expected,
+                "Map its 2 to 1, 1 to 2 and 4 to 3.",
+            ) from None  # fmt: skip

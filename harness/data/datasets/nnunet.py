@@ -1,0 +1,33 @@
+"""Any dataset folder of nnU-Net v2, named ``nnunet:FOLDER`` in a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.data.datasets.contract import Dataset
+from harness.data.layouts import Layout, read_folders
+
+
+class NNUNet(Dataset):
+    """Channels, labels and regions are read from the folder's ``dataset.json``; NIfTI files only."""
+
+    summary = "any dataset folder of nnU-Net v2 below the data root, as nnunet:FOLDER"
+    source = "Isensee et al., Nature Methods 2021; https://github.com/MIC-DKFZ/nnUNet"
+    recipe = {"patch": (64, 64, 64), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_clipped"}
+    folder_layout = Layout("nnU-Net", (), read_folders)
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Take channels, labels and regions from the folder's ``dataset.json``.
+
+        A label that stands for a list of values is a region; then all are scored as regions.
+        """
+        self.channels = tuple(str(name) for name in description["channel_names"].values())
+        values = {
+            str(name): tuple(value) if isinstance(value, list) else (value,)
+            for name, value in description["labels"].items()
+            if name != "ignore"
+        }
+        self.labels = {value: str(value) for group in values.values() for value in group}
+        self.labels |= {group[0]: name for name, group in values.items() if len(group) == 1}
+        self.regions = {name: group for name, group in values.items() if group != (0,)}

@@ -1,0 +1,180 @@
+"""Folder layouts in which public datasets come: where they lie below a data root, and how to list their cases."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+
+SUFFIXES = (".nii.gz", ".nii")
+TWIN = "TWIN.json"
+"""A file that says that a folder is a layout twin: synthetic, and with a part of the cases."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one labelled case: one image, or one for each channel."""
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way in which a dataset lies on disk.
+
+    Attributes:
+        name: of the layout.
+        places: glob patterns below the data root; the first match is what ``read`` is given.
+        read: lists the labelled cases.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    read: Callable[[Path], list[Files]]
+
+    def find(self, root: Path) -> Path | None:
+        """Return the first place that is there."""
+        return next((path for place in self.places for path in sorted(root.glob(place))), None)
+
+
+def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source: str) -> tuple[Layout, Path]:
+    """Return the layout in which a dataset lies below the data root, and where.
+
+    Raises:
+        UserError: no data root was named, or the dataset lies there in none of its layouts.
+    """
+    if root is None:
+        raise UserError(
+            f"dataset {name!r}", "no data root", "a folder that holds the dataset",
+            "Name it with --data DIR or the environment variable MEDCTX_DATA.",
+        )  # fmt: skip
+    for layout in layouts:
+        place = layout.find(root)
+        if place is not None:
+            return layout, place
+    present = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    listed = ", ".join(present[:5]) + (", …" if len(present) > 5 else "")
+    looked = "; ".join(f"{layout.name}: {' or '.join(layout.places)}" for layout in layouts)
+    raise UserError(
+        root, f"{listed or 'nothing'}", f"the dataset {name!r} in one of its layouts ({looked})",
+        f"Fetch it ({source}), or name another data root with --data DIR.",
+    )  # fmt: skip
+
+
+def read_listing(listing: Path) -> list[Files]:
+    """List the entries of a Decathlon's ``dataset.json`` or of a MONAI list: training and validation.
+
+    Raises:
+        UserError: it is missing or broken, lists a file that is not there, or pairs two cases.
+    """
+    try:
+        content = json.loads(listing.read_text())
+        entries = [*content["training"], *content.get("validation", [])]
+        pairs = [(listing.parent / entry["image"], listing.parent / entry["label"]) for entry in entries]
+    except FileNotFoundError:
+        raise UserError(listing, "no such file", "the dataset's listing", "Restore the file.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            listing, f"a listing that cannot be read ({error!r})",
+            "JSON with a list 'training' of objects with 'image' and 'label'", "Restore the file.",
+        ) from error  # fmt: skip
+    files = []
+    for image, label in pairs:
+        if image.name.startswith("._"):
+            continue
+        for path in (image, label):
+            if not path.is_file():
+                raise UserError(
+                    path, "no such file", f"a file that {listing} lists", "Restore it, or remove the entry."
+                )
+        if case_id(image) != case_id(label):
+            raise UserError(
+                listing, f"the image {image.name} with the label {label.name}", "files of one case",
+                "Correct the listing.",
+            )  # fmt: skip
+        files.append(Files(case_id(image), (image,), label))
+    return files
+
+
+def read_msd(folder: Path) -> list[Files]:
+    """List a folder of the Medical Segmentation Decathlon by its ``dataset.json``."""
+    return read_listing(folder / "dataset.json")
+
+
+def read_folders(folder: Path) -> list[Files]:
+    """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
+
+    The layout of nnFormer's and UNETR++'s raw data, and nnU-Net's (``<case>_0000.nii.gz``).
+    """
+    return pair(_nifti(folder / "imagesTr"), _nifti(folder / "labelsTr"), folder)
+
+
+def read_btcv(folder: Path) -> list[Files]:
+    """List ``Training/img`` and ``Training/label`` of the BTCV challenge."""
+    return pair(_nifti(folder / "img"), _nifti(folder / "label"), folder)
+
+
+def read_acdc(patient: Path) -> list[Files]:
+    """List the labelled frames of all patients of the ACDC challenge, given the folder of one."""
+    folder = patient.parent
+    paths = [path for other in sorted(folder.glob("patient*")) for path in _nifti(other)]
+    frames = [path for path in paths if "_frame" in path.name]
+    return pair(
+        [path for path in frames if "_gt." not in path.name],
+        [path for path in frames if "_gt." in path.name],
+        folder,
+    )
+
+
+def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[Files]:
+    """Return the cases of which there are images and a label, by id; whatever has no partner is left out.
+
+    Raises:
+        UserError: two labels of one case, or no pair at all.
+    """
+    channels: dict[str, list[Path]] = {}
+    for path in sorted(images):
+        channels.setdefault(re.sub(r"_\d{4}$", "", case_id(path)), []).append(path)
+    found: dict[str, Files] = {}
+    for label in sorted(labels):
+        id = case_id(label)
+        if id in found:
+            raise UserError(
+                folder, f"{found[id].label.name} and {label.name}", "one label for a case", "Remove one."
+            )
+        if id in channels:
+            found[id] = Files(id, tuple(channels[id]), label)
+    if not found:
+        raise UserError(
+            folder, f"{len(channels)} images and {len(labels)} labels without a common case id",
+            "images and labels of the same cases", "Restore the folder's file names.",
+        )  # fmt: skip
+    return list(found.values())
+
+
+def case_id(path: Path) -> str:
+    """Return the case that a file's name stands for: ``img0001`` of ``label0001.nii.gz`` too."""
+    stem = next((path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end)), path.name)
+    return re.sub(r"^label(?=\d)", "img", stem.removesuffix("_gt"))
+
+
+def _nifti(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder; resource forks (``._*``) are none."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
+
+
+def is_twin(place: Path, root: Path) -> bool:
+    """Return whether a dataset below the data root is a layout twin."""
+    return any((folder / TWIN).is_file() for folder in (place, *place.parents) if folder.is_relative_to(root))
+
+
+def raw_places(task: str) -> tuple[str, ...]:
+    """Return where nnFormer's and UNETR++'s raw data of a task may lie, its converted sibling included."""
+    return (task, f"*_raw/*_raw_data/{task}", f"*/{task}")

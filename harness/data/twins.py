@@ -1,0 +1,288 @@
+"""Layout twins: small synthetic folders with the layout, names, headers and labels of a public dataset.
+
+They stand in for data that may not be passed on: every adapter is exercised from disk with them. A twin holds
+the first cases of each part of the dataset's default split, and a file that says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import registry
+from harness.data.datasets.contract import Dataset
+from harness.data.layouts import TWIN
+from harness.data.splits import shipped_split
+from harness.errors import UserError, did_you_mean
+from harness.seeding import numpy_generator
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the volumes of a dataset look.
+
+    Attributes:
+        shape: voxels, small.
+        spacing: mm, as in the real files.
+        signs: direction of the array axes in RAS coordinates.
+        dtype: of the image files.
+        background: intensity around the organs.
+        contrast: intensity between one label and the next.
+        air: intensity of the margin; where it is 0, as in skull-stripped images, nothing is added to it.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: Triple
+    signs: Triple
+    dtype: type
+    background: float
+    contrast: float
+    air: float
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel indices to mm."""
+        affine = np.diag([*(np.array(self.spacing) * self.signs), 1.0])
+        affine[:3, 3] = -np.array(self.signs) * np.array(self.spacing) * np.array(self.shape) / 2
+        return affine
+
+
+_LOOKS = {
+    "synapse": Look((56, 56, 20), (0.75, 0.75, 3.0), (-1, 1, 1), np.int16, 40, 12, -1000),
+    "acdc": Look((44, 40, 9), (1.5625, 1.5625, 10.0), (-1, -1, 1), np.int16, 60, 40, 10),
+    "brats": Look((40, 40, 32), (1.0, 1.0, 1.0), (-1, -1, 1), np.float32, 300, 150, 0),
+    "hippocampus": Look((35, 50, 36), (1.0, 1.0, 1.0), (1, 1, 1), np.float32, 200, 100, 100),
+}
+_OTHER_CASES = tuple(f"hippocampus_{number:03d}" for number in range(1, 13))  # of a split that is generated
+
+
+def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 4, seed: int = 0) -> Path:
+    """Write a layout twin of a dataset into ``folder`` and return the data root, which is ``folder``.
+
+    Args:
+        name: synapse, acdc, brats or hippocampus.
+        folder: new or empty.
+        layout: one of ``layouts_of(name)``; by default the first.
+        cases: patients of each part of the split.
+        seed: of the volumes.
+
+    Raises:
+        UserError: an unknown name or layout, or a folder with content.
+    """
+    if name not in _LOOKS:
+        raise UserError(f"twin of {name!r}", "no twin", "a dataset with one", did_you_mean(name, _LOOKS))
+    writers = _WRITERS[name]
+    layout = layout or next(iter(writers))
+    if layout not in writers:
+        raise UserError("--layout", repr(layout), "a layout of the twin", did_you_mean(layout, writers))
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(folder, "a folder with content", "a new folder", "Name another.")
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset: Dataset = registry.load("dataset", name)()
+    ids = _case_ids(dataset, name, cases)
+    writers[layout](_Twin(dataset, name, ids, seed), folder)
+    card = {"twin_of": name, "layout": layout, "cases": ids, "seed": seed}
+    (folder / TWIN).write_text(json.dumps(card, indent=1) + "\n")
+    return folder
+
+
+def layouts_of(name: str) -> list[str]:
+    """Return the layouts in which a twin can be written."""
+    return list(_WRITERS[name])
+
+
+def _case_ids(dataset: Dataset, name: str, count: int) -> list[str]:
+    """Return the cases of the first patients of each part; of ten patients or more where nothing is shipped."""
+    if not dataset.splits:
+        return list(_OTHER_CASES[: max(3, 3 * count)])
+    split = shipped_split(name, dataset.splits[0])
+    chosen: list[str] = []
+    for part in (split.train, split.validation, split.test):
+        patients = list(dict.fromkeys(dataset.patient(case) for case in part))[:count]
+        chosen += [case for case in part if dataset.patient(case) in patients]
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """The volumes of a twin."""
+
+    dataset: Dataset
+    name: str
+    ids: Sequence[str]
+    seed: int
+
+    @property
+    def look(self) -> Look:
+        return _LOOKS[self.name]
+
+    def label(self, case: str) -> NDArray[np.uint8]:
+        """Return an ellipsoid for each label, at a place of its own that varies a little."""
+        rng = numpy_generator("twin", self.name, self.seed, case, "label")
+        shape = np.array(self.look.shape)
+        values = [value for value in self.dataset.labels if value]
+        columns = int(np.ceil(np.sqrt(len(values))))
+        cell = (shape[:2] - 8) / columns
+        grid = np.indices(self.look.shape, dtype=float)
+        labels = np.zeros(self.look.shape, np.uint8)
+        for place, value in enumerate(values):
+            middle = 4 + cell * (np.array(divmod(place, columns)) + 0.5)
+            centre = np.array([*middle, shape[2] / 2]) + rng.uniform(-1, 1, 3)
+            radii = np.array([*(cell * 0.45), shape[2] * 0.35]) * rng.uniform(0.85, 1.0)
+            distance = ((grid - centre.reshape(3, 1, 1, 1)) / radii.reshape(3, 1, 1, 1)) ** 2
+            labels[distance.sum(axis=0) < 1] = value
+        return labels
+
+    def image(self, case: str) -> NDArray[Any]:
+        """Return ``(X, Y, Z, C)``: an intensity for each label, in another order in each channel."""
+        rng = numpy_generator("twin", self.name, self.seed, case, "image")
+        labels, look = self.label(case).astype(float), self.look
+        highest = max(self.dataset.labels)
+        inside = np.zeros(look.shape, bool)
+        inside[2:-2, 2:-2, 1:-1] = True
+        channels = []
+        for index in range(len(self.dataset.channels)):
+            order = labels if index % 2 == 0 else np.where(labels > 0, highest + 1 - labels, 0)
+            values = look.background + look.contrast * order
+            values = values + rng.normal(0, look.contrast / 4, look.shape)
+            channels.append(np.where(inside, values, look.air))
+        image = np.stack(channels, axis=-1)
+        return image.astype(look.dtype)
+
+    def save(self, array: NDArray[Any], path: Path) -> None:
+        """Write NIfTI with the dataset's header: sform and qform of scanner coordinates, mm."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(array, self.look.affine)
+        image.set_sform(self.look.affine, 1)
+        image.set_qform(self.look.affine, 1)
+        image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else 0)
+        nibabel.save(image, path)
+
+    def save_case(self, case: str, image: Path, label: Path) -> None:
+        """Write image and label; several channels are the fourth axis."""
+        volume = self.image(case)
+        self.save(volume[..., 0] if volume.shape[-1] == 1 else volume, image)
+        self.save(self.label(case), label)
+
+
+def _btcv(twin: _Twin, root: Path) -> None:
+    folder = root / "RawData" / "Training"
+    for case in twin.ids:
+        label = case.replace("img", "label")
+        twin.save_case(case, folder / "img" / f"{case}.nii.gz", folder / "label" / f"{label}.nii.gz")
+
+
+def _acdc(twin: _Twin, root: Path) -> None:
+    for patient, frames in _by_patient(twin).items():
+        folder = root / "training" / patient
+        numbers = [int(case[-2:]) for case in frames]
+        for case in frames:
+            twin.save_case(case, folder / f"{case}.nii.gz", folder / f"{case}_gt.nii.gz")
+        volumes = [
+            twin.image(frames[number >= max(numbers)])[..., 0] for number in range(1, max(numbers) + 1)
+        ]
+        twin.save(np.stack(volumes, axis=-1), folder / f"{patient}_4d.nii.gz")
+        facts = {"ED": min(numbers), "ES": max(numbers), "Group": "DCM", "Height": 170.0,
+                 "NbFrame": max(numbers), "Weight": 70.0}  # fmt: skip
+        (folder / "Info.cfg").write_text("".join(f"{key}: {value}\n" for key, value in facts.items()))
+
+
+def _by_patient(twin: _Twin) -> dict[str, list[str]]:
+    patients: dict[str, list[str]] = {}
+    for case in twin.ids:
+        patients.setdefault(twin.dataset.patient(case), []).append(case)
+    return patients
+
+
+def _raw(task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path], None]:
+    """Return the writer of nnFormer's raw data."""
+
+    def write(twin: _Twin, root: Path) -> None:
+        folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task
+        for case in twin.ids:
+            label = folder / "labelsTr" / f"{label_name(case)}.nii.gz"
+            twin.save_case(case, folder / "imagesTr" / f"{case}.nii.gz", label)
+
+    return write
+
+
+def _msd(task: str) -> Callable[[_Twin, Path], None]:
+    def write(twin: _Twin, root: Path) -> None:
+        folder = root / task
+        for case in twin.ids:
+            name = f"{case}.nii.gz"
+            twin.save_case(case, folder / "imagesTr" / name, folder / "labelsTr" / name)
+        listing = {
+            "name": task,
+            "modality": {str(index): name for index, name in enumerate(twin.dataset.channels)},
+            "labels": {str(value): name for value, name in twin.dataset.labels.items()},
+            "numTraining": len(twin.ids),
+            "numTest": 0,
+            "training": [
+                {"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"}
+                for case in twin.ids
+            ],
+            "test": [],
+        }
+        (folder / "dataset.json").write_text(json.dumps(listing, indent=1))
+
+    return write
+
+
+def _monai_list(twin: _Twin, root: Path) -> None:
+    entries = []
+    for case in twin.ids:
+        pair = f"imagesTr/{case}.nii.gz", f"labelsTr/{case.replace('img', 'label')}.nii.gz"
+        twin.save_case(case, root / pair[0], root / pair[1])
+        entries.append({"image": pair[0], "label": pair[1]})
+    content = {"training": entries[1:], "validation": entries[:1], "test": []}
+    (root / "dataset_18_12.json").write_text(json.dumps(content, indent=1))
+
+
+def _nnunet(folder_name: str) -> Callable[[_Twin, Path], None]:
+    def write(twin: _Twin, root: Path) -> None:
+        folder = root / folder_name
+        for case in twin.ids:
+            for index in range(len(twin.dataset.channels)):
+                path = folder / "imagesTr" / f"{case}_{index:04d}.nii.gz"
+                twin.save(twin.image(case)[..., index], path)
+            twin.save(twin.label(case), folder / "labelsTr" / f"{case}.nii.gz")
+        description = {
+            "channel_names": {str(index): name for index, name in enumerate(twin.dataset.channels)},
+            "labels": {name: value for value, name in twin.dataset.labels.items()},
+            "numTraining": len(twin.ids),
+            "file_ending": ".nii.gz",
+        }
+        (folder / "dataset.json").write_text(json.dumps(description, indent=1))
+
+    return write
+
+
+_WRITERS: Mapping[str, Mapping[str, Callable[[_Twin, Path], None]]] = {
+    "synapse": {
+        "btcv": _btcv,
+        "nnformer": _raw("Task02_Synapse", lambda case: case.replace("img", "label")),
+        "monai": _monai_list,
+        "nnunet": _nnunet("Dataset002_Synapse"),
+    },
+    "acdc": {
+        "acdc": _acdc,
+        "nnformer": _raw("Task01_ACDC", lambda case: f"{case}_gt"),
+        "nnunet": _nnunet("Dataset027_ACDC"),
+    },
+    "brats": {
+        "msd": _msd("Task01_BrainTumour"),
+        "nnformer": _raw("Task03_tumor", lambda case: case),
+        "nnunet": _nnunet("Dataset001_BrainTumour"),
+    },
+    "hippocampus": {"msd": _msd("Task04_Hippocampus")},
+}

@@ -1,0 +1,289 @@
+"""Every dataset from disk: layout twins, splits, one short trial on each."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import registry
+from harness.data import twins
+from harness.data.datasets.contract import Case, Dataset
+from harness.data.loading import load_data
+from harness.data.splits import few_shot, shipped_split
+from harness.data.twins import layouts_of, write_twin
+from harness.errors import UserError
+from harness.spec import TrialSpec
+from harness.study import StudyFile, resolve
+from harness.trial import RunSettings, run_trial
+
+LAYOUTS = [(name, layout) for name in twins._LOOKS for layout in layouts_of(name)]
+SHIPPED = [
+    (name, split) for name in ("synapse", "acdc", "brats") for split in registry.load("dataset", name).splits
+]
+
+
+def load(name: str) -> Dataset:
+    return registry.load("dataset", name)()
+
+
+def spec_of(dataset: str, **settings: object) -> TrialSpec:
+    flat = {
+        "dataset": dataset,
+        "architecture": "unet",
+        "method": "supervised",
+        "shots": 2,
+        "subset": 0,
+        "seed": 0,
+    }
+    small = {"recipe.steps": 2, "recipe.batch": 1, "recipe.patch": [16, 16, 16], "recipe.overlap": 0.0}
+    found = resolve(Path("test"), StudyFile(question="?"), {**flat, **small, **settings})
+    assert isinstance(found, TrialSpec), found
+    return found
+
+
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_every_layout_gives_the_same_cases(tmp_path: Path, name: str, layout: str) -> None:
+    dataset = load(name)
+    cases = dataset.cases(write_twin(name, tmp_path / "twin", layout, cases=1))
+    chosen = json.loads((tmp_path / "twin" / "TWIN.json").read_text())["cases"]
+    assert [case.id for case in cases] == sorted(chosen)
+    image, label = dataset.image(cases[0]), dataset.label(cases[0])
+    assert image.array.shape == (len(dataset.channels), *label.array.shape)
+    assert set(np.unique(label.array).tolist()) == set(dataset.labels)
+    first = write_twin(name, tmp_path / "first", cases=1)
+    np.testing.assert_array_equal(image.array, dataset.image(dataset.cases(first)[0]).array)
+
+
+@pytest.mark.parametrize("name", ["synapse", "acdc", "brats", "hippocampus"])
+def test_a_twin_is_preprocessed_trained_on_and_scored_on_the_files_grid(tmp_path: Path, name: str) -> None:
+    root = write_twin(name, tmp_path / "twin", cases=2)
+    record = run_trial(spec_of(name), RunSettings(tmp_path / "results", root))
+    assert record is not None and record.status == "complete", record and record.cause
+    assert (record.protocol is not None and "twin" in record.protocol.split_rule) or name == "hippocampus"
+    folder = tmp_path / "results" / "trials" / record.id
+    import pandas as pd
+
+    rows = pd.read_parquet(folder / "cases.parquet")
+    dataset = load(name)
+    assert list(dict.fromkeys(rows["region"])) == list(dataset.scored_regions())
+    assert set(rows["case"]) == set(record.protocol.test_cases)
+    for case in dataset.cases(root):
+        path = folder / "predictions" / f"{case.id}.student.nii.gz"
+        if case.id in record.protocol.test_cases:
+            prediction, source = nibabel.load(path), nibabel.load(case.label)
+            assert prediction.shape == source.shape
+            np.testing.assert_allclose(prediction.affine, source.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["synapse", "acdc", "brats"])
+def test_every_pipeline_of_a_dataset_preprocesses(tmp_path: Path, name: str) -> None:
+    root, dataset = write_twin(name, tmp_path / "twin", cases=1), load(name)
+    for pipeline in dataset.pipelines:
+        data = load_data(spec_of(name, **{"recipe.pipeline": pipeline, "shots": 1}), root)
+        image = data.image(data.training[0])
+        assert image.shape[0] == len(dataset.channels) and np.isfinite(image).all() and image.std() > 0
+        case = data.split.validation[0]
+        one_hot = np.stack([(data.selection_label(case) == value) for value in dataset.labels]).astype(
+            np.float32
+        )
+        data.freeze()
+        back, test = data.to_native(case, one_hot).array, data._cache.native_reference(case).array
+        assert 2 * ((back > 0) & (test > 0)).sum() / ((back > 0).sum() + (test > 0).sum()) > 0.85
+
+
+def test_the_twin_of_acdc_looks_like_the_challenges_data(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, cases=1)
+    patient = root / "training" / "patient001"
+    assert sorted(path.name for path in patient.iterdir()) == [
+        "Info.cfg", "patient001_4d.nii.gz", "patient001_frame01.nii.gz", "patient001_frame01_gt.nii.gz",
+        "patient001_frame12.nii.gz", "patient001_frame12_gt.nii.gz",
+    ]  # fmt: skip
+    assert "ED: 1\nES: 12\n" in (patient / "Info.cfg").read_text()
+    assert nibabel.load(patient / "patient001_4d.nii.gz").shape[3] == 12
+    spacing = nibabel.load(patient / "patient001_frame01.nii.gz").header.get_zooms()
+    assert spacing[2] / spacing[0] > 5
+
+
+def test_the_twin_of_brats_has_four_channels_in_one_file(tmp_path: Path) -> None:
+    root = write_twin("brats", tmp_path, cases=1)
+    path = next((root / "Task01_BrainTumour" / "imagesTr").iterdir())
+    assert nibabel.load(path).shape[3] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("hippocampus", "msd:Task04_Hippocampus"), ("acdc", "nnunet:Dataset027_ACDC")]
+)
+def test_any_folder_is_a_dataset(tmp_path: Path, name: str, layout: str) -> None:
+    family = layout.partition(":")[0]
+    root = write_twin(name, tmp_path, family, cases=2)
+    dataset, known = load(layout), load(name)
+    cases = dataset.cases(root)
+    assert [case.id for case in cases] == [case.id for case in known.cases(root)]
+    assert dict(dataset.labels) == dict(known.labels) and dataset.channels == known.channels
+    assert len(dataset.scored_regions()) == len(known.labels) - 1
+    assert load_data(spec_of(layout), root).split.rule.startswith("generated by patient")
+    with pytest.raises(UserError, match="nowhere"):
+        load(f"{family}:nowhere").cases(root)
+    with pytest.raises(UserError, match=f"{family}:FOLDER"):
+        load(family).cases(root)
+
+
+def test_regions_of_nnunet_are_lists_of_labels(tmp_path: Path) -> None:
+    root = write_twin("brats", tmp_path, "nnunet", cases=1)
+    path = root / "Dataset001_BrainTumour" / "dataset.json"
+    description = json.loads(path.read_text())
+    description["labels"] = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+    path.write_text(json.dumps(description))
+    dataset = load("nnunet:Dataset001_BrainTumour")
+    assert len(dataset.cases(root)[0].channels) == 3
+    assert dataset.scored_regions() == {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"dataset\.json"):
+        dataset.cases(root)
+
+
+def test_a_dataset_that_is_nowhere_names_the_layouts(tmp_path: Path) -> None:
+    (tmp_path / "something").mkdir()
+    with pytest.raises(UserError) as refusal:
+        load("synapse").cases(tmp_path)
+    for part in ("RawData/Training", "Task0*_Synapse", "dataset_18_12.json", "something", "synapse.org"):
+        assert part in str(refusal.value)
+
+
+def test_an_image_with_another_cases_label_is_refused(tmp_path: Path) -> None:
+    root = write_twin("hippocampus", tmp_path, cases=2)
+    path = root / "Task04_Hippocampus" / "dataset.json"
+    listing = json.loads(path.read_text())
+    one, other = listing["training"][:2]
+    one["label"], other["label"] = other["label"], one["label"]
+    path.write_text(json.dumps(listing))
+    with pytest.raises(UserError, match="with the label"):
+        load("hippocampus").cases(root)
+
+
+def test_the_challenges_numbering_of_tumours_is_refused_with_the_mapping(tmp_path: Path) -> None:
+    root, dataset = write_twin("brats", tmp_path, cases=1), load("brats")
+    case = dataset.cases(root)[0]
+    image = nibabel.load(case.label)
+    labels = np.asarray(image.dataobj)
+    nibabel.save(
+        nibabel.Nifti1Image(np.where(labels == 3, 4, labels).astype(np.uint8), image.affine), case.label
+    )
+    with pytest.raises(UserError, match="Map its 2 to 1, 1 to 2 and 4 to 3"):
+        dataset.label(case)
+
+
+# Splits
+
+HASHES = {
+    "synapse.transunet_18_12": "5a5ebd9a650d5a7a", "synapse.medcontext_unetr_18_12": "85e30995986569f9",
+    "synapse.transunet_18_12_no_validation": "5895c17f6c9664a0", "synapse.medcontext_unetr_18_12_no_validation": "e1c820fa8c01cb9f",
+    "acdc.medcontext_140_20_40": "844e6d11c02d87b1", "brats.unetr_pp_387_73_24": "45616fe95e92413d",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "split"), SHIPPED)
+def test_shipped_splits_do_not_change(name: str, split: str) -> None:
+    assert shipped_split(name, split).hash == HASHES[f"{name}.{split}"]
+
+
+def test_sizes_of_the_shipped_splits() -> None:
+    sizes = {
+        f"{name}.{split}": tuple(map(len, (s.train, s.validation, s.test)))
+        for name, split in SHIPPED
+        for s in [shipped_split(name, split)]
+    }
+    assert sizes == {
+        "synapse.transunet_18_12": (15, 3, 12), "synapse.medcontext_unetr_18_12": (15, 3, 12),
+        "synapse.transunet_18_12_no_validation": (18, 0, 12),
+        "synapse.medcontext_unetr_18_12_no_validation": (18, 0, 12),
+        "acdc.medcontext_140_20_40": (140, 20, 40), "brats.unetr_pp_387_73_24": (387, 73, 24),
+    }  # fmt: skip
+
+
+@pytest.mark.skipif("MEDCTX_SPEC" not in os.environ, reason="MEDCTX_SPEC names no folder with splits/*.json")
+@pytest.mark.parametrize(("name", "split"), SHIPPED)
+def test_shipped_splits_equal_the_published_lists(name: str, split: str) -> None:
+    published = json.loads((Path(os.environ["MEDCTX_SPEC"]) / "splits" / f"{name}.json").read_text())
+    if name == "synapse":
+        published = published["splits"][split.removesuffix("_no_validation")]
+    ours = shipped_split(name, split)
+    assert sorted((*ours.train, *ours.validation)) == sorted(published["train"] + published.get("val", []))
+    assert sorted(ours.test) == sorted(published["test"])
+    if name != "synapse":
+        assert sorted(ours.validation) == sorted(published["val"])
+
+
+def shipped_cases(name: str, split: str) -> list[Case]:
+    dataset, parts = load(name), shipped_split(name, split)
+    ids = (*parts.train, *parts.validation, *parts.test)
+    return [Case(id, dataset.patient(id)) for id in ids]
+
+
+@pytest.mark.parametrize(("name", "split"), SHIPPED)
+def test_no_patient_is_in_two_parts(name: str, split: str) -> None:
+    dataset, parts = load(name), shipped_split(name, split)
+    patients = [{dataset.patient(id) for id in ids} for ids in (parts.train, parts.validation, parts.test)]
+    assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(subset=st.integers(0, 10_000), which=st.sampled_from(SHIPPED))
+def test_few_shot_subsets_are_nested_for_any_draw(subset: int, which: tuple[str, str]) -> None:
+    name, split = which
+    parts, cases = shipped_split(name, split), shipped_cases(name, split)
+    chosen = [set(few_shot(parts, cases, shots, name, subset)) for shots in (1, 2, 5, 10)]
+    for smaller, larger in pairwise(chosen):
+        assert smaller < larger <= set(parts.train)
+
+
+def test_published_few_shot_cases_have_names(tmp_path: Path) -> None:
+    parts = shipped_split("acdc", "medcontext_140_20_40")
+    chosen = few_shot(parts, shipped_cases("acdc", "medcontext_140_20_40"), "medcontext_5", "acdc", 0)
+    assert chosen == (
+        "patient001_frame12", "patient004_frame15", "patient005_frame01", "patient013_frame14",
+        "patient043_frame07",
+    )  # fmt: skip
+    assert spec_of("synapse", shots="medcontext_1").shots == "medcontext_1"
+    with pytest.raises(UserError, match="medcontext_5"):
+        spec_of("synapse", shots="medcontext_6")
+    with pytest.raises(UserError, match="a number, 'all'"):
+        spec_of("phantom", shots="medcontext_5")
+
+
+def test_a_case_of_the_split_that_is_not_there_is_an_error_but_in_a_twin(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, cases=2)
+    assert len(load_data(spec_of("acdc"), root).split.train) == 4
+    (root / "TWIN.json").unlink()
+    with pytest.raises(UserError, match="192 cases"):
+        load_data(spec_of("acdc"), root)
+
+
+def test_an_excluded_case_changes_the_split(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, cases=2)
+    whole = load_data(spec_of("acdc"), root).split
+    case = whole.train[0]
+    less = load_data(spec_of("acdc", **{"split.exclude": [case]}), root).split
+    assert case not in less.train and less.hash != whole.hash and f"without {case}" in less.rule
+    with pytest.raises(UserError, match="nobody"):
+        load_data(spec_of("phantom", **{"split.exclude": ["nobody"]}), None)
+    generated = load_data(spec_of("phantom", **{"split.exclude": ["phantom_001"]}), None).split
+    assert "phantom_001" not in (*generated.train, *generated.validation, *generated.test)
+
+
+def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> None:
+    assert spec_of("synapse").dataset.split_name == "transunet_18_12"
+    assert spec_of("synapse", **{"split.name": "generated"}).dataset.split_name is None
+    assert spec_of("synapse", **{"recipe.pipeline": "nnunet"}).recipe.spacing == (0.7578, 0.7578, 3.0)
+    with pytest.raises(UserError, match="transunet_18_12"):
+        spec_of("synapse", **{"split.name": "transunet"})
+    with pytest.raises(UserError, match="nnunet"):
+        spec_of("synapse", **{"recipe.pipeline": "nnnet"})
