@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.architectures.networks.nnformer import WindowAttention, relative_index, shift_mask
+from harness.architectures.networks.nnformer import WindowAttention, attend, relative_index, shift_mask
 from harness.architectures.nnformer import NNFormer
 from harness.errors import UserError
 from harness.spec import Triple
@@ -173,6 +174,16 @@ def test_window_attention_is_its_formula(
     nn.init.normal_(module.bias)
     x, queries = torch.randn(2, *grid, 6), torch.randn(2, *grid, 6) if from_skip else None
     torch.testing.assert_close(module(x, queries), explicit(module, x, queries), rtol=1e-4, atol=1e-5)
+
+
+def test_the_two_ways_to_attend_agree_in_values_and_gradients() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 4, 8, 5, requires_grad=True) for _ in range(3))
+    bias = torch.randn(1, 4, 8, 8, requires_grad=True)
+    weight, results = torch.randn(3, 4, 8, 5), []
+    for output in (attend(q, k, v, bias), functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)):
+        results.append([output, *torch.autograd.grad((output * weight).sum(), (q, k, v, bias))])
+    torch.testing.assert_close(*results)
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
