@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,12 +92,18 @@ def list_(
     if as_json:
         print(json.dumps(entries, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    for number, key in enumerate(entries[0]):
-        table.add_column(key, overflow="fold", no_wrap=number == 0)
+    table = _table(entries[0])
     for entry in entries:
         table.add_row(*map(str, entry.values()))
     out.print(table)
+
+
+def _table(keys: Iterable[str]) -> Table:
+    """Return an empty table whose first column, a name or an id, is never cut."""
+    table = Table(box=None, pad_edge=False)
+    for number, key in enumerate(keys):
+        table.add_column(key, overflow="fold", no_wrap=number == 0)
+    return table
 
 
 def _study_entry(name: str) -> dict[str, Any]:
@@ -120,7 +127,7 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
     out.print(loaded.question)
     hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
     keys = [key for key in dict.fromkeys(key for entry in entries for key in entry) if key not in hidden]
-    table = Table(*keys, box=None, pad_edge=False)
+    table = _table(keys)
     for entry in entries:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
