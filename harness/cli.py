@@ -20,7 +20,8 @@ from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
 from harness.store import Store
-from harness.study import Cell, Study, load_study, read_study, studies_folder, study_names
+from harness.study import Cell, Study, load_study
+from harness.study_file import read_study, studies_folder, study_names
 
 app = typer.Typer(
     help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",

@@ -21,7 +21,8 @@ from harness.data.splits import few_shot, shipped_split
 from harness.data.twins import layouts_of, write_twin
 from harness.errors import UserError
 from harness.spec import TrialSpec
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
 
 LAYOUTS = [(name, layout) for name in twins._LOOKS for layout in layouts_of(name)]
