@@ -13,6 +13,7 @@ import pytest
 from pairs import covering
 
 from harness import registry
+from harness.data.datasets import phantom
 from harness.record import read_history
 from harness.study import Cell, load_study
 from harness.trial import RunSettings, run_trial
@@ -46,6 +47,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("matrix")
 
 
+@pytest.fixture(autouse=True)
+def few_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave nine patients: five to train on, one to validate and three to test on."""
+    monkeypatch.setattr(phantom, "_CASES", 9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
@@ -63,5 +70,5 @@ def test_a_trial_runs_to_its_record(cell: Cell, results: Path) -> None:
         assert len(losses) == 4 and all(map(math.isfinite, losses))
         if one.spec.kind == "train":
             rows = pd.read_parquet(folder / "cases.parquet")
-            assert "student" in set(rows["role"]) and rows["case"].nunique() == 22
+            assert "student" in set(rows["role"]) and rows["case"].nunique() == 3
             assert (record.transfer is not None) == (one.spec.pretraining is not None)
