@@ -32,15 +32,18 @@ class Layout:
         name: of the layout.
         places: glob patterns below the data root; the first match is what ``read`` is given.
         read: lists the labelled cases.
+        anywhere: whether the places may also lie below the working directory.
     """
 
     name: str
     places: tuple[str, ...]
     read: Callable[[Path], list[Files]]
+    anywhere: bool = False
 
     def find(self, root: Path) -> Path | None:
         """Return the first place that is there."""
-        return next((path for place in self.places for path in sorted(root.glob(place))), None)
+        roots = [root, Path.cwd()] if self.anywhere else [root]
+        return next((path for r in roots for place in self.places for path in sorted(r.glob(place))), None)
 
 
 def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source: str) -> tuple[Layout, Path]:
@@ -49,6 +52,8 @@ def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source:
     Raises:
         UserError: no data root was named, or the dataset lies there in none of its layouts.
     """
+    if root is None and any(layout.anywhere for layout in layouts):
+        root = Path.cwd()
     if root is None:
         raise UserError(
             f"dataset {name!r}", "no data root", "a folder that holds the dataset",
@@ -110,20 +115,31 @@ def read_msd(folder: Path) -> list[Files]:
 def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
-    The layout of nnFormer's and UNETR++'s raw data, and nnU-Net's (``<case>_0000.nii.gz``).
+    The layout of nnFormer's and UNETR++'s raw data, and nnU-Net's (``<case>_0000.nii.gz``). Test cases whose
+    labels are public stand in ``imagesTs`` and ``labelsTs``, often as copies.
     """
-    return pair(_nifti(folder / "imagesTr"), _nifti(folder / "labelsTr"), folder)
+    found = {files.id: files for files in pair(*_parts(folder, "Tr"), folder)}
+    images, labels = _parts(folder, "Ts")
+    known = {case_id(label) for label in labels}
+    labelled = [image for image in images if _without_channel(image) in known]
+    if labelled:
+        found = {files.id: files for files in pair(labelled, labels, folder)} | found
+    return list(found.values())
+
+
+def _parts(folder: Path, part: str) -> tuple[list[Path], list[Path]]:
+    return nifti_files(folder / f"images{part}"), nifti_files(folder / f"labels{part}")
 
 
 def read_btcv(folder: Path) -> list[Files]:
     """List ``Training/img`` and ``Training/label`` of the BTCV challenge."""
-    return pair(_nifti(folder / "img"), _nifti(folder / "label"), folder)
+    return pair(nifti_files(folder / "img"), nifti_files(folder / "label"), folder)
 
 
 def read_acdc(patient: Path) -> list[Files]:
     """List the labelled frames of all patients of the ACDC challenge, given the folder of one."""
     folder = patient.parent
-    paths = [path for other in sorted(folder.glob("patient*")) for path in _nifti(other)]
+    paths = [path for other in sorted(folder.glob("patient*")) for path in nifti_files(other)]
     frames = [path for path in paths if "_frame" in path.name]
     return pair(
         [path for path in frames if "_gt." not in path.name],
@@ -133,14 +149,15 @@ def read_acdc(patient: Path) -> list[Files]:
 
 
 def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[Files]:
-    """Return the cases of which there are images and a label, by id; whatever has no partner is left out.
+    """Return the cases, images and label paired by id.
 
     Raises:
-        UserError: two labels of one case, or no pair at all.
+        UserError: two labels of one case, an image without a label or a label without an image: to leave it
+            out would change every generated split.
     """
     channels: dict[str, list[Path]] = {}
     for path in sorted(images):
-        channels.setdefault(re.sub(r"_\d{4}$", "", case_id(path)), []).append(path)
+        channels.setdefault(_without_channel(path), []).append(path)
     found: dict[str, Files] = {}
     for label in sorted(labels):
         id = case_id(label)
@@ -148,14 +165,20 @@ def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[F
             raise UserError(
                 folder, f"{found[id].label.name} and {label.name}", "one label for a case", "Remove one."
             )
-        if id in channels:
-            found[id] = Files(id, tuple(channels[id]), label)
-    if not found:
+        found[id] = Files(id, tuple(channels.get(id, ())), label)
+    single = sorted(set(channels) ^ set(found))
+    if single or not found:
+        listed = ", ".join(single[:5]) + (", …" if len(single) > 5 else "")
         raise UserError(
-            folder, f"{len(channels)} images and {len(labels)} labels without a common case id",
-            "images and labels of the same cases", "Restore the folder's file names.",
+            folder, f"{len(single)} cases without image or without label ({listed})" if single else "no case",
+            "images and labels of the same cases", "Restore the missing files, or remove the others.",
         )  # fmt: skip
     return list(found.values())
+
+
+def _without_channel(path: Path) -> str:
+    """Return the case of an image ``<case>_0000`` or ``<case>``."""
+    return re.sub(r"_\d{4}$", "", case_id(path))
 
 
 def case_id(path: Path) -> str:
@@ -164,7 +187,7 @@ def case_id(path: Path) -> str:
     return re.sub(r"^label(?=\d)", "img", stem.removesuffix("_gt"))
 
 
-def _nifti(folder: Path) -> list[Path]:
+def nifti_files(folder: Path) -> list[Path]:
     """Return the NIfTI files of a folder; resource forks (``._*``) are none."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))

@@ -21,7 +21,11 @@ class ACDC(Dataset):
     regions = {"RV": (1,), "Myo": (2,), "LV": (3,)}
     splits = ("medcontext_140_20_40",)
     layouts = (
-        Layout("ACDC", ("training/patient*", "*/training/patient*", "patient*"), read_acdc),
+        Layout(
+            "ACDC",
+            ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
+            read_acdc,
+        ),
         Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_folders),
         Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -20,8 +22,10 @@ from harness.data.loading import load_data
 from harness.data.splits import few_shot, shipped_split
 from harness.data.twins import layouts_of, write_twin
 from harness.errors import UserError
+from harness.reconcile import check_data
+from harness.report.qualitative import _label_names
 from harness.spec import TrialSpec
-from harness.study import StudyFile, resolve
+from harness.study import Cell, StudyFile, resolve
 from harness.trial import RunSettings, run_trial
 
 LAYOUTS = [(name, layout) for name in twins._LOOKS for layout in layouts_of(name)]
@@ -134,6 +138,51 @@ def test_any_folder_is_a_dataset(tmp_path: Path, name: str, layout: str) -> None
         load(f"{family}:nowhere").cases(root)
     with pytest.raises(UserError, match=f"{family}:FOLDER"):
         load(family).cases(root)
+    with pytest.raises(UserError, match="an absolute path"):
+        load(f"{family}:{root / 'x'}")
+
+
+def test_any_folder_may_lie_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_twin("hippocampus", tmp_path / "here", cases=1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root").mkdir()
+    for root in (None, tmp_path / "root"):
+        assert len(load("msd:here/Task04_Hippocampus").cases(root)) == 3
+
+
+def test_what_the_description_says_is_part_of_the_content(tmp_path: Path) -> None:
+    write_twin("brats", tmp_path, "nnunet", cases=1)
+    before, after = load("nnunet:Dataset001_BrainTumour"), load("nnunet:Dataset001_BrainTumour")
+    case = before.cases(tmp_path)[0]
+    path = tmp_path / "Dataset001_BrainTumour" / "dataset.json"
+    path.write_text(path.read_text().replace('"edema"', '"oedema"'))
+    after.cases(tmp_path)
+    assert before.content(case) != after.content(case)
+
+
+def test_public_test_cases_of_raw_data_count_once(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, "nnformer", cases=1)
+    whole, dataset = load("acdc").cases(root), load("acdc")
+    folder = whole[0].image.parents[1]
+    for part, path in (("imagesTs", whole[0].image), ("labelsTs", whole[0].label)):
+        (folder / part).mkdir()
+        shutil.copy(path, folder / part)  # a copy
+    assert dataset.cases(root) == whole
+    for part, path in (("imagesTs", whole[1].image), ("labelsTs", whole[1].label)):
+        path.rename(folder / part / path.name)  # the only one
+    shutil.copy(whole[0].image, folder / "imagesTs" / "patient101_frame01.nii.gz")  # without a label
+    assert [case.id for case in dataset.cases(root)] == [case.id for case in whole]
+
+
+@pytest.mark.parametrize("part", ["imagesTr", "labelsTr"])
+def test_an_image_or_a_label_alone_is_refused(tmp_path: Path, part: str) -> None:
+    root = write_twin("brats", tmp_path, "nnunet", cases=1)
+    for path in (root / "Dataset001_BrainTumour" / part).glob("BRATS_001*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"1 cases without image or without label \(BRATS_001\)"):
+        load("brats").cases(root)
 
 
 def test_regions_of_nnunet_are_lists_of_labels(tmp_path: Path) -> None:
@@ -275,8 +324,19 @@ def test_an_excluded_case_changes_the_split(tmp_path: Path) -> None:
     assert case not in less.train and less.hash != whole.hash and f"without {case}" in less.rule
     with pytest.raises(UserError, match="nobody"):
         load_data(spec_of("phantom", **{"split.exclude": ["nobody"]}), None)
+    order = spec_of("acdc", **{"split.exclude": ["b", "a", "b"]})
+    assert order.id == spec_of("acdc", **{"split.exclude": ["a", "b"]}).id
     generated = load_data(spec_of("phantom", **{"split.exclude": ["phantom_001"]}), None).split
     assert "phantom_001" not in (*generated.train, *generated.validation, *generated.test)
+
+
+def test_a_broken_case_does_not_matter_once_it_is_excluded(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, cases=2)
+    case = next(case for case in load("acdc").cases(root) if case.id == "patient004_frame01")
+    case.image.write_bytes(b"")
+    with pytest.raises(UserError, match="patient004_frame01"):
+        load_data(spec_of("acdc"), root)
+    assert load_data(spec_of("acdc", **{"split.exclude": ["patient004_frame01"]}), root).training
 
 
 def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> None:
@@ -287,3 +347,21 @@ def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> 
         spec_of("synapse", **{"split.name": "transunet"})
     with pytest.raises(UserError, match="nnunet"):
         spec_of("synapse", **{"recipe.pipeline": "nnnet"})
+    with pytest.raises(UserError, match="a fixed list"):
+        spec_of("synapse", **{"split.seed": 1})
+    assert spec_of("synapse", **{"split.name": "generated", "split.seed": 1}).dataset.split_seed == 1
+
+
+def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_data(tmp_path: Path) -> None:
+    whole, less = spec_of("phantom"), spec_of("phantom", **{"split.exclude": ["phantom_001"]})
+    cells = [Cell(spec, {"dataset": "phantom"}) for spec in (whole, less)]
+    done = SimpleNamespace(id=whole.id, protocol=SimpleNamespace(content_hash=load_data(whole, None).content))
+    store = SimpleNamespace(record=lambda id: done if id == whole.id else None, trials=tmp_path)
+    check_data(cells, cells[1:], store, None)
+    done.protocol.content_hash = "another"
+    with pytest.raises(UserError, match="another, that of the record"):
+        check_data(cells, cells, store, None)
+
+
+def test_a_report_on_any_folder_does_without_names_of_labels() -> None:
+    assert _label_names("msd:Task09_Spleen") == {} and _label_names("brats")[1] == "edema"
