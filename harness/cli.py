@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
+from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
 from harness.errors import UserError
 from harness.evaluation.conventions import convention_rows
@@ -234,6 +235,7 @@ def _write_report(study: Study, store: Store, data: Path | None) -> bool:
 
 
 app.command()(evaluate)
+app.add_typer(data_app, name="data")
 
 
 @app.command()

@@ -115,20 +115,20 @@ def read_msd(folder: Path) -> list[Files]:
 def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
-    The layout of nnFormer's and UNETR++'s raw data, and nnU-Net's (``<case>_0000.nii.gz``). Test cases whose
-    labels are public stand in ``imagesTs`` and ``labelsTs``, often as copies.
+    The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data.
     """
-    found = {files.id: files for files in pair(*_parts(folder, "Tr"), folder)}
-    images, labels = _parts(folder, "Ts")
-    known = {case_id(label) for label in labels}
-    labelled = [image for image in images if _without_channel(image) in known]
-    if labelled:
-        found = {files.id: files for files in pair(labelled, labels, folder)} | found
-    return list(found.values())
+    return pair(nifti_files(folder / "imagesTr"), nifti_files(folder / "labelsTr"), folder)
 
 
-def _parts(folder: Path, part: str) -> tuple[list[Path], list[Path]]:
-    return nifti_files(folder / f"images{part}"), nifti_files(folder / f"labels{part}")
+def read_raw(folder: Path) -> list[Files]:
+    """List what :func:`read_folders` does, and test cases of ``imagesTs`` that have a label in ``labelsTs``.
+
+    nnFormer's and UNETR++'s raw data have them there, some as copies; the shipped split says which they are.
+    """
+    found = read_folders(folder)
+    known, labels = {files.id for files in found}, nifti_files(folder / "labelsTs")
+    others = pair(nifti_files(folder / "imagesTs"), labels, folder) if labels else []
+    return [*found, *(files for files in others if files.id not in known)]
 
 
 def read_btcv(folder: Path) -> list[Files]:
@@ -149,15 +149,14 @@ def read_acdc(patient: Path) -> list[Files]:
 
 
 def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[Files]:
-    """Return the cases, images and label paired by id.
+    """Return the cases of which there are images and a label, by id; whatever has no partner is left out.
 
     Raises:
-        UserError: two labels of one case, an image without a label or a label without an image: to leave it
-            out would change every generated split.
+        UserError: two labels of one case, or no pair at all.
     """
     channels: dict[str, list[Path]] = {}
     for path in sorted(images):
-        channels.setdefault(_without_channel(path), []).append(path)
+        channels.setdefault(re.sub(r"_\d{4}$", "", case_id(path)), []).append(path)
     found: dict[str, Files] = {}
     for label in sorted(labels):
         id = case_id(label)
@@ -165,20 +164,14 @@ def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[F
             raise UserError(
                 folder, f"{found[id].label.name} and {label.name}", "one label for a case", "Remove one."
             )
-        found[id] = Files(id, tuple(channels.get(id, ())), label)
-    single = sorted(set(channels) ^ set(found))
-    if single or not found:
-        listed = ", ".join(single[:5]) + (", …" if len(single) > 5 else "")
+        if id in channels:
+            found[id] = Files(id, tuple(channels[id]), label)
+    if not found:
         raise UserError(
-            folder, f"{len(single)} cases without image or without label ({listed})" if single else "no case",
-            "images and labels of the same cases", "Restore the missing files, or remove the others.",
+            folder, f"{len(channels)} images and {len(labels)} labels without a common case id",
+            "images and labels of the same cases", "Restore the folder's file names.",
         )  # fmt: skip
     return list(found.values())
-
-
-def _without_channel(path: Path) -> str:
-    """Return the case of an image ``<case>_0000`` or ``<case>``."""
-    return re.sub(r"_\d{4}$", "", case_id(path))
 
 
 def case_id(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_acdc, read_folders
+from harness.data.layouts import Layout, raw_places, read_acdc, read_folders, read_raw
 
 
 class ACDC(Dataset):
@@ -26,7 +26,7 @@ class ACDC(Dataset):
             ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
             read_acdc,
         ),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_folders),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_raw),
         Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
     )
     pipelines = {

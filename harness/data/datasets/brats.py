@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.layouts import Layout, raw_places, read_folders, read_msd
+from harness.data.layouts import Layout, raw_places, read_folders, read_msd, read_raw
 from harness.errors import UserError
 
 
@@ -23,7 +23,7 @@ class BraTS(Dataset):
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_folders),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_raw),
         Layout(
             "nnU-Net", ("Dataset*_BrainTumour", "Dataset*_BRATS*", "*/Dataset*_BrainTumour"), read_folders
         ),

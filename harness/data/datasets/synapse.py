@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing
+from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing, read_raw
 
 ORGANS = {
     1: ("spleen", "Spl"), 2: ("right kidney", "RKid"), 3: ("left kidney", "LKid"), 4: ("gallbladder", "Gal"),
@@ -41,7 +41,7 @@ class Synapse(Dataset):
     )
     layouts = (
         Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_folders),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_raw),
         Layout("nnU-Net", ("Dataset*_Synapse", "Dataset*_BTCV", "*/Dataset*_Synapse"), read_folders),
         Layout(
             "MONAI list", ("dataset_18_12.json", "*/dataset_18_12.json", "*/dataset_0.json"), read_listing

@@ -176,15 +176,6 @@ def test_public_test_cases_of_raw_data_count_once(tmp_path: Path) -> None:
     assert [case.id for case in dataset.cases(root)] == [case.id for case in whole]
 
 
-@pytest.mark.parametrize("part", ["imagesTr", "labelsTr"])
-def test_an_image_or_a_label_alone_is_refused(tmp_path: Path, part: str) -> None:
-    root = write_twin("brats", tmp_path, "nnunet", cases=1)
-    for path in (root / "Dataset001_BrainTumour" / part).glob("BRATS_001*"):
-        path.unlink()
-    with pytest.raises(UserError, match=r"1 cases without image or without label \(BRATS_001\)"):
-        load("brats").cases(root)
-
-
 def test_regions_of_nnunet_are_lists_of_labels(tmp_path: Path) -> None:
     root = write_twin("brats", tmp_path, "nnunet", cases=1)
     path = root / "Dataset001_BrainTumour" / "dataset.json"

@@ -1,0 +1,101 @@
+"""``medctx data``: fetch datasets, check them, and write layout twins."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from harness import registry
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.data.integrity import Finding
+
+app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
+out = Console(highlight=False, soft_wrap=True)
+
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="As 'medctx list datasets' names it.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds datasets."),
+]
+
+
+@app.command()
+def fetch(dataset: DatasetName, data: Root = None) -> None:
+    """Download a dataset, or say where to get it and how it has to lie."""
+    entry = registry.load("dataset", dataset)
+    from harness.data.fetch import DECATHLON
+    from harness.data.fetch import fetch as download
+
+    if dataset in DECATHLON:
+        if data is None:
+            raise UserError("--data", "nothing", "a folder to put the dataset in", "Name it with --data DIR.")
+        out.print(f"{dataset}: {download(dataset, data)}", markup=False)
+        return
+    if not entry.layouts:
+        out.print(f"{dataset} needs no files", markup=False)
+        return
+    out.print(f"{dataset} has to be fetched by hand: {entry.register}", markup=False)
+    out.print(f"source: {entry.source}", markup=False)
+    for layout in entry.layouts:
+        out.print(f"  {layout.name}: {' or '.join(layout.places)} below the data root", markup=False)
+
+
+@app.command()
+def check(
+    dataset: DatasetName,
+    data: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="Findings of one kind that are printed.")] = 5,
+) -> None:
+    """Read every file of a dataset and list all that is wrong. Exit status 1 where there is an error."""
+    entry = registry.load("dataset", dataset)()
+    from harness.data.integrity import check_dataset
+
+    with Progress(*Progress.get_default_columns(), console=out, transient=True, disable=as_json) as progress:
+        task = progress.add_task("reading", total=None)
+        found = check_dataset(
+            entry, data, lambda done, planned: progress.update(task, completed=done, total=planned)
+        )
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        _print_findings(found.findings, most)
+        counts = Counter(finding.level for finding in found.findings)
+        parts = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "fixed"))
+        out.print(f"{dataset}: {found.cases} cases; findings: {parts}", markup=False)
+    if found.errors:
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: Sequence[Finding], most: int) -> None:
+    for level in ("error", "warning", "fixed"):
+        for code in dict.fromkeys(one.code for one in findings if one.level == level):
+            own = [one for one in findings if (one.level, one.code) == (level, code)]
+            out.print(f"{level} {code}: {len(own)}", markup=False)
+            for one in own[:most]:
+                where = f"{one.case}: " if one.case else ""
+                out.print(f"  {where}{one.file} {one.message}. {one.remedy}", markup=False)
+            if len(own) > most:
+                out.print(f"  and {len(own) - most} more; see all with --json", markup=False)
+
+
+@app.command()
+def twin(
+    dataset: DatasetName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, the data root of the twin.")],
+    layout: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the dataset's own.")] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Patients of each part of the split.")] = 4,
+) -> None:
+    """Write a small synthetic folder with the layout, names, headers and labels of a dataset."""
+    from harness.data.twins import write_twin
+
+    out.print(f"{dataset}: {write_twin(dataset, folder, layout, cases)}", markup=False)
