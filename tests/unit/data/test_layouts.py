@@ -217,7 +217,7 @@ def test_the_challenges_numbering_of_tumours_is_refused_with_the_mapping(tmp_pat
     nibabel.save(
         nibabel.Nifti1Image(np.where(labels == 3, 4, labels).astype(np.uint8), image.affine), case.label
     )
-    with pytest.raises(UserError, match="Map its 2 to 1, 1 to 2 and 4 to 3"):
+    with pytest.raises(UserError, match="Map its 2 to 1, 1 to 2 and 4 to 3, also in files without"):
         dataset.label(case)
 
 
