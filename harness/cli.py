@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,8 @@ from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
 from harness.store import Store
-from harness.study import Cell, Study, load_study, read_study, studies_folder, study_names
+from harness.study import Cell, Study, load_study
+from harness.study_file import read_study, studies_folder, study_names
 
 app = typer.Typer(
     help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",
@@ -91,12 +93,18 @@ def list_(
     if as_json:
         print(json.dumps(entries, indent=1))
         return
-    table = Table(box=None, pad_edge=False)
-    for number, key in enumerate(entries[0]):
-        table.add_column(key, overflow="fold", no_wrap=number == 0)
+    table = _table(entries[0])
     for entry in entries:
         table.add_row(*map(str, entry.values()))
     out.print(table)
+
+
+def _table(keys: Iterable[str]) -> Table:
+    """Return an empty table whose first column, a name or an id, is never cut."""
+    table = Table(box=None, pad_edge=False)
+    for number, key in enumerate(keys):
+        table.add_column(key, overflow="fold", no_wrap=number == 0)
+    return table
 
 
 def _study_entry(name: str) -> dict[str, Any]:
@@ -120,7 +128,7 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
     out.print(loaded.question)
     hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
     keys = [key for key in dict.fromkeys(key for entry in entries for key in entry) if key not in hidden]
-    table = Table(*keys, box=None, pad_edge=False)
+    table = _table(keys)
     for entry in entries:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)

@@ -22,7 +22,7 @@ from harness.plugin_parameters import parameter_findings
 from harness.plugin_rehearsal import bits_after, must, overfit, rehearse, same_bits, trainer_of
 from harness.seeding import seed_everything
 from harness.spec import Recipe, TrialSpec, Triple, parse
-from harness.study import ReportSpec
+from harness.study_file import ReportSpec
 
 _PATCHES: tuple[Triple, ...] = ((32, 64, 64), (64, 64, 64), (96, 96, 96))
 _SMALL: tuple[Triple, ...] = ((32, 32, 32), (64, 32, 32), *_PATCHES)

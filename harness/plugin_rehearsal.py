@@ -17,7 +17,8 @@ from harness.evaluation.inference import predict
 from harness.evaluation.metrics import mean_dice
 from harness.seeding import clean_process, numpy_generator
 from harness.spec import TrialSpec, Triple, digest
-from harness.study import StudyFile, resolve_with_node
+from harness.study import resolve_with_node
+from harness.study_file import StudyFile
 from harness.training.batches import draw_batches, draw_images
 from harness.training.loop import Trainer
 from harness.trial import build_method

@@ -1,30 +1,6 @@
 """Studies: a YAML file that declares a set of trials, expanded to an ordered, de-duplicated list of cells.
 
-::
-
-    question: Does MedContext beat supervised training when few cases are labelled?
-    methods:                       # optional: named arms; a key without 'name' is the method's own name
-      released: {name: medcontext, preset: as_released}
-      masked_volume: {pretrain: {steps: 300, seed: shared}}  # keys of a recipe; seed: paired | shared
-    architectures:                 # optional, likewise
-      unet: {preset: tiny}
-    base:                          # settings of every trial
-      dataset: hippocampus
-      recipe: {steps: 300}
-    grid:                          # the product of these
-      architecture: [unet, unetr]
-      method: [supervised, released]
-      shots: [5, all]
-      seed: [0, 1]
-    also:                          # more cells; lists in one entry are multiplied
-      - {method: released, method.masking.ratio: [0.2, 0.8], architecture: unet, shots: 5, seed: 0}
-    except:                        # cells that are left out, with the reason; lists in one entry are alternatives
-      - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
-    report: {…}                    # see ReportSpec
-    keep: all                      # predictions kept: all | none
-
-A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
-``method`` (its parameters), ``architecture`` (its options) or ``split``.
+The keys of the file are explained in :mod:`harness.study_file`.
 """
 
 from __future__ import annotations
@@ -33,17 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field
 
 from harness import registry
 from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.spec import (
     ArchitectureSpec,
-    Frozen,
     MethodSpec,
     Recipe,
     TrialSpec,
@@ -51,6 +25,7 @@ from harness.spec import (
     parse,
     plain,
 )
+from harness.study_file import ReportSpec, StudyFile, find_study, read_study
 from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node
 
@@ -58,32 +33,6 @@ FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 _BRANCHES = ("recipe", "method", "architecture", "split")
 GENERATED = "generated"  # the name of a split that is not shipped
 _DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
-
-
-class ReportSpec(Frozen):
-    """What the report shows.
-
-    ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
-    the seed.
-    """
-
-    baseline: str = Field("supervised", description="the arm that gains are measured against")
-    rows: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("dice", "hd95")
-
-
-class StudyFile(Frozen):
-    """The keys of a study file."""
-
-    question: str
-    methods: dict[str, dict[str, Any]] = {}
-    architectures: dict[str, dict[str, Any]] = {}
-    base: dict[str, Any] = {}
-    grid: dict[str, list[Any]] = {}
-    also: list[dict[str, Any]] = []
-    except_: list[dict[str, Any]] = Field([], alias="except")
-    report: ReportSpec = ReportSpec()
-    keep: Literal["all", "none"] = "all"
 
 
 @dataclass(frozen=True)
@@ -138,55 +87,6 @@ class Study:
         return tuple(key for key in self.factors if len(values[key]) > 1)
 
 
-def studies_folder() -> Path:
-    """Return the folder of the shipped studies, in a checkout or in an installed wheel."""
-    package = Path(__file__).parent
-    shipped = package / "studies"
-    return shipped if shipped.is_dir() else package.parent / "studies"
-
-
-def study_names() -> list[str]:
-    """Return the names of the shipped studies."""
-    return sorted(path.stem for path in studies_folder().glob("*.yaml"))
-
-
-def find_study(name: str) -> Path:
-    """Return the file of a study given by name or path.
-
-    Raises:
-        UserError: there is no such study.
-    """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise UserError(name, "no such file", "a study file", "Correct the path.")
-    shipped = studies_folder() / f"{name}.yaml"
-    if not shipped.is_file():
-        raise UserError(
-            f"study {name!r}", "an unknown name", "a shipped study or the path of a .yaml file",
-            did_you_mean(name, study_names()),
-        )  # fmt: skip
-    return shipped
-
-
-def read_study(path: Path) -> StudyFile:
-    """Return a study file, validated.
-
-    Raises:
-        UserError: broken YAML, unknown key or wrong value.
-    """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            path, f"YAML that cannot be read ({error})".replace("\n", " "), "a study file", "Correct it."
-        ) from error
-    if not isinstance(data, dict):
-        raise UserError(path, type(data).__name__, "a mapping with the key 'question'", "Write a study.")
-    return parse(StudyFile, data, path)
-
-
 def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
     """Return an expanded study.
 
@@ -239,6 +139,7 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
     if not cells and not skipped:
         raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
     keys = tuple(settings_seen)
+    _check_report(path, file.report, keys, {cell.factors["method"] for cell in cells.values()})
     return Study(
         name=path.stem,
         question=file.question,
@@ -249,6 +150,20 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         factors=keys,
         nodes=tuple(nodes.values()),
     )
+
+
+def _check_report(path: Path, report: ReportSpec, keys: Sequence[str], arms: set[str]) -> None:
+    """Refuse rows that no cell sets, and a baseline that is no arm of the study."""
+    for key in report.rows:
+        if key not in keys:
+            raise UserError(
+                f"{path}: report.rows", repr(key), "a factor of the study", did_you_mean(key, keys)
+            )
+    if arms and "baseline" in report.model_fields_set and report.baseline not in arms:
+        raise UserError(
+            f"{path}: report.baseline", repr(report.baseline), "a method of the study",
+            did_you_mean(report.baseline, arms),
+        )  # fmt: skip
 
 
 def _complete(cell: Cell, keys: Sequence[str]) -> Cell:

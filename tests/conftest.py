@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from harness.spec import TrialSpec
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,8 @@ import pandas as pd
 
 from harness import registry
 from harness.record import read_history
-from harness.study import StudyFile, resolve_with_node
+from harness.study import resolve_with_node
+from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
 
 warnings.filterwarnings("ignore")

@@ -24,7 +24,8 @@ from harness import registry
 from harness.data.augmentation import Augmenter
 from harness.data.loading import load_data
 from harness.seeding import clean_process
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 from harness.training.batches import draw_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss

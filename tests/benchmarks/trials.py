@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from harness.record import TrialRecord
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
 
 warnings.filterwarnings("ignore")

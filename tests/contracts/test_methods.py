@@ -27,7 +27,8 @@ from harness.data.splits import Split
 from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity
-from harness.study import StudyFile, resolve_with_node
+from harness.study import resolve_with_node
+from harness.study_file import StudyFile
 from harness.training.batches import draw_batches, draw_images
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import DrawBatch, StepResult, Trainer

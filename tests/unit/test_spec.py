@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.spec import Frozen, Recipe, TrialSpec, canonical_json, digest, identity, later, parse
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trial_ids.json"
 PHANTOM = {

@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import UserError
 from harness.reconcile import choose_cells
-from harness.study import Study, load_study, study_names
+from harness.study import Study, load_study
+from harness.study_file import study_names
 
 BASE = "question: why?\nbase: {dataset: phantom, architecture: unet, method: supervised}\n"
 
@@ -161,3 +162,21 @@ def test_filters_take_the_registered_name_and_the_name_of_the_arm(study) -> None
     arms = "methods: {released: {name: medcontext, preset: as_released}}\n"
     loaded = study(BASE + arms + "grid: {method: [supervised, released]}")
     assert choose_cells(loaded, ["arm=released"]) == choose_cells(loaded, ["method=medcontext"])
+
+
+def test_a_key_that_stands_twice_is_refused(study) -> None:
+    with pytest.raises(UserError, match="key 'grid' twice"):
+        study(BASE + "grid: {seed: [0]}\ngrid: {seed: [1]}")
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("{rows: [shots, sead]}", "Did you mean 'seed'"),
+        ("{baseline: supervized}", "Did you mean 'supervised'"),
+        ("{baselin: supervised}", "Did you mean 'baseline'"),
+    ],
+)
+def test_what_the_report_names_must_be_in_the_study(study, report: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        study(BASE + f"grid: {{shots: [2, all], seed: [0, 1]}}\nreport: {report}")

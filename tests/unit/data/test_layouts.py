@@ -25,7 +25,8 @@ from harness.errors import UserError
 from harness.reconcile import check_data
 from harness.report.qualitative import _label_names
 from harness.spec import TrialSpec
-from harness.study import Cell, StudyFile, resolve
+from harness.study import Cell, resolve
+from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
 
 LAYOUTS = [(name, layout) for name in twins._LOOKS for layout in layouts_of(name)]

@@ -21,7 +21,8 @@ from harness.record import (
     write_record,
 )
 from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec
-from harness.study import FACTORS, Cell, ReportSpec, Skip, Study
+from harness.study import FACTORS, Cell, Skip, Study
+from harness.study_file import ReportSpec
 
 REGIONS = ("lobe", "duct", "node", "twin")
 TEST_CASES = [f"phantom_{n:03d}" for n in (40, 41, 42, 43, 44)]

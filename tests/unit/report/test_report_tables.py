@@ -23,7 +23,8 @@ from harness.report.formats import (
 from harness.report.frames import case_frame, trial_frame
 from harness.report.results import Results, row_keys, with_arms
 from harness.report.tables import all_tables
-from harness.study import ReportSpec, Study
+from harness.study import Study
+from harness.study_file import ReportSpec
 
 
 def load(study: Study, results: Path) -> Results:

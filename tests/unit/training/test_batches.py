@@ -14,7 +14,8 @@ from harness.data.loading import TrialData, load_data
 from harness.data.preprocessing import CaseCache
 from harness.errors import UserError
 from harness.spec import Augmentation, TrialSpec
-from harness.study import StudyFile, resolve
+from harness.study import resolve
+from harness.study_file import StudyFile
 from harness.training.batches import draw_batches
 
 

@@ -1,0 +1,129 @@
+"""Study files: the keys of the YAML, where the shipped ones lie, and reading them.
+
+::
+
+    question: Does MedContext beat supervised training when few cases are labelled?
+    methods:                       # optional: named arms; a key without 'name' is the method's own name
+      released: {name: medcontext, preset: as_released}
+      masked_volume: {pretrain: {steps: 300, seed: shared}}  # keys of a recipe; seed: paired | shared
+    architectures:                 # optional, likewise
+      unet: {preset: tiny}
+    base:                          # settings of every trial
+      dataset: hippocampus
+      recipe: {steps: 300}
+    grid:                          # the product of these
+      architecture: [unet, unetr]
+      method: [supervised, released]
+      shots: [5, all]
+      seed: [0, 1]
+    also:                          # more cells; lists in one entry are multiplied
+      - {method: released, method.masking.ratio: [0.2, 0.8], architecture: unet, shots: 5, seed: 0}
+    except:                        # cells that are left out, with the reason; lists in one entry are alternatives
+      - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
+    report: {…}                    # see ReportSpec
+    keep: all                      # predictions kept: all | none
+
+A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
+``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``recipe.pipeline``
+names one of the dataset's recipes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from harness.errors import UserError, did_you_mean
+from harness.spec import Frozen, parse
+
+
+class ReportSpec(Frozen):
+    """What the report shows.
+
+    ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
+    the seed.
+    """
+
+    baseline: str = Field("supervised", description="the arm that gains are measured against")
+    rows: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("dice", "hd95")
+
+
+class StudyFile(Frozen):
+    """The keys of a study file."""
+
+    question: str
+    methods: dict[str, dict[str, Any]] = {}
+    architectures: dict[str, dict[str, Any]] = {}
+    base: dict[str, Any] = {}
+    grid: dict[str, list[Any]] = {}
+    also: list[dict[str, Any]] = []
+    except_: list[dict[str, Any]] = Field([], alias="except")
+    report: ReportSpec = ReportSpec()
+    keep: Literal["all", "none"] = "all"
+
+
+def studies_folder() -> Path:
+    """Return the folder of the shipped studies, in a checkout or in an installed wheel."""
+    package = Path(__file__).parent
+    shipped = package / "studies"
+    return shipped if shipped.is_dir() else package.parent / "studies"
+
+
+def study_names() -> list[str]:
+    """Return the names of the shipped studies."""
+    return sorted(path.stem for path in studies_folder().glob("*.yaml"))
+
+
+def find_study(name: str) -> Path:
+    """Return the file of a study given by name or path.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(name, "no such file", "a study file", "Correct the path.")
+    shipped = studies_folder() / f"{name}.yaml"
+    if not shipped.is_file():
+        raise UserError(
+            f"study {name!r}", "an unknown name", "a shipped study or the path of a .yaml file",
+            did_you_mean(name, study_names()),
+        )  # fmt: skip
+    return shipped
+
+
+def read_study(path: Path) -> StudyFile:
+    """Return a study file, validated.
+
+    Raises:
+        UserError: broken YAML, unknown key or wrong value.
+    """
+    try:
+        data = yaml.load(path.read_text(), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            path, f"YAML that cannot be read ({error})".replace("\n", " "), "a study file", "Correct it."
+        ) from error
+    if not isinstance(data, dict):
+        raise UserError(path, type(data).__name__, "a mapping with the key 'question'", "Write a study.")
+    return parse(StudyFile, data, path)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and refuses a key that stands twice: plain YAML would forget the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
