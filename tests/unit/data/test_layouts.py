@@ -165,16 +165,24 @@ def test_what_the_description_says_is_part_of_the_content(tmp_path: Path) -> Non
 
 def test_public_test_cases_of_raw_data_count_once(tmp_path: Path) -> None:
     root = write_twin("acdc", tmp_path, "nnformer", cases=1)
-    whole, dataset = load("acdc").cases(root), load("acdc")
+    dataset = load("acdc")
+    whole = dataset.cases(root)
     folder = whole[0].image.parents[1]
-    for part, path in (("imagesTs", whole[0].image), ("labelsTs", whole[0].label)):
-        (folder / part).mkdir()
-        shutil.copy(path, folder / part)  # a copy
-    assert dataset.cases(root) == whole
-    for part, path in (("imagesTs", whole[1].image), ("labelsTs", whole[1].label)):
-        path.rename(folder / part / path.name)  # the only one
+    copies = sorted(path.name for path in (folder / "labelsTs").iterdir())
+    assert copies == ["patient002_frame01_gt.nii.gz", "patient002_frame12_gt.nii.gz"]
+    assert len(whole) == 6 and {case.image.parent.name for case in whole} == {"imagesTr"}
+    for part, name in (("images", "patient002_frame01.nii.gz"), ("labels", copies[0])):
+        (folder / f"{part}Tr" / name).unlink()  # the only ones now are the copies
     shutil.copy(whole[0].image, folder / "imagesTs" / "patient101_frame01.nii.gz")  # without a label
     assert [case.id for case in dataset.cases(root)] == [case.id for case in whole]
+
+
+@pytest.mark.parametrize(("name", "layout"), [("synapse", "btcv"), ("brats", "msd"), ("hippocampus", "msd")])
+def test_images_of_a_challenges_test_part_are_no_cases(tmp_path: Path, name: str, layout: str) -> None:
+    root = write_twin(name, tmp_path, layout, cases=1)
+    unlabelled = twins._LOOKS[name].unlabelled
+    assert unlabelled and all(list(root.rglob(f"{case}.nii.gz")) for case in unlabelled)
+    assert not set(unlabelled) & {case.id for case in load(name).cases(root)}
 
 
 def test_regions_of_nnunet_are_lists_of_labels(tmp_path: Path) -> None:
