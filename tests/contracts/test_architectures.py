@@ -132,11 +132,11 @@ def test_a_token_sees_its_own_place_of_the_image(name: str) -> None:
         moved = (embed(name, tokens.before_position, changed) - before).abs()
         channel_axis = 2 if tokens.layout == "BNC" else 1
         moved = moved.sum(dim=channel_axis).view(tokens.grid)
-        # an embedding of several convolutions moves neighbours too, but never the other end of the image
+        # convolutions move neighbours too, and normalisation over the volume a little of everything
         assert moved[place] > 0
         for axis, index in enumerate(place):
             other_end = tokens.grid[axis] - 1 - index
-            assert index == other_end or not moved.select(axis, other_end).any()
+            assert index == other_end or moved.select(axis, other_end).max() < 0.1 * moved[place]
 
 
 @pytest.mark.parametrize("name", NAMES)
