@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
-from harness.spec import TrialSpec, canonical_json
+from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
 from harness.study import Cell, Study
 
@@ -100,16 +100,16 @@ def check_data(
     """
     from harness.data.loading import load_data
 
-    contents: dict[str, str] = {}
+    contents: dict[DatasetSpec, str] = {}
     seen: set[str] = set()
     for cell in missing:
         key = _data_key(cell.spec)
         if key not in seen:
             seen.add(key)
-            contents[cell.spec.dataset.name] = load_data(cell.spec, data_root, tick).content
+            contents[cell.spec.dataset] = load_data(cell.spec, data_root, tick).content
     for cell in cells:
         record = store.record(cell.spec.id)
-        present = contents.get(cell.spec.dataset.name)
+        present = contents.get(cell.spec.dataset)
         if record and record.protocol and present and record.protocol.content_hash != present:
             raise UserError(
                 f"dataset {cell.spec.dataset.name!r}",

@@ -21,6 +21,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -141,6 +142,11 @@ class DatasetSpec(Frozen):
     split_seed: int = Field(0, ge=0)
     split_name: str | None = later(None, description="a split that is shipped; None: generated")
     split_exclude: tuple[str, ...] = later((), description="ids of cases that are left out")
+
+    @field_validator("split_exclude")
+    @classmethod
+    def _in_one_order(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(ids)))
 
 
 class ArchitectureSpec(Frozen):

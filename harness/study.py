@@ -345,6 +345,11 @@ def _split(dataset: type[Any], own: Mapping[str, Any], shots: Any, where: str) -
     name = own.get("name", names[0])
     if name not in names:
         raise UserError(f"{where}.name", repr(name), "a split of the dataset", did_you_mean(str(name), names))
+    if name != GENERATED and "seed" in own:
+        raise UserError(
+            f"{where}.seed", repr(own["seed"]), f"none: the split {name!r} is a fixed list",
+            f"Remove it, or set split.name to {GENERATED}.",
+        )  # fmt: skip
     known = shipped_split(dataset.name(), name).subsets if name != GENERATED else {}
     if isinstance(shots, str) and shots != "all" and shots not in known:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from harness.errors import UserError
 
@@ -26,10 +27,14 @@ def fetch(name: str, root: Path) -> Path:
     url, checksum = DecathlonDataset.resource[task], DecathlonDataset.md5[task]
     try:
         download_url(url, archive, hash_val=checksum, hash_type="md5")
-        extractall(archive, root, file_type="tar")
+        with TemporaryDirectory(
+            dir=root, prefix=f".{task}."
+        ) as partial:  # so that the folder is whole or not there
+            extractall(archive, partial, file_type="tar")
+            (Path(partial) / task).rename(folder)
     except Exception as error:  # MONAI raises that class itself
         raise UserError(
-            url, f"a download that failed ({str(error).splitlines()[0]})", f"the archive with MD5 {checksum}",
+            url, f"a download that failed ({next(iter(str(error).splitlines()), type(error).__name__)})", f"the archive with MD5 {checksum}",
             f"Remove {archive} and try again, or fetch it by hand and unpack it below {root}.",
         ) from error  # fmt: skip
     archive.unlink()

@@ -32,15 +32,18 @@ class Layout:
         name: of the layout.
         places: glob patterns below the data root; the first match is what ``read`` is given.
         read: lists the labelled cases.
+        anywhere: whether the places may also lie below the working directory.
     """
 
     name: str
     places: tuple[str, ...]
     read: Callable[[Path], list[Files]]
+    anywhere: bool = False
 
     def find(self, root: Path) -> Path | None:
         """Return the first place that is there."""
-        return next((path for place in self.places for path in sorted(root.glob(place))), None)
+        roots = [root, Path.cwd()] if self.anywhere else [root]
+        return next((path for r in roots for place in self.places for path in sorted(r.glob(place))), None)
 
 
 def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source: str) -> tuple[Layout, Path]:
@@ -49,6 +52,8 @@ def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source:
     Raises:
         UserError: no data root was named, or the dataset lies there in none of its layouts.
     """
+    if root is None and any(layout.anywhere for layout in layouts):
+        root = Path.cwd()
     if root is None:
         raise UserError(
             f"dataset {name!r}", "no data root", "a folder that holds the dataset",
@@ -110,20 +115,31 @@ def read_msd(folder: Path) -> list[Files]:
 def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
-    The layout of nnFormer's and UNETR++'s raw data, and nnU-Net's (``<case>_0000.nii.gz``).
+    The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data.
     """
-    return pair(_nifti(folder / "imagesTr"), _nifti(folder / "labelsTr"), folder)
+    return pair(nifti_files(folder / "imagesTr"), nifti_files(folder / "labelsTr"), folder)
+
+
+def read_raw(folder: Path) -> list[Files]:
+    """List what :func:`read_folders` does, and test cases of ``imagesTs`` that have a label in ``labelsTs``.
+
+    nnFormer's and UNETR++'s raw data have them there, some as copies; the shipped split says which they are.
+    """
+    found = read_folders(folder)
+    known, labels = {files.id for files in found}, nifti_files(folder / "labelsTs")
+    others = pair(nifti_files(folder / "imagesTs"), labels, folder) if labels else []
+    return [*found, *(files for files in others if files.id not in known)]
 
 
 def read_btcv(folder: Path) -> list[Files]:
     """List ``Training/img`` and ``Training/label`` of the BTCV challenge."""
-    return pair(_nifti(folder / "img"), _nifti(folder / "label"), folder)
+    return pair(nifti_files(folder / "img"), nifti_files(folder / "label"), folder)
 
 
 def read_acdc(patient: Path) -> list[Files]:
     """List the labelled frames of all patients of the ACDC challenge, given the folder of one."""
     folder = patient.parent
-    paths = [path for other in sorted(folder.glob("patient*")) for path in _nifti(other)]
+    paths = [path for other in sorted(folder.glob("patient*")) for path in nifti_files(other)]
     frames = [path for path in paths if "_frame" in path.name]
     return pair(
         [path for path in frames if "_gt." not in path.name],
@@ -164,7 +180,7 @@ def case_id(path: Path) -> str:
     return re.sub(r"^label(?=\d)", "img", stem.removesuffix("_gt"))
 
 
-def _nifti(folder: Path) -> list[Path]:
+def nifti_files(folder: Path) -> list[Path]:
     """Return the NIfTI files of a folder; resource forks (``._*``) are none."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))

@@ -122,7 +122,9 @@ def load_data(spec: TrialSpec, root: Path | None, tick: Callable[[], None] = lam
             "some, where recipe.validate_every is set", "Choose another split, or selection last without it.",
         )  # fmt: skip
     training = few_shot(split, cases, spec.shots, name, spec.subset)
-    cache = prepare(dataset, name, cases, spec.recipe, tick)
+    divided = set(split.cases)
+    used = [case for case in cases if case.id in divided]  # not the excluded ones: they may be broken
+    cache = prepare(dataset, name, used, spec.recipe, tick)
     return TrialData(dataset, split, training, cache, spec)
 
 

@@ -27,6 +27,11 @@ class Split:
     subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def cases(self) -> tuple[str, ...]:
+        """All case ids."""
+        return (*self.train, *self.validation, *self.test)
+
+    @property
     def hash(self) -> str:
         """16 hexadecimal digits that identify which case is in which part."""
         return digest({"train": self.train, "validation": self.validation, "test": self.test})
@@ -66,7 +71,7 @@ def split_on_disk(split: Split, cases: Sequence[Case], where: str, twin: bool) -
     """
     present = {case.id: case.patient for case in cases}
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    missing = [case for part in parts.values() for case in part if case not in present]
+    missing = [case for case in split.cases if case not in present]
     if twin:
         parts = {name: tuple(case for case in part if case in present) for name, part in parts.items()}
     elif missing:
@@ -119,8 +124,8 @@ def generate_split(cases: Sequence[Case], fractions: Fractions, name: str, seed:
 def few_shot(split: Split, cases: Sequence[Case], shots: Shots, name: str, subset: int) -> tuple[str, ...]:
     """Return the ids of the labelled training cases; smaller subsets are within larger ones.
 
-    A name stands for a published subset. Patients are put in one order that depends on the dataset's name and ``subset`` alone, and their cases
-    are taken in that order.
+    A name stands for a published subset. Patients are put in one order that depends on the dataset's name and
+    ``subset`` alone, and their cases are taken in that order.
 
     Raises:
         UserError: more shots than training cases, or a name that the split does not know.

@@ -38,6 +38,7 @@ class Look:
         background: intensity around the organs.
         contrast: intensity between one label and the next.
         air: intensity of the margin; where it is 0, as in skull-stripped images, nothing is added to it.
+        unlabelled: images of a challenge's own test part, which no adapter may take for cases.
     """
 
     shape: tuple[int, int, int]
@@ -47,6 +48,7 @@ class Look:
     background: float
     contrast: float
     air: float
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -57,12 +59,20 @@ class Look:
 
 
 _LOOKS = {
-    "synapse": Look((56, 56, 20), (0.75, 0.75, 3.0), (-1, 1, 1), np.int16, 40, 12, -1000),
+    "synapse": Look(
+        (56, 56, 20), (0.75, 0.75, 3.0), (-1, 1, 1), np.int16, 40, 12, -1000, ("img0061", "img0062")
+    ),
     "acdc": Look((44, 40, 9), (1.5625, 1.5625, 10.0), (-1, -1, 1), np.int16, 60, 40, 10),
-    "brats": Look((40, 40, 32), (1.0, 1.0, 1.0), (-1, -1, 1), np.float32, 300, 150, 0),
-    "hippocampus": Look((35, 50, 36), (1.0, 1.0, 1.0), (1, 1, 1), np.float32, 200, 100, 100),
+    "brats": Look(
+        (40, 40, 32), (1.0, 1.0, 1.0), (-1, -1, 1), np.float32, 300, 150, 0, ("BRATS_485", "BRATS_486")
+    ),
+    "hippocampus": Look(
+        (35, 50, 36), (1.0, 1.0, 1.0), (1, 1, 1), np.float32, 200, 100, 100, ("hippocampus_002",)
+    ),
 }
-_OTHER_CASES = tuple(f"hippocampus_{number:03d}" for number in range(1, 13))  # of a split that is generated
+_OTHER_CASES = tuple(
+    f"hippocampus_{number:03d}" for number in range(1, 25, 2)
+)  # of a split that is generated
 
 
 def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 4, seed: int = 0) -> Path:
@@ -167,10 +177,14 @@ class _Twin:
         image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else 0)
         nibabel.save(image, path)
 
-    def save_case(self, case: str, image: Path, label: Path) -> None:
-        """Write image and label; several channels are the fourth axis."""
+    def save_image(self, case: str, path: Path) -> None:
+        """Write an image; several channels are the fourth axis."""
         volume = self.image(case)
-        self.save(volume[..., 0] if volume.shape[-1] == 1 else volume, image)
+        self.save(volume[..., 0] if volume.shape[-1] == 1 else volume, path)
+
+    def save_case(self, case: str, image: Path, label: Path) -> None:
+        """Write image and label."""
+        self.save_image(case, image)
         self.save(self.label(case), label)
 
 
@@ -179,6 +193,8 @@ def _btcv(twin: _Twin, root: Path) -> None:
     for case in twin.ids:
         label = case.replace("img", "label")
         twin.save_case(case, folder / "img" / f"{case}.nii.gz", folder / "label" / f"{label}.nii.gz")
+    for case in twin.look.unlabelled:
+        twin.save_image(case, root / "RawData" / "Testing" / "img" / f"{case}.nii.gz")
 
 
 def _acdc(twin: _Twin, root: Path) -> None:
@@ -204,13 +220,16 @@ def _by_patient(twin: _Twin) -> dict[str, list[str]]:
 
 
 def _raw(task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path], None]:
-    """Return the writer of nnFormer's raw data."""
+    """Return the writer of nnFormer's raw data; test cases are there twice."""
 
     def write(twin: _Twin, root: Path) -> None:
         folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task
-        for case in twin.ids:
-            label = folder / "labelsTr" / f"{label_name(case)}.nii.gz"
-            twin.save_case(case, folder / "imagesTr" / f"{case}.nii.gz", label)
+        testing = shipped_split(twin.name, twin.dataset.splits[0]).test
+        names = {case: (f"{case}.nii.gz", f"{label_name(case)}.nii.gz") for case in twin.ids}
+        for case, (image, label) in names.items():
+            for part in ("Tr", "Ts") if case in testing else ("Tr",):
+                twin.save_case(case, folder / f"images{part}" / image, folder / f"labels{part}" / label)
+        _write_listing(twin, folder, names, ())
 
     return write
 
@@ -218,24 +237,34 @@ def _raw(task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path],
 def _msd(task: str) -> Callable[[_Twin, Path], None]:
     def write(twin: _Twin, root: Path) -> None:
         folder = root / task
-        for case in twin.ids:
-            name = f"{case}.nii.gz"
-            twin.save_case(case, folder / "imagesTr" / name, folder / "labelsTr" / name)
-        listing = {
-            "name": task,
-            "modality": {str(index): name for index, name in enumerate(twin.dataset.channels)},
-            "labels": {str(value): name for value, name in twin.dataset.labels.items()},
-            "numTraining": len(twin.ids),
-            "numTest": 0,
-            "training": [
-                {"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"}
-                for case in twin.ids
-            ],
-            "test": [],
-        }
-        (folder / "dataset.json").write_text(json.dumps(listing, indent=1))
+        names = {case: (f"{case}.nii.gz", f"{case}.nii.gz") for case in twin.ids}
+        for case, (image, label) in names.items():
+            twin.save_case(case, folder / "imagesTr" / image, folder / "labelsTr" / label)
+        for case in twin.look.unlabelled:
+            twin.save_image(case, folder / "imagesTs" / f"{case}.nii.gz")
+        _write_listing(twin, folder, names, twin.look.unlabelled)
 
     return write
+
+
+def _write_listing(
+    twin: _Twin, folder: Path, names: Mapping[str, tuple[str, str]], unlabelled: Sequence[str]
+) -> None:
+    """Write the Decathlon's ``dataset.json``; ``names`` are those of images and labels."""
+    listing = {
+        "name": type(twin.dataset).__name__,
+        "tensorImageSize": "4D" if len(twin.dataset.channels) > 1 else "3D",
+        "modality": {str(index): name for index, name in enumerate(twin.dataset.channels)},
+        "labels": {str(value): name for value, name in twin.dataset.labels.items()},
+        "numTraining": len(names),
+        "numTest": len(unlabelled),
+        "training": [
+            {"image": f"./imagesTr/{image}", "label": f"./labelsTr/{label}"}
+            for image, label in names.values()
+        ],
+        "test": [f"./imagesTs/{case}.nii.gz" for case in unlabelled],
+    }
+    (folder / "dataset.json").write_text(json.dumps(listing, indent=1))
 
 
 def _monai_list(twin: _Twin, root: Path) -> None:

@@ -166,7 +166,7 @@ def _axial(volume: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
 
 def _label_names(dataset: str) -> dict[int, str]:
     try:
-        labels = registry.load("dataset", dataset).labels
+        labels = getattr(registry.load("dataset", dataset), "labels", {})  # of a folder: in its files
     except UserError:
         return {}
     return {int(value): str(name) for value, name in labels.items() if value != 0}

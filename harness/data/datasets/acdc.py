@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_acdc, read_folders
+from harness.data.layouts import Layout, raw_places, read_acdc, read_folders, read_raw
+from harness.data.pipelines import NNUNET
+from harness.spec import merge
 
 
 class ACDC(Dataset):
@@ -21,23 +23,26 @@ class ACDC(Dataset):
     regions = {"RV": (1,), "Myo": (2,), "LV": (3,)}
     splits = ("medcontext_140_20_40",)
     layouts = (
-        Layout("ACDC", ("training/patient*", "*/training/patient*", "patient*"), read_acdc),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_folders),
+        Layout(
+            "ACDC",
+            ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
+            read_acdc,
+        ),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_raw),
         Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
     )
     pipelines = {
-        "nnunet": {
-            "patch": (160, 160, 16), "spacing": (1.5234, 1.5234, 6.35), "intensity": "zscore",
-            "resampling": "cubic", "batch": 4, "loss": "dice_ce_nnunet",
-            "augmentation": {
-                "mirror_axes": (0, 1), "affine_probability": 0.2, "rotation": 180.0, "scaling": 0.3,
-                "planar": True, "noise_probability": 0.1, "blur_probability": 0.2,
-                "brightness_probability": 0.15, "contrast_probability": 0.15,
-                "low_resolution_probability": 0.25, "inverted_gamma_probability": 0.1,
-                "gamma_probability": 0.3,
+        "nnunet": merge(
+            NNUNET,
+            {
+                "patch": (160, 160, 16),
+                "spacing": (1.5234, 1.5234, 6.35),
+                "intensity": "zscore",
+                "batch": 4,
+                "augmentation": {"planar": True, "rotation": 180.0, "mirror_axes": (0, 1)},
             },
-        },
-    }  # fmt: skip
+        ),
+    }
     recipe = pipelines["nnunet"]
 
     def patient(self, case: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.layouts import Layout, raw_places, read_folders, read_msd
+from harness.data.layouts import Layout, raw_places, read_folders, read_msd, read_raw
+from harness.data.pipelines import NNUNET
 from harness.errors import UserError
+from harness.spec import merge
 
 
 class BraTS(Dataset):
@@ -23,23 +25,16 @@ class BraTS(Dataset):
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_folders),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_raw),
         Layout(
             "nnU-Net", ("Dataset*_BrainTumour", "Dataset*_BRATS*", "*/Dataset*_BrainTumour"), read_folders
         ),
     )
     pipelines = {
-        "nnunet": {
-            "patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero",
-            "crop": "foreground", "loss": "dice_ce_nnunet",
-            "augmentation": {
-                "mirror_axes": (0, 1, 2), "affine_probability": 0.2, "rotation": 30.0, "scaling": 0.3,
-                "noise_probability": 0.1, "blur_probability": 0.2, "brightness_probability": 0.15,
-                "contrast_probability": 0.15, "low_resolution_probability": 0.25,
-                "inverted_gamma_probability": 0.1, "gamma_probability": 0.3,
-            },
-        },
-    }  # fmt: skip
+        "nnunet": merge(
+            NNUNET, {"patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero"}
+        ),
+    }
     recipe = pipelines["nnunet"]
 
     def label(self, case: Case) -> Volume:
@@ -51,5 +46,5 @@ class BraTS(Dataset):
                 raise
             raise UserError(
                 error.where, f"{error.found}, the challenge's numbering", error.expected,
-                "Map its 2 to 1, 1 to 2 and 4 to 3.",
+                "Map its 2 to 1, 1 to 2 and 4 to 3, also in files without a 4.",
             ) from None  # fmt: skip

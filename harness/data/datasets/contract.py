@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,9 +94,19 @@ class Dataset:
 
     @classmethod
     def of_folder(cls, folder: str) -> type[Dataset]:
-        """Return the dataset that lies in ``folder``, relative to the data root."""
+        """Return the dataset that lies in ``folder``, relative to the data root or to the working directory.
+
+        Raises:
+            UserError: ``folder`` is absolute: a trial's id would hold a path of one machine.
+        """
         assert cls.folder_layout is not None
-        layout = replace(cls.folder_layout, places=(folder,))
+        name = f"{cls.name()}:{folder}"
+        if Path(folder).is_absolute():
+            raise UserError(
+                f"dataset {name!r}", "an absolute path", "a folder relative to the data root",
+                f"Write {cls.name()}:{Path(folder).name}, and name the folder above it with --data DIR.",
+            )  # fmt: skip
+        layout = replace(cls.folder_layout, places=(escape(folder),), anywhere=True)
         return type(cls.__name__, (cls,), {"layouts": (layout,), "__module__": cls.__module__})
 
     def describe(self, description: Mapping[str, Any]) -> None:
@@ -192,6 +203,8 @@ class Dataset:
         for path in case.files:
             with path.open("rb") as file:
                 hasher.update(hashlib.file_digest(file, "sha256").digest())
+        if self.folder_layout is not None:  # what dataset.json says changes numbers too
+            hasher.update(repr([self.channels, self.labels, self.regions]).encode())
         return hasher.hexdigest()[:16]
 
 

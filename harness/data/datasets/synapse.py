@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing
+from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing, read_raw
+from harness.data.pipelines import NNUNET
+from harness.spec import merge
 
 ORGANS = {
     1: ("spleen", "Spl"), 2: ("right kidney", "RKid"), 3: ("left kidney", "LKid"), 4: ("gallbladder", "Gal"),
@@ -12,12 +14,6 @@ ORGANS = {
     12: ("right adrenal gland", "RAdr"), 13: ("left adrenal gland", "LAdr"),
 }  # fmt: skip
 REPORTED = (1, 2, 3, 4, 6, 7, 8, 11)
-_NNUNET_AUGMENTATION = {
-    "mirror_axes": (0, 1, 2), "affine_probability": 0.2, "rotation": 30.0, "scaling": 0.3,
-    "noise_probability": 0.1, "blur_probability": 0.2, "brightness_probability": 0.15,
-    "contrast_probability": 0.15, "low_resolution_probability": 0.25, "inverted_gamma_probability": 0.1,
-    "gamma_probability": 0.3,
-}  # fmt: skip
 
 
 class Synapse(Dataset):
@@ -41,7 +37,7 @@ class Synapse(Dataset):
     )
     layouts = (
         Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_folders),
+        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_raw),
         Layout("nnU-Net", ("Dataset*_Synapse", "Dataset*_BTCV", "*/Dataset*_Synapse"), read_folders),
         Layout(
             "MONAI list", ("dataset_18_12.json", "*/dataset_18_12.json", "*/dataset_0.json"), read_listing
@@ -56,10 +52,8 @@ class Synapse(Dataset):
                 "intensity_probability": 0.1,
             },
         },
-        "nnunet": {
-            "patch": (128, 128, 64), "spacing": (0.7578, 0.7578, 3.0), "intensity": "ct_synapse",
-            "crop": "foreground", "resampling": "cubic", "loss": "dice_ce_nnunet",
-            "augmentation": _NNUNET_AUGMENTATION,
-        },
+        "nnunet": merge(
+            NNUNET, {"patch": (128, 128, 64), "spacing": (0.7578, 0.7578, 3.0), "intensity": "ct_synapse"}
+        ),
     }  # fmt: skip
     recipe = pipelines["monai"]

@@ -41,6 +41,17 @@ def test_an_archive_with_another_checksum_is_refused(
     assert not (tmp_path / "data" / published).exists()
 
 
+def test_an_archive_that_ends_too_early_leaves_no_half_of_a_folder(
+    medctx: Callable, published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "published.tar"
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    monkeypatch.setitem(DecathlonDataset.md5, published, hashlib.md5(archive.read_bytes()).hexdigest())
+    outcome = medctx("data", "fetch", "hippocampus", "--data", tmp_path / "data")
+    assert outcome.code == 2 and "a download that failed" in outcome.err
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [f"{published}.tar"]
+
+
 @pytest.mark.parametrize("name", ["synapse", "acdc"])
 def test_what_may_not_be_passed_on_is_named_with_its_place_and_layouts(medctx: Callable, name: str) -> None:
     outcome = medctx("data", "fetch", name)

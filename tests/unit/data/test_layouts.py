@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -20,8 +22,10 @@ from harness.data.loading import load_data
 from harness.data.splits import few_shot, shipped_split
 from harness.data.twins import layouts_of, write_twin
 from harness.errors import UserError
+from harness.reconcile import check_data
+from harness.report.qualitative import _label_names
 from harness.spec import TrialSpec
-from harness.study import resolve
+from harness.study import Cell, resolve
 from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
 
@@ -135,6 +139,50 @@ def test_any_folder_is_a_dataset(tmp_path: Path, name: str, layout: str) -> None
         load(f"{family}:nowhere").cases(root)
     with pytest.raises(UserError, match=f"{family}:FOLDER"):
         load(family).cases(root)
+    with pytest.raises(UserError, match="an absolute path"):
+        load(f"{family}:{root / 'x'}")
+
+
+def test_any_folder_may_lie_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_twin("hippocampus", tmp_path / "here", cases=1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root").mkdir()
+    for root in (None, tmp_path / "root"):
+        assert len(load("msd:here/Task04_Hippocampus").cases(root)) == 3
+
+
+def test_what_the_description_says_is_part_of_the_content(tmp_path: Path) -> None:
+    write_twin("brats", tmp_path, "nnunet", cases=1)
+    before, after = load("nnunet:Dataset001_BrainTumour"), load("nnunet:Dataset001_BrainTumour")
+    case = before.cases(tmp_path)[0]
+    path = tmp_path / "Dataset001_BrainTumour" / "dataset.json"
+    path.write_text(path.read_text().replace('"edema"', '"oedema"'))
+    after.cases(tmp_path)
+    assert before.content(case) != after.content(case)
+
+
+def test_public_test_cases_of_raw_data_count_once(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, "nnformer", cases=1)
+    dataset = load("acdc")
+    whole = dataset.cases(root)
+    folder = whole[0].image.parents[1]
+    copies = sorted(path.name for path in (folder / "labelsTs").iterdir())
+    assert copies == ["patient002_frame01_gt.nii.gz", "patient002_frame12_gt.nii.gz"]
+    assert len(whole) == 6 and {case.image.parent.name for case in whole} == {"imagesTr"}
+    for part, name in (("images", "patient002_frame01.nii.gz"), ("labels", copies[0])):
+        (folder / f"{part}Tr" / name).unlink()  # the only ones now are the copies
+    shutil.copy(whole[0].image, folder / "imagesTs" / "patient101_frame01.nii.gz")  # without a label
+    assert [case.id for case in dataset.cases(root)] == [case.id for case in whole]
+
+
+@pytest.mark.parametrize(("name", "layout"), [("synapse", "btcv"), ("brats", "msd"), ("hippocampus", "msd")])
+def test_images_of_a_challenges_test_part_are_no_cases(tmp_path: Path, name: str, layout: str) -> None:
+    root = write_twin(name, tmp_path, layout, cases=1)
+    unlabelled = twins._LOOKS[name].unlabelled
+    assert unlabelled and all(list(root.rglob(f"{case}.nii.gz")) for case in unlabelled)
+    assert not set(unlabelled) & {case.id for case in load(name).cases(root)}
 
 
 def test_regions_of_nnunet_are_lists_of_labels(tmp_path: Path) -> None:
@@ -178,7 +226,7 @@ def test_the_challenges_numbering_of_tumours_is_refused_with_the_mapping(tmp_pat
     nibabel.save(
         nibabel.Nifti1Image(np.where(labels == 3, 4, labels).astype(np.uint8), image.affine), case.label
     )
-    with pytest.raises(UserError, match="Map its 2 to 1, 1 to 2 and 4 to 3"):
+    with pytest.raises(UserError, match="Map its 2 to 1, 1 to 2 and 4 to 3, also in files without"):
         dataset.label(case)
 
 
@@ -276,8 +324,19 @@ def test_an_excluded_case_changes_the_split(tmp_path: Path) -> None:
     assert case not in less.train and less.hash != whole.hash and f"without {case}" in less.rule
     with pytest.raises(UserError, match="nobody"):
         load_data(spec_of("phantom", **{"split.exclude": ["nobody"]}), None)
+    order = spec_of("acdc", **{"split.exclude": ["b", "a", "b"]})
+    assert order.id == spec_of("acdc", **{"split.exclude": ["a", "b"]}).id
     generated = load_data(spec_of("phantom", **{"split.exclude": ["phantom_001"]}), None).split
     assert "phantom_001" not in (*generated.train, *generated.validation, *generated.test)
+
+
+def test_a_broken_case_does_not_matter_once_it_is_excluded(tmp_path: Path) -> None:
+    root = write_twin("acdc", tmp_path, cases=2)
+    case = next(case for case in load("acdc").cases(root) if case.id == "patient004_frame01")
+    case.image.write_bytes(b"")
+    with pytest.raises(UserError, match="patient004_frame01"):
+        load_data(spec_of("acdc"), root)
+    assert load_data(spec_of("acdc", **{"split.exclude": ["patient004_frame01"]}), root).training
 
 
 def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> None:
@@ -288,3 +347,21 @@ def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> 
         spec_of("synapse", **{"split.name": "transunet"})
     with pytest.raises(UserError, match="nnunet"):
         spec_of("synapse", **{"recipe.pipeline": "nnnet"})
+    with pytest.raises(UserError, match="a fixed list"):
+        spec_of("synapse", **{"split.seed": 1})
+    assert spec_of("synapse", **{"split.name": "generated", "split.seed": 1}).dataset.split_seed == 1
+
+
+def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_data(tmp_path: Path) -> None:
+    whole, less = spec_of("phantom"), spec_of("phantom", **{"split.exclude": ["phantom_001"]})
+    cells = [Cell(spec, {"dataset": "phantom"}) for spec in (whole, less)]
+    done = SimpleNamespace(id=whole.id, protocol=SimpleNamespace(content_hash=load_data(whole, None).content))
+    store = SimpleNamespace(record=lambda id: done if id == whole.id else None, trials=tmp_path)
+    check_data(cells, cells[1:], store, None)
+    done.protocol.content_hash = "another"
+    with pytest.raises(UserError, match="another, that of the record"):
+        check_data(cells, cells, store, None)
+
+
+def test_a_report_on_any_folder_does_without_names_of_labels() -> None:
+    assert _label_names("msd:Task09_Spleen") == {} and _label_names("brats")[1] == "edema"
