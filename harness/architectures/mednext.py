@@ -50,6 +50,10 @@ class MedNeXt(Architecture[MedNeXtOptions]):
         """Return one factor of 2 for each halving."""
         return (2**_HALVINGS,) * 3
 
+    def needs_two_cells(self) -> bool:
+        """Return true: every channel is normalised on its own, in the bottleneck too."""
+        return True
+
     def build(self, in_channels: int, out_channels: int, patch: Triple) -> nn.Module:
         """Return the network."""
         from harness.architectures.networks.deep_supervision import ListedMedNeXt
