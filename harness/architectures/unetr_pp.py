@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from harness.architectures.contract import Architecture, Tokens
-from harness.spec import Frozen, Triple
+from harness.spec import Frozen, Triple, later
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,9 @@ class UNETRPPOptions(Frozen):
     fusion: Literal["concat", "sum"] = Field("concat", description="of both kinds of attention")
     residual_blocks: int = Field(1, ge=1, description="convolutional blocks after each attention")
     dropout: float = Field(0.0, ge=0, lt=1, description="of attention maps")
+    conv_dropout: float = later(
+        0.1, ge=0, lt=1, description="of whole channels after the convolutional blocks"
+    )
     spatial_reshape: Literal["original", "fixed"] = Field(
         "original", description="original: tokens and channels are scrambled as in the released code"
     )
@@ -53,7 +56,7 @@ class UNETRPP(Architecture[UNETRPPOptions]):
     source = "Shaker et al., IEEE TMI 2024; https://github.com/Amshaker/unetr_plus_plus"
     Options = UNETRPPOptions
     presets = {
-        "tiny": {},
+        "tiny": {"conv_dropout": 0.0},
         "synapse": _PAPER | {"stem": (4, 4, 2), "dropout": 0.15, "deep_supervision": True},
         "acdc": _PAPER
         | {

@@ -1,9 +1,10 @@
 """Time of networks written here against a literal transcription of their papers' formulas.
 
 Both have the same weights and run interleaved in one process, one thread; their outputs must agree to 1e-5.
-Prints milliseconds of forward plus backward (median) and the ratio, one line for each network.
+Prints milliseconds of processor time (median) of forward plus backward, so that other processes disturb little,
+and the ratio, one line for each network.
 
-    python tests/benchmarks/attention_speed.py [--repeats N] [--networks nnformer]
+    python tests/benchmarks/attention_speed.py [--repeats N] [--networks nnformer,unetr_pp,paired_attention]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from harness import registry
 from harness.architectures.networks.nnformer import WindowAttention
+from harness.architectures.networks.unetr_pp import PairedAttention
 
 Pair = tuple[nn.Module, nn.Module, Tensor]  # ours, the transcription, an image
 
@@ -34,15 +36,42 @@ def nnformer() -> Pair:
         "embed": 24, "strides": [(2, 2, 2)] * 3, "depths": (2, 2, 2, 2), "heads": (1, 2, 4, 8),
         "windows": [(4, 4, 4)] * 3 + [(2, 2, 2)], "decoder_depths": (2, 2, 2), "decoder_heads": (1, 2, 4),
     }  # fmt: skip
-    patch = (64, 64, 32)
-    ours = entry(entry.resolve(sizes, "benchmark")).build(1, 3, patch)
+    ours = entry(entry.resolve(sizes, "benchmark")).build(1, 3, PATCH)
+    return pair(ours, WindowAttention, ExplicitWindowAttention)
+
+
+def unetr_pp() -> Pair:
+    """UNETR++ of 4 stages on 64 x 64 x 32 voxels, batch 2, without dropout."""
+    entry = registry.load("architecture", "unetr_pp")
+    sizes = {
+        "stem": (4, 4, 2), "dims": (16, 32, 64, 128), "depths": (2, 2, 2, 2), "heads": 4,
+        "projected": (32, 32, 32, 16), "decoder_projected": 32,
+    }  # fmt: skip
+    ours = entry(entry.resolve(sizes, "benchmark")).build(1, 3, PATCH)
+    for name, parameter in ours.named_parameters():
+        if name.endswith("gamma"):  # 1e-6 at first, which would hide the attention
+            nn.init.ones_(parameter)
+    return pair(ours, PairedAttention, ExplicitPairedAttention)
+
+
+def paired_attention() -> Pair:
+    """The attention of UNETR++'s finest stage alone, at its published size."""
+    ours = PairedAttention(32**3, 32, 4, 64, "shared", "concat", "original", 0.0)
+    theirs = ExplicitPairedAttention(ours)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs, torch.randn(1, 32**3, 32)
+
+
+def pair(ours: nn.Module, attention: type[nn.Module], explicit: Callable[..., nn.Module]) -> Pair:
+    """Return the network, a copy with each attention replaced by its transcription, and an image."""
+    ours = ours.to(memory_format=torch.channels_last_3d)  # as recipes have it by default
     theirs = copy.deepcopy(ours)
     for module in list(theirs.modules()):
         for name, child in module.named_children():
-            if isinstance(child, WindowAttention):
-                setattr(module, name, ExplicitWindowAttention(child))
+            if isinstance(child, attention):
+                setattr(module, name, explicit(child))
     theirs.load_state_dict(ours.state_dict())
-    return ours, theirs, torch.randn(2, 1, *patch)
+    return ours, theirs, torch.randn(2, 1, *PATCH).to(memory_format=torch.channels_last_3d)
 
 
 class ExplicitWindowAttention(nn.Module):
@@ -99,7 +128,41 @@ class ExplicitWindowAttention(nn.Module):
         return tokens[:, : self.grid[0], : self.grid[1], : self.grid[2]].contiguous()
 
 
-NETWORKS: dict[str, Callable[[], Pair]] = {"nnformer": nnformer}
+class ExplicitPairedAttention(nn.Module):
+    """Efficient paired attention step by step as in Shaker et al. 2024, eqs. 1 to 5, halves concatenated."""
+
+    def __init__(self, like: PairedAttention) -> None:
+        super().__init__()
+        self.heads = like.heads
+        self.t1 = nn.Parameter(torch.ones(like.heads, 1, 1))
+        self.t2 = nn.Parameter(torch.ones(like.heads, 1, 1))
+        channels, places, projected = (
+            like.qkvv.in_features,
+            like.E.in_features,
+            like.E.out_features,
+        )
+        self.qkvv = nn.Linear(channels, 4 * channels, bias=False)
+        self.E = self.F = nn.Linear(places, projected)
+        self.out_spatial = nn.Linear(channels, channels // 2)
+        self.out_channel = nn.Linear(channels, channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, c = x.shape
+        parts = self.qkvv(x).reshape(b, n, 4, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v_c, v_s = (part.transpose(-2, -1) for part in parts)
+        k_p, v_p = self.E(k), self.F(v_s)
+        q, k = functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
+        a_c = ((q @ k.transpose(-2, -1)) * self.t1).softmax(dim=-1)
+        x_c = (a_c @ v_c).permute(0, 3, 1, 2).reshape(b, n, c)
+        a_s = ((q.permute(0, 1, 3, 2) @ k_p) * self.t2).softmax(dim=-1)
+        x_s = (a_s @ v_p.transpose(-2, -1)).permute(0, 3, 1, 2).reshape(b, n, c)
+        return torch.cat((self.out_spatial(x_s), self.out_channel(x_c)), dim=-1)
+
+
+PATCH = (64, 64, 32)
+NETWORKS: dict[str, Callable[[], Pair]] = {
+    "nnformer": nnformer, "unetr_pp": unetr_pp, "paired_attention": paired_attention,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -108,7 +171,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'network':16}{'ours ms':>10}{'literal ms':>12}{'literal / ours':>16}{'largest difference':>20}")
+    print(f"{'network':18}{'ours ms':>10}{'literal ms':>12}{'literal / ours':>16}{'largest difference':>20}")
     for name in options.networks.split(","):
         torch.manual_seed(0)
         ours, theirs, image = NETWORKS[name]()
@@ -123,16 +186,16 @@ def main() -> None:
                 if repeat >= 2:
                     times[network].append(seconds)
         one, other = (statistics.median(values) * 1000 for values in times.values())
-        print(f"{name:16}{one:10.1f}{other:12.1f}{other / one:16.2f}{difference:20.1e}")
+        print(f"{name:18}{one:10.1f}{other:12.1f}{other / one:16.2f}{difference:20.1e}")
 
 
 def step(network: nn.Module, image: Tensor) -> float:
-    """Return the seconds of one forward and backward pass."""
+    """Return the seconds of processor time of one forward and backward pass."""
     network.zero_grad(set_to_none=True)
-    start = time.perf_counter()
+    start = time.process_time()
     output = network(image)
     (output if isinstance(output, Tensor) else output[0]).square().mean().backward()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -57,19 +57,24 @@ class PairedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended tokens."""
-        batch, tokens, width = x.shape
-        qkvv = self.qkvv(x).reshape(batch, tokens, 4, self.heads, width // self.heads)
-        q, k, v_channel, v_space = qkvv.permute(2, 0, 3, 4, 1).unbind(0)  # each (B, h, d, N)
-        k_projected, v_projected = self.E(k), self.F(v_space)  # (B, h, d, P)
-        q, k = functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
+        q, k, v_channel, v_space = self.qkvv(x).chunk(4, dim=2)  # each (B, N, C), as fused kernels want it
+        k_projected, v_projected = _project(self.E, k), _project(self.F, v_space)  # (B, P, C)
+        q, k = functional.normalize(q, dim=1), functional.normalize(k, dim=1)
+        q, k, v_channel, k_projected, v_projected = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, h, N or P, d)
+            for part in (q, k, v_channel, k_projected, v_projected)
+        )
         rate = self.dropout if self.training else 0.0
-        channels = functional.dropout((q @ k.mT * self.t1).softmax(dim=-1), rate) @ v_channel
+        channels = v_channel @ functional.dropout((q.mT @ k * self.t1).softmax(dim=-1), rate).mT
         spatial = functional.scaled_dot_product_attention(
-            q.mT * self.t2, k_projected.mT, v_projected.mT, dropout_p=rate, scale=1.0
-        )  # (B, h, N, d)
-        x_channel = channels.permute(0, 3, 1, 2).reshape(batch, tokens, width)
-        order = (0, 3, 1, 2) if self.scrambled else (0, 2, 1, 3)
-        x_space = spatial.permute(order).reshape(batch, tokens, width)
+            q, k_projected * self.t2, v_projected, dropout_p=rate, scale=1.0
+        )
+        x_channel = channels.transpose(1, 2).flatten(2)
+        x_space = (
+            spatial.permute(0, 3, 1, 2).reshape(x.shape)
+            if self.scrambled
+            else spatial.transpose(1, 2).flatten(2)
+        )
         if self.concatenates:
             return torch.cat([self.out_spatial(x_space), self.out_channel(x_channel)], dim=-1)
         return x_space + x_channel
@@ -91,7 +96,7 @@ class Block(nn.Module):
         self.convolutions = nn.Sequential(
             *(UnetResBlock(3, width, width, 3, 1, norm_name="batch") for _ in range(options.residual_blocks))
         )
-        self.last = nn.Sequential(nn.Dropout3d(0.1), nn.Conv3d(width, width, 1))
+        self.last = nn.Sequential(nn.Dropout3d(options.conv_dropout), nn.Conv3d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features of the same shape."""
@@ -178,6 +183,12 @@ class UNETRPlusPlus(nn.Module):
             return finest
         lower = [head(features) for head, features in zip(self.lower_heads, decoded[:0:-1], strict=True)]
         return [finest, *lower]
+
+
+def _project(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Return ``(B, P, C)``: the layer over the tokens of ``(B, N, C)``."""
+    projected = layer.weight @ x
+    return projected if layer.bias is None else projected + layer.bias[:, None]
 
 
 def _down(channels: int, width: int, stride: Triple, groups: int) -> nn.Sequential:
