@@ -307,6 +307,26 @@ def test_no_hook_is_left_on_a_network(run: Run) -> None:
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
+def has_deep_supervision(architecture: str) -> bool:
+    return "deep_supervision" in registry.load("architecture", architecture).Options.model_fields
+
+
+@pytest.mark.parametrize("ds", ["first", "all"])
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("architecture", filter(has_deep_supervision, ARCHITECTURES))
+def test_medcontext_compares_lists_of_outputs(
+    architecture: str, mode: str, ds: str, data_for: Callable[[TrialSpec], TrialData]
+) -> None:
+    """A teacher in training mode gives as many outputs as the student, one in evaluation mode the finest."""
+    settings = {"method.teacher.mode": mode, "method.consistency.ds": ds, "method.losses.cons": 1.0}
+    spec = make_spec("medcontext", architecture, **{"architecture.deep_supervision": True}, **settings)
+    assert isinstance(spec, TrialSpec)
+    trainer, _ = set_up(spec, data_for(spec))
+    assert isinstance(trainer.method.roles()["student"](torch.zeros(2, 1, *spec.recipe.patch)), list)
+    (result,) = advance(trainer, 1)
+    assert all(value > 0 and math.isfinite(value) for value in result.losses.values()), result.losses
+
+
 def has_extra_terms(method: str) -> bool:
     losses = registry.load("method", method).Parameters.model_fields.get("losses")
     return losses is not None and "sup" in losses.annotation.model_fields
