@@ -1,0 +1,108 @@
+"""Do the tests and intervals of the report keep what they promise? A seeded simulation.
+
+``score = case + arm x case + seed within arm + residual``, normal, of two arms (four for Friedman and Nemenyi) that do
+not differ. For each number of cases and seeds and each standard deviation of seeds (in residual standard deviations):
+the rate of p < 0.05, and the coverage of the 95 % interval, each for the target that the procedure declares. For
+"these networks" what the trained networks truly differ by is known, and is the truth that they are held against.
+
+Run: ``python tests/benchmarks/statistics_simulation.py [--repeats 2000]``. A line ends in ``ok`` where the rate is
+within [0.03, 0.06] and the coverage within [0.93, 0.97], in ``refused`` where the report gives no verdict for so few.
+The exit status is 1 where a verdict that the report gives is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.report.statistics import LEVEL, on_new_cases, on_retraining, rank_arms
+
+CASES, SEEDS, SEED_SDS = (12, 50), (2, 3, 5), (0.0, 0.5, 1.0)
+CASE_SD, ARM_BY_CASE_SD = 2.0, 1.0  # in residual standard deviations
+RATE, COVERAGE = (0.03, 0.06), (0.93, 0.97)
+
+
+def scores(
+    rng: np.random.Generator, arms: int, seeds: int, cases: int, seed_sd: float, by_case_sd: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores ``(arms, seeds, cases)`` and the true means of the arms' networks ``(arms,)``."""
+    seed = rng.normal(0, 1, (arms, seeds, 1)) * seed_sd
+    values = (
+        rng.normal(0, CASE_SD, cases)
+        + rng.normal(0, by_case_sd, (arms, 1, cases))
+        + seed
+        + rng.normal(0, 1, (arms, seeds, cases))
+    )
+    return values, seed.mean(axis=(1, 2))
+
+
+def two_arms(rng: np.random.Generator, n: int, k: int, sd: float, by_case: float) -> Iterator[tuple]:
+    """Yield procedure, whether p < 0.05, whether the interval covers the truth (None where there is none)."""
+    values, truth = scores(rng, 2, k, n, sd, by_case)
+    networks = truth[0] - truth[1]
+    differences = values[0].mean(axis=0) - values[1].mean(axis=0)
+    null = on_new_cases(differences - networks, rng)
+    yield "these networks: signed rank, bootstrap-t", null.p < LEVEL, null.low <= 0 <= null.high
+    again = on_retraining(values[0], values[1])
+    if not again.reason:
+        yield "retraining: two-way model, t", again.p < LEVEL, again.low <= 0 <= again.high
+
+
+def four_arms(rng: np.random.Generator, n: int, k: int, sd: float, by_case: float) -> Iterator[tuple]:
+    """Yield the same for rankings; Nemenyi's rate is that of any false pair among the six."""
+    values, truth = scores(rng, 4, k, n, sd, by_case)
+    ranking = rank_arms((values.mean(axis=1) - truth[:, None]).T, higher_is_better=True)
+    yield "these networks: Friedman, 4 arms", ranking.p < LEVEL, None
+    yield "these networks: Nemenyi, any of 6 pairs", np.ptp(ranking.average) > ranking.critical, None
+
+
+def within(value: float, bounds: tuple[float, float]) -> bool:
+    """Return whether a rate lies within bounds."""
+    return bounds[0] <= value <= bounds[1]
+
+
+def main() -> int:
+    """Print the table and return 1 where a verdict is off."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--arm-by-case-sd", type=float, default=ARM_BY_CASE_SD)
+    options = parser.parse_args()
+    print(
+        f"{options.repeats} repeats; case sd {CASE_SD}, arm x case sd {options.arm_by_case_sd}, residual sd 1"
+    )
+    print(f"{'procedure':42s} cases seeds seed-sd   rate coverage")
+    off = 0
+    for n in CASES:
+        for k in SEEDS:
+            for sd in SEED_SDS:
+                rng = np.random.default_rng([n, k, int(10 * sd)])
+                found: dict[str, list[tuple]] = {"retraining: two-way model, t": []}
+                for _ in range(options.repeats):
+                    for source in (two_arms, four_arms):
+                        for name, positive, covered in source(rng, n, k, sd, options.arm_by_case_sd):
+                            found.setdefault(name, []).append((positive, covered))
+                for name, rows in found.items():
+                    off += not report(name, n, k, sd, rows)
+    print("all within bounds" if not off else f"{off} out of bounds")
+    return int(off > 0)
+
+
+def report(name: str, n: int, k: int, sd: float, rows: list[tuple]) -> bool:
+    """Print one line and return whether it is within bounds."""
+    head = f"{name:42s} {n:5d} {k:5d} {sd:7.1f}"
+    if not rows:
+        print(f"{head}  refused: no star and no interval")
+        return True
+    rate = float(np.mean([positive for positive, _ in rows]))
+    covered = [c for _, c in rows if c is not None]
+    coverage = float(np.mean(covered)) if covered else float("nan")
+    good = within(rate, RATE) and (not covered or within(coverage, COVERAGE))
+    print(f"{head} {rate:6.3f} {coverage:8.3f} {'ok' if good else 'OUT'}", flush=True)
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(main())
