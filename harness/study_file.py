@@ -39,17 +39,44 @@ from pydantic import Field
 from harness.errors import UserError, did_you_mean
 from harness.spec import Frozen, parse
 
+Cost = Literal[
+    "parameters", "seconds_per_step", "peak_memory", "forward_passes_per_step", "seconds", "gpu_hours"
+]
+"""Columns of cost that a table can have: means over an arm's complete trials, of memory the largest."""
+
+
+class TableSpec(Frozen):
+    """A table that a study wants beside those of its metrics.
+
+    ``rows`` and ``columns`` name factors, or ``metric``, ``region`` and ``role``. Of metrics, regions and roles the
+    named ones are shown (region ``mean``: of all regions); every factor that varies has to be in rows or columns, but for
+    the seed. ``gain`` adds the difference to the baseline beside each score, ``costs`` columns of :data:`Cost`.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    title: str = ""
+    rows: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("dice",)
+    regions: tuple[str, ...] = ("mean",)
+    roles: tuple[str, ...] = ("student",)
+    gain: bool = False
+    costs: tuple[Cost, ...] = ()
+
 
 class ReportSpec(Frozen):
     """What the report shows.
 
     ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
-    the seed.
+    the seed. ``spread`` is printed beside means: ``sd`` over seeds, or the 95 % ``interval`` for new seeds and cases.
+    ``tables`` are more tables than one per metric.
     """
 
     baseline: str = Field("supervised", description="the arm that gains are measured against")
     rows: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("dice", "hd95")
+    spread: Literal["sd", "interval"] = "sd"
+    tables: tuple[TableSpec, ...] = ()
 
 
 class StudyFile(Frozen):

@@ -32,21 +32,22 @@ def write_report(study: Study, results: Path, data_root: Path | None = None) -> 
         data_root: where datasets lie, for images of which the study has no copy yet.
     """
     from harness.record import write_text
+    from harness.report.comparisons import comparison_frame
     from harness.report.drawing import draw_all
-    from harness.report.estimates import trial_scores
     from harness.report.formats import write_table
     from harness.report.frames import case_frame, history_frame, trial_frame
     from harness.report.page import render_page
-    from harness.report.results import Results, row_keys
+    from harness.report.results import results_of
     from harness.report.tables import all_tables
 
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     trials = trial_frame(study, results)
-    cases = case_frame(trials, study.factors, results)
-    history = history_frame(trials, study.factors, results)
-    found = Results(study, row_keys(study), trials, trial_scores(cases, study.factors))
-    tables = all_tables(found)
+    cases = case_frame(trials, results)
+    history = history_frame(trials, results)
+    found = results_of(study, trials, cases)
+    comparisons = comparison_frame(found)
+    tables = all_tables(found, comparisons)
     for table in tables:
         write_table(table, folder / "tables", label=study.name)
     pictures = draw_all(found, cases, history, results, data_root)

@@ -40,7 +40,7 @@ def draw_all(
     pictures = [
         _bars(scores, target, refusal),
         _few_shot(scores, target, refusal),
-        _training(with_arms(curves, study), target),
+        _training(with_arms(curves.merge(results.trials[["id", *study.factors]], on="id"), study), target),
     ]
     trials = with_arms(results.trials, study)
     datasets = list(dict.fromkeys(trials["dataset"]))

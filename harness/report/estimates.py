@@ -14,38 +14,39 @@ MEAN = "mean"
 STUDENT = "student"
 
 
-def trial_scores(cases: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+def trial_scores(cases: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
     """Return one row per trial, role, metric and region, and one of region :data:`MEAN`.
 
     ``value`` is the mean over cases; that of :data:`MEAN` is the mean over the regions' values. NaN values
     (both masks empty) do not count.
 
     Args:
-        cases: ``id``, the factors, ``case``, ``region``, ``role``, ``metric``, ``value``, ``unit``, ``empty``.
-        factors: columns that are kept.
+        cases: ``id``, ``case``, ``region``, ``role``, ``metric``, ``value``, ``unit``, ``empty``.
+        factors: ``id`` and what is known of it.
 
     Returns:
-        ``id``, the factors, ``role``, ``metric``, ``unit``, ``region``; ``value``; ``cases`` that were tested;
-        ``misses``, rows of which one mask alone is empty; ``uncounted``, rows without a value.
+        the columns of ``factors``, ``role``, ``metric``, ``unit``, ``region``; ``value``; ``cases`` that were
+        tested; ``misses``, rows of which one mask alone is empty; ``uncounted``, rows without a value.
     """
-    by = ["id", *factors, "role", "metric", "unit"]
+    by = ["id", "role", "metric", "unit"]
     flagged = cases.assign(
         value=cases["value"].astype(float),
         miss=cases["empty"].isin(("prediction", "reference")),
         nothing=cases["value"].isna(),
     )
     regions = (
-        flagged.groupby([*by, "region"], sort=False)
+        flagged.groupby([*by, "region"], sort=False, observed=True)
         .agg(
             value=("value", "mean"),
-            cases=("case", "nunique"),
+            cases=("value", "size"),
             misses=("miss", "sum"),
             uncounted=("nothing", "sum"),
         )
         .reset_index()
+        .astype({"region": object})
     )
     means = (
-        regions.groupby(by, sort=False)
+        regions.groupby(by, sort=False, observed=True)
         .agg(
             value=("value", "mean"),
             cases=("cases", "max"),
@@ -55,7 +56,23 @@ def trial_scores(cases: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
         .reset_index()
         .assign(region=MEAN)
     )
-    return pd.concat([regions, means[regions.columns]], ignore_index=True)
+    scores = pd.concat([regions, means[regions.columns]], ignore_index=True)
+    scores = scores.astype({"id": object, "role": object, "metric": object, "unit": object})
+    return factors.merge(scores, on="id")
+
+
+def case_scores(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over regions of each trial, role, metric and case: ``id``, ``role``, ``metric``, ``case``, ``value``.
+
+    NaN values (both masks empty) do not count.
+    """
+    by = ["id", "role", "metric", "case"]
+    return (
+        cases.assign(value=cases["value"].astype(float))
+        .groupby(by, sort=False, observed=True)["value"]
+        .mean()
+        .reset_index()
+    )
 
 
 def over_seeds(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -113,14 +130,17 @@ def gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd.DataFr
     )
 
 
-def best(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[bool]:
-    """Return which of ``values`` print as the best one; none where fewer than two can be compared."""
+def places(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[int]:
+    """Return 1 for the ``values`` that print as the best one, 2 for the second best, 0 for the rest and NaN.
+
+    Ties share a place. None has one where fewer than two can be compared.
+    """
     rounded = [round(value, decimals) for value in values]
     known = [value for value in rounded if not math.isnan(value)]
     if len(known) < 2:
-        return [False] * len(rounded)
-    top = max(known) if higher_is_better else min(known)
-    return [value == top for value in rounded]
+        return [0] * len(rounded)
+    best = sorted(set(known), reverse=higher_is_better)[:2]
+    return [best.index(value) + 1 if value in best else 0 for value in rounded]
 
 
 def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -132,14 +152,14 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         the keys; ``trials``; ``parameters``, ``seconds_per_step``, ``forward_passes_per_step`` and
-        ``seconds``, means; ``peak_memory``, the largest, bytes; ``pretraining_seconds`` and
+        ``seconds``, means; ``device_hours``, the sum; ``peak_memory``, the largest, bytes; ``pretraining_seconds`` and
         ``pretraining_passes``, means, of what the trials start from.
     """
     done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
     numbers = ["parameters", "seconds_per_step", "seconds", "peak_memory", "forward_passes", "steps"]
     numbers += ["pretraining_seconds", "pretraining_forward_passes"]
     done = done.assign(**{name: done[name].astype(float) for name in numbers})
-    done = done.assign(passes=done["forward_passes"] / done["steps"])
+    done = done.assign(passes=done["forward_passes"] / done["steps"], hours=done["seconds"] / 3600)
     return (
         done.groupby(list(keys), sort=False)
         .agg(
@@ -149,6 +169,7 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
             peak_memory=("peak_memory", "max"),
             forward_passes_per_step=("passes", "mean"),
             seconds=("seconds", "mean"),
+            device_hours=("hours", "sum"),
             pretraining_seconds=("pretraining_seconds", "mean"),
             pretraining_passes=("pretraining_forward_passes", "mean"),
         )

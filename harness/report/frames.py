@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import dataset
 from pydantic import ValidationError
 
 from harness.record import CASE_COLUMNS, Cost, Protocol, TrialRecord, read_history, read_record
@@ -49,40 +52,44 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def case_frame(trials: pd.DataFrame, factors: tuple[str, ...], results: Path) -> pd.DataFrame:
-    """Return the per-case rows of complete trials: ``id``, the factors, and :data:`CASE_COLUMNS`."""
-    frames = []
-    for row in _complete(trials):
-        frame = pd.read_parquet(trial_folder(results, row["id"]) / "cases.parquet")
-        frames.append(_joined(frame, row, factors))
-    return _stack(frames, ["id", *factors, *CASE_COLUMNS])
+def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """Return the per-case rows of complete trials: ``id`` and :data:`CASE_COLUMNS`, all but ``value`` categorical.
+
+    The factors and the protocol of a row are those of its ``id`` in ``trial_frame``.
+    """
+    paths = [str(trial_folder(results, row["id"]) / "cases.parquet") for row in _complete(trials)]
+    words = [name for name in CASE_COLUMNS if name != "value"]
+    if not paths:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
+    read = dataset.ParquetReadOptions(dictionary_columns=words)
+    files = dataset.dataset(paths, format=dataset.ParquetFileFormat(read_options=read))
+    parts = []
+    for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
+        id = Path(tagged.fragment.path).parent.name
+        constant = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(len(tagged.record_batch), np.int32)), [id]
+        )
+        parts.append(pa.Table.from_batches([tagged.record_batch]).append_column("id", constant))
+    frame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
+    return frame[["id", *CASE_COLUMNS]]
 
 
-def history_frame(trials: pd.DataFrame, factors: tuple[str, ...], results: Path) -> pd.DataFrame:
-    """Return training curves of complete trials: ``id``, the factors, ``step``, ``kind``, ``name``, ``value``.
+def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """Return training curves of complete trials: ``id``, ``step``, ``kind``, ``name``, ``value``.
 
     ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
     ``mean``).
     """
-    frames = []
-    for row in _complete(trials):
-        points = list(_points(trial_folder(results, row["id"])))
-        frames.append(_joined(pd.DataFrame(points, columns=list(HISTORY_COLUMNS)), row, factors))
-    return _stack(frames, ["id", *factors, *HISTORY_COLUMNS])
+    rows = [
+        (row["id"], *point)
+        for row in _complete(trials)
+        for point in _points(trial_folder(results, row["id"]))
+    ]
+    return pd.DataFrame(rows, columns=["id", *HISTORY_COLUMNS]).astype({"id": "category"})
 
 
 def _complete(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return records(trials[trials["status"] == "complete"])
-
-
-def _joined(frame: pd.DataFrame, row: Mapping[str, Any], factors: tuple[str, ...]) -> pd.DataFrame:
-    own = {key: pd.Series([row[key]] * len(frame), index=frame.index, dtype=object) for key in factors}
-    return frame.assign(id=row["id"], **own)
-
-
-def _stack(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    full = [frame[columns] for frame in frames if len(frame)]
-    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=columns)
 
 
 def _factor(value: Any) -> Any:

@@ -12,8 +12,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.formats import Table, to_html
+from harness.report.formats import Table
 from harness.report.frames import records
+from harness.report.html_table import to_html
 from harness.report.provenance import (
     environment_rows,
     protocol_notes,

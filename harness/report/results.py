@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from harness.report.frames import records
+from harness.report import estimates
 from harness.report.wording import arm_label
 from harness.study import Study
 
@@ -50,22 +51,31 @@ class Results:
         keys: of :func:`row_keys`.
         trials: of ``trial_frame``.
         scores: of ``estimates.trial_scores``.
+        cases: of ``case_frame``.
     """
 
     study: Study
     keys: tuple[str, ...]
     trials: pd.DataFrame
     scores: pd.DataFrame
+    cases: pd.DataFrame
 
     def of(self, dataset: str) -> Results:
         """Return the part of one dataset."""
         trials, scores = self.trials, self.scores
+        own = trials[trials["dataset"] == dataset]
         return Results(
             self.study,
             tuple(key for key in self.keys if key != "dataset"),
-            trials[trials["dataset"] == dataset],
+            own,
             scores[scores["dataset"] == dataset],
+            self.cases[self.cases["id"].isin(own["id"])],
         )
+
+    @cached_property
+    def by_case(self) -> pd.DataFrame:
+        """The means over regions of every case, of ``estimates.case_scores``."""
+        return estimates.case_scores(self.cases)
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -76,6 +86,13 @@ class Results:
     def conventions(self) -> list[str]:
         """The metric conventions of the complete trials."""
         return list(dict.fromkeys(self.complete["convention"].dropna()))
+
+    def networks(self) -> dict[Key, tuple[str, ...]]:
+        """Return the ids of the complete trials of each arm."""
+        found: dict[Key, tuple[str, ...]] = {}
+        for id, *arm in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
+            found[tuple(arm)] = (*found.get(tuple(arm), ()), id)
+        return found
 
     def arms(self) -> dict[Key, int]:
         """Return the keys of all planned arms with their number of seeds, in the order of rows."""
@@ -90,6 +107,18 @@ class Results:
         return dict(sorted(planned.items(), key=rank))
 
 
+def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Results:
+    """Return what a study found.
+
+    Args:
+        study: what was declared.
+        trials: of ``trial_frame``.
+        cases: of ``case_frame``.
+    """
+    scores = estimates.trial_scores(cases, trials[["id", *study.factors]])
+    return Results(study, row_keys(study), trials, scores, cases)
+
+
 def comparable(keys: Sequence[str], arm: Key) -> Key:
     """Return the values in which rows must agree to be compared."""
     return tuple(value for key, value in zip(keys, arm, strict=True) if is_shared(key))
@@ -101,5 +130,9 @@ def with_arms(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     Architecture, dataset and shots have panels or axes of their own; seeds are points.
     """
     others = [key for key in study.varying() if key not in _OF_A_FIGURE]
-    arms = [arm_label(str(row["method"]), [(key, row[key]) for key in others]) for row in records(frame)]
+    labels = {
+        values: arm_label(str(values[0]), list(zip(others, values[1:], strict=True)))
+        for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None)
+    }
+    arms = [labels[values] for values in frame[["method", *others]].itertuples(index=False, name=None)]
     return frame.assign(arm=pd.Series(arms, index=frame.index, dtype=object))

@@ -1,13 +1,15 @@
-"""The table of a metric: regions and their mean, mean ± sd over seeds, difference to the baseline."""
+"""The table of a metric: regions and their mean, spread over seeds, gain over the baseline with its tests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from harness.report import estimates
+from harness.report.comparison_table import interval_cell, significance_notes
+from harness.report.comparisons import TARGETS, mean_intervals
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
@@ -24,6 +26,7 @@ from harness.report.wording import (
     count,
     heading,
     mean_sd,
+    mean_with_interval,
     metric_of,
     signed,
     value_text,
@@ -33,13 +36,21 @@ DECIMALS = 2
 _FEW_REGIONS = 6  # with more of them the mean stands first
 
 
-def score_table(name: str, metric_name: str, results: Results, regions: bool = True, of: str = "") -> Table:
-    """Return the table of a metric: mean ± sd over seeds for each region and their mean.
+def score_table(
+    name: str,
+    metric_name: str,
+    results: Results,
+    comparisons: pd.DataFrame,
+    regions: bool = True,
+    of: str = "",
+) -> Table:
+    """Return the table of a metric: mean and spread over seeds for each region and their mean, and the gain.
 
     Args:
         name: of the table's files.
         metric_name: as in the records.
         results: what the study found.
+        comparisons: of ``comparison_frame``.
         regions: whether the regions have columns beside their mean.
         of: the dataset, where the table is one of several.
     """
@@ -48,49 +59,61 @@ def score_table(name: str, metric_name: str, results: Results, regions: bool = T
     title = f"{metric.label} ({metric.unit})" + (f", {of}" if of else "")
     differences = undeclared_differences(results.complete, results.study.factors)
     if differences:
-        return _refused(name, title, differences)
+        return refused(name, title, differences)
     if selection_notes(results.complete):
         title += ", checkpoints selected on test cases"
-    data = _score_data(results, scores, metric)
+    data = score_data(results, scores, metric)
+    comparisons = comparisons[comparisons["metric"] == metric_name]
+    entries = Entries(results, data, comparisons, metric)
     shown = [r for r in dict.fromkeys(data["region"]) if r != MEAN] if regions else []
-    columns = _Entries(results.keys, data, metric)
-    rows: list[tuple[Key, str]] = [
-        (arm, role) for arm in results.arms() for role in columns.roles(arm) or [UNSET]
-    ]
+    spread = (MEAN, *shown) if len(shown) > _FEW_REGIONS else (*shown, MEAN)
+    arms = results.arms()
+    rows: list[tuple[Key, str]] = [(arm, role) for arm in arms for role in entries.roles(arm) or [UNSET]]
+    groups = [comparable(results.keys, arm) for arm, _ in rows]
     has_roles = any(role not in (STUDENT, UNSET) for _, role in rows)
     has_gains = bool(data["gain"].notna().any())
-    groups = [comparable(results.keys, arm) for arm, _ in rows]
-    spread = (MEAN, *shown) if len(shown) > _FEW_REGIONS else (*shown, MEAN)
-    best = {region: _best_rows(columns, rows, groups, region) for region in spread}
-    baseline = results.study.report.baseline
+    interval = _interval_target(comparisons) if has_gains else ""
+    places = {region: _places(entries, rows, groups, region) for region in spread}
     lines = []
     for index, (arm, role) in enumerate(rows):
         cells = [Cell(value_text(value)) for value in arm] + ([Cell(role)] if has_roles else [])
-        for region in spread:
-            cells.append(Cell(columns.score(arm, role, region), bold=best[region][index]))
-            if region == MEAN and has_gains:
-                cells.append(Cell(columns.gain(arm, role, baseline)))
-        cells += columns.counts(arm, role, results.arms()[arm])
+        cells += [entries.score(arm, role, region, places[region][index]) for region in spread]
+        cells += [entries.gain(arm, role)] if has_gains else []
+        cells += [entries.interval(arm, role, interval)] if interval else []
+        cells += entries.counts(arm, role, arms[arm])
         lines.append(tuple(cells))
     header = [Column(heading(key)) for key in results.keys] + ([Column("Role")] if has_roles else [])
-    for region in spread:
-        header.append(Column("Mean" if region == MEAN else region, "number"))
-        if region == MEAN and has_gains:
-            header.append(Column(f"vs {baseline}", "number"))
+    label = f"{metric.label} ({metric.unit})"
+    header += [Column("Mean" if region == MEAN else region, "number", label) for region in spread]
+    against = f"vs {results.study.report.baseline}"
+    header += [Column("Gain", "number", against)] if has_gains else []
+    header += [Column("95 % interval", "number", against)] if interval else []
     header += [Column(text, "number") for text in ("Seeds", "Cases", "Misses")]
     return Table(
         name=name,
         title=title,
-        caption=_score_caption(results, metric, has_gains),
+        caption=_caption(results, metric, has_gains),
         columns=tuple(header),
         rows=tuple(lines),
         breaks=frozenset(i for i in range(1, len(rows)) if groups[i] != groups[i - 1]),
-        footnotes=_footnotes(data, metric, results),
-        data=data,
+        footnotes=_footnotes(data, comparisons, interval, results),
+        data=_with_comparisons(data, comparisons, results.keys),
+        metric=metric_name,
     )
 
 
-def _refused(name: str, title: str, differences: Sequence[str]) -> Table:
+def _interval_target(comparisons: pd.DataFrame) -> str:
+    """Return the target whose intervals are printed: retraining where any arm has them, else these networks."""
+    return next((t for t in TARGETS if comparisons[f"low_{t}"].notna().any()), "")
+
+
+def _with_comparisons(data: pd.DataFrame, comparisons: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the numbers of a score table with those of the tests beside the means over regions."""
+    tests = comparisons.drop(columns=["metric", "cases"]).assign(region=MEAN)
+    return data.merge(tests, how="left", on=[*keys, "role", "region"]).astype({"role": object})
+
+
+def refused(name: str, title: str, differences: Sequence[str]) -> Table:
     """Return what stands in the place of a table whose cells cannot be compared."""
     return Table(
         name=name,
@@ -106,7 +129,7 @@ def _refused(name: str, title: str, differences: Sequence[str]) -> Table:
     )
 
 
-def _score_data(results: Results, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def score_data(results: Results, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """Return the tidy numbers of a score table, in the recorded unit."""
     keys = list(results.keys)
     data = estimates.over_seeds(scores, keys)
@@ -115,72 +138,106 @@ def _score_data(results: Results, scores: pd.DataFrame, metric: Metric) -> pd.Da
     return data.assign(unit=metric.recorded_unit, convention="; ".join(results.conventions))
 
 
-class _Entries:
-    """The formatted entries of a score table, found by arm, role and region."""
+class Entries:
+    """The formatted entries of a metric, found by arm, role and region."""
 
-    def __init__(self, keys: Sequence[str], data: pd.DataFrame, metric: Metric) -> None:
+    def __init__(
+        self, results: Results, data: pd.DataFrame, comparisons: pd.DataFrame, metric: Metric
+    ) -> None:
         self.metric = metric
-        self._found: dict[tuple[Key, str, str], dict[str, Any]] = {}
-        for row in records(data):
-            self._found[tuple(row[key] for key in keys), row["role"], row["region"]] = row
+        self._baseline = results.study.report.baseline
+        self._spread = results.study.report.spread
+        keys = results.keys
+        self._found = {
+            (tuple(row[key] for key in keys), row["role"], row["region"]): row for row in records(data)
+        }
+        self._tests = {(tuple(row[key] for key in keys), row["role"]): row for row in records(comparisons)}
+        self._means = mean_intervals(results, metric.name) if self._spread == "interval" else {}
+        self._trials = results.networks()
 
     def roles(self, arm: Key) -> list[str]:
+        """Return the roles of an arm that have scores."""
         return [role for key, role, region in self._found if key == arm and region == MEAN]
 
     def value(self, arm: Key, role: str, region: str) -> float:
+        """Return the mean over seeds in the printed unit, NaN where there is none."""
         row = self._found.get((arm, role, region))
         return row["mean"] * self.metric.scale if row else float("nan")
 
-    def score(self, arm: Key, role: str, region: str) -> str:
+    def score(self, arm: Key, role: str, region: str, place: int = 0) -> Cell:
+        """Return mean and spread."""
         row = self._found.get((arm, role, region))
-        scale = self.metric.scale
-        return mean_sd(row["mean"] * scale, row["sd"] * scale, DECIMALS) if row else UNSET
+        if row is None:
+            return Cell(UNSET)
+        scale, value = self.metric.scale, self.value(arm, role, region)
+        text = mean_sd(value, row["sd"] * scale, DECIMALS)
+        if self._spread == "interval":
+            low, high = self._means.get((arm, role, region), (float("nan"),) * 2)
+            text = mean_with_interval(value, low * scale, high * scale, DECIMALS)
+        return Cell(text, place == 1, place == 2, "", value, self._trials[arm])
 
-    def gain(self, arm: Key, role: str, baseline: str) -> str:
+    def gain(self, arm: Key, role: str) -> Cell:
+        """Return the difference to the baseline with its stars."""
         row = self._found.get((arm, role, MEAN))
-        if row is None or (role == STUDENT and row["method"] == baseline and row["gain"] == 0):
-            return UNSET
-        text = signed(row["gain"] * self.metric.scale, DECIMALS)
-        return text if text == UNSET or row["pairs"] == row["seeds"] else f"{text} ({int(row['pairs'])})"
+        itself = row is not None and role == STUDENT and row["method"] == self._baseline and row["gain"] == 0
+        if row is None or itself or math.isnan(row["gain"]):
+            return Cell(UNSET)
+        gain = row["gain"] * self.metric.scale
+        text = signed(gain, DECIMALS) + self._tests.get((arm, role), {}).get("star", "")
+        if row["pairs"] != row["seeds"]:
+            text += f" ({int(row['pairs'])})"
+        better = (gain > 0) == self.metric.higher_is_better
+        tone = "" if round(gain, DECIMALS) == 0 else "good" if better else "bad"
+        return Cell(text, tone=tone, value=gain, trials=self._trials[arm])
+
+    def interval(self, arm: Key, role: str, target: str) -> Cell:
+        """Return the interval of the difference for a target."""
+        row = self._tests.get((arm, role))
+        return interval_cell(row, target) if row else Cell(UNSET)
 
     def counts(self, arm: Key, role: str, planned: int) -> list[Cell]:
         """Return seeds, cases and misses."""
         row = self._found.get((arm, role, MEAN))
         seeds = row["seeds"] if row else 0
         text = f"n={seeds}" + (f" of {planned}" if seeds != planned else "")
-        return [
-            Cell(text),
-            Cell(str(row["cases"]) if row else UNSET),
-            Cell(str(row["misses"]) if row else UNSET),
+        numbers = [
+            Cell(str(row[name]), value=row[name]) if row else Cell(UNSET) for name in ("cases", "misses")
         ]
+        return [Cell(text, value=seeds), *numbers]
 
 
-def _best_rows(
-    entries: _Entries, rows: Sequence[tuple[Key, str]], groups: Sequence[Key], region: str
-) -> list[bool]:
-    best = [False] * len(rows)
-    for group in dict.fromkeys(groups):
-        members = [i for i, other in enumerate(groups) if other == group]
-        values = [entries.value(*rows[i], region) for i in members]
-        marks = estimates.best(values, entries.metric.higher_is_better, DECIMALS)
-        for i, mark in zip(members, marks, strict=True):
-            best[i] = mark
-    return best
+def _places(
+    entries: Entries, rows: Sequence[tuple[Key, str]], groups: Sequence[Key], region: str
+) -> list[int]:
+    """Return which rows are best (1) and second best (2) of those that they can be compared with."""
+    found = [0] * len(rows)
+    members: dict[Key, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    for indices in members.values():
+        values = [entries.value(*rows[i], region) for i in indices]
+        marks = estimates.places(values, entries.metric.higher_is_better, DECIMALS)
+        for i, mark in zip(indices, marks, strict=True):
+            found[i] = mark
+    return found
 
 
-def _score_caption(results: Results, metric: Metric, has_gains: bool) -> str:
+def _caption(results: Results, metric: Metric, has_gains: bool) -> str:
     better = "higher" if metric.higher_is_better else "lower"
     convention = ", ".join(results.conventions) or "none yet"
+    spread = {"sd": "± sample standard deviation over seeds (n=1: no deviation)",
+              "interval": "[95 % interval for new seeds and cases, where they are enough]"}  # fmt: skip
     text = (
         f"{metric.label} in {metric.unit}, {better} is better; {metric.definition}, convention {convention}. "
-        "For each trial the mean over test cases, then over regions (Mean); shown is mean ± sample standard "
-        "deviation over seeds (n=1: no deviation). Bold: best printed value among comparable rows"
+        f"For each trial the mean over test cases, then over regions (Mean); shown is mean "
+        f"{spread[results.study.report.spread]}. Bold: best printed value among comparable rows"
     )
     shared = [heading(key).lower() for key in results.keys if is_shared(key)]
-    text += f" (same {' and '.join(shared)})." if shared else "."
+    text += f" (same {' and '.join(shared)})" if shared else ""
+    text += "; underlined: second best."
     if has_gains:
         baseline = results.study.report.baseline
-        text += f" 'vs {baseline}': difference of the means to the student of {baseline}, paired by seed."
+        text += f" Gain: difference of the means to the student of {baseline}, paired by seed."
     fixed = [
         f"{key} {value_text(results.trials[key].iloc[0])}"
         for key in ("dataset", "architecture", "shots")
@@ -189,7 +246,7 @@ def _score_caption(results: Results, metric: Metric, has_gains: bool) -> str:
     return text + (f" Throughout: {', '.join(fixed)}." if fixed else "")
 
 
-def _score_notes(data: pd.DataFrame, metric: Metric, results: Results) -> list[str]:
+def _score_notes(data: pd.DataFrame, results: Results) -> list[str]:
     notes = [
         "Seeds: trials with a value, of those planned. Cases: test cases. Misses: rows of all regions and seeds "
         "in which one of prediction and reference is empty; they count as Dice 0, or as the convention's "
@@ -213,10 +270,12 @@ def _score_notes(data: pd.DataFrame, metric: Metric, results: Results) -> list[s
     return notes
 
 
-def _footnotes(data: pd.DataFrame, metric: Metric, results: Results) -> tuple[str, ...]:
+def _footnotes(
+    data: pd.DataFrame, comparisons: pd.DataFrame, interval: str, results: Results
+) -> tuple[str, ...]:
     """Return cautions first, then what the columns mean, then the protocol of each dataset."""
-    done, own = results.complete, _score_notes(data, metric, results)
+    done, own = results.complete, _score_notes(data, results)
     if not len(done):
         return (*own, "No trial is complete yet.")
     cautions = selection_notes(done) + version_notes(done)
-    return (*cautions, *own, *protocol_notes(done))
+    return (*cautions, *significance_notes(comparisons, interval), *own, *protocol_notes(done))

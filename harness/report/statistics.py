@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,25 +154,50 @@ def on_retraining(first: Scores, second: Scores) -> Verdict:
         first: ``(k1, n)`` scores without NaN.
         second: ``(k2, n)``.
     """
-    n, seeds = first.shape[1], (len(first), len(second))
-    reason = _too_few(min(seeds), LEAST_SEEDS, "seed") or _too_few(n, LEAST_CASES_RETRAINING, "case")
+    found = _retrained(first, second)
+    if found.reason:
+        return found
+    difference = found.low / 2 + found.high / 2
+    variance, freedom = _variance_of_mean(first, second)
+    p = 2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom)
+    return Verdict(float(p), found.low, found.high, 0.0)
+
+
+def mean_on_retraining(arm: Scores) -> Verdict:
+    """Return the interval of an arm's own mean for new seeds and new cases, by the same model; no ``p``.
+
+    Args:
+        arm: ``(seeds, cases)`` scores without NaN.
+    """
+    return _retrained(arm)
+
+
+def _retrained(*arms: Scores) -> Verdict:
+    """Return the interval of the mean of one arm, or of the difference of the means of two."""
+    n = arms[0].shape[1]
+    fewest = min(len(arm) for arm in arms)
+    reason = _too_few(fewest, LEAST_SEEDS, "seed") or _too_few(n, LEAST_CASES_RETRAINING, "case")
     if reason:
         return Verdict(reason=reason)
-    variance, freedom = _variance_of_difference(first, second)
+    variance, freedom = _variance_of_mean(*arms)
     if not variance > 0:
         return Verdict(reason="no variance between seeds and cases")
-    difference, error = first.mean() - second.mean(), np.sqrt(variance)
-    half = stats.t.ppf(1 - LEVEL / 2, freedom) * error
-    p = 2 * stats.t.sf(abs(difference) / error, freedom)
-    return Verdict(float(p), float(difference - half), float(difference + half), 0.0)
+    middle = _contrast([arm.mean() for arm in arms])
+    half = stats.t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance)
+    return Verdict(low=float(middle - half), high=float(middle + half))
 
 
-def _variance_of_difference(first: Scores, second: Scores) -> tuple[float, float]:
-    """Return the variance of the difference of means, and its degrees of freedom."""
-    n, arms = first.shape[1], (first, second)
+def _contrast(means: Sequence[Any]) -> Any:
+    """Return the mean of one arm, or the difference of two."""
+    return means[0] if len(means) == 1 else means[0] - means[1]
+
+
+def _variance_of_mean(*arms: Scores) -> tuple[float, float]:
+    """Return the variance of the mean of one arm or of the difference of two, and its degrees of freedom."""
+    n = arms[0].shape[1]
     inverse = sum(1 / len(arm) for arm in arms)
     between = sum(len(arm) - 1 for arm in arms)
-    cases = float((first.mean(axis=0) - second.mean(axis=0)).var(ddof=1)) / n
+    cases = float(np.var(_contrast([arm.mean(axis=0) for arm in arms]), ddof=1)) / n
     seeds = sum((len(arm) - 1) * float(arm.mean(axis=1).var(ddof=1)) for arm in arms) / between * inverse
     squares = sum(float((_interaction(arm) ** 2).sum()) for arm in arms)
     residual = squares / (between * (n - 1)) * inverse / n

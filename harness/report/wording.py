@@ -74,6 +74,18 @@ def mean_sd(mean: float, sd: float, decimals: int = 2) -> str:
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
+def mean_with_interval(mean: float, low: float, high: float, decimals: int = 2) -> str:
+    """Return ``mean [low, high]``; the mean alone where there is no interval."""
+    if math.isnan(mean) or math.isnan(low):
+        return number(mean, decimals)
+    return f"{mean:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def p_text(p: float) -> str:
+    """Return a p value to two digits, ``<0.001`` below that."""
+    return UNSET if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def arm_label(method: str, settings: Sequence[tuple[str, Any]]) -> str:
     """Return the name of an arm: its method, then the other factors that it sets, by the last part of their key.
 

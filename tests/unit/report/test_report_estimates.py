@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from fake_results import case_row
 
-from harness.report.estimates import best, binned, costs, gains, over_seeds, ranked_cases, trial_scores
+from harness.report.estimates import binned, costs, gains, over_seeds, places, ranked_cases, trial_scores
 from harness.report.wording import UNSET
 
 KEYS = ["shots", "method"]
@@ -13,6 +13,11 @@ KEYS = ["shots", "method"]
 
 def frame(*trials: tuple[str, dict, list[dict]]) -> pd.DataFrame:
     return pd.DataFrame([{"id": id, **factors, **row} for id, factors, rows in trials for row in rows])
+
+
+def scores_of(cases: pd.DataFrame, factors: list[str]) -> pd.DataFrame:
+    """Return the scores of rows that carry their factors."""
+    return trial_scores(cases.drop(columns=factors), cases[["id", *factors]].drop_duplicates())
 
 
 def two_seeds() -> pd.DataFrame:
@@ -34,7 +39,7 @@ def row_of(data: pd.DataFrame, **wanted: object) -> pd.Series:
 
 
 def test_cases_then_regions_then_seeds() -> None:
-    scores = trial_scores(two_seeds(), ["method", "shots", "seed"])
+    scores = scores_of(two_seeds(), ["method", "shots", "seed"])
     assert row_of(scores, id="t0", region="a").value == pytest.approx(0.7)
     assert row_of(scores, id="t0", region="mean").value == pytest.approx(0.5)
     assert row_of(scores, id="t1", region="mean").value == pytest.approx((0.9 + 0.5) / 2)
@@ -45,7 +50,7 @@ def test_cases_then_regions_then_seeds() -> None:
 
 
 def test_both_empty_is_not_counted_and_one_empty_is_a_miss() -> None:
-    scores = trial_scores(two_seeds(), ["method", "shots", "seed"])
+    scores = scores_of(two_seeds(), ["method", "shots", "seed"])
     a, b = row_of(scores, id="t1", region="a"), row_of(scores, id="t1", region="b")
     assert (a.value, a.uncounted, a.misses, a.cases) == (0.9, 1, 0, 2)
     assert (b.value, b.uncounted, b.misses) == (0.5, 0, 1)
@@ -55,13 +60,13 @@ def test_both_empty_is_not_counted_and_one_empty_is_a_miss() -> None:
 
 def test_region_without_any_value_leaves_the_mean_to_the_others() -> None:
     rows = [case_row("1", "a", 0.4), case_row("1", "b", math.nan, empty="both")]
-    scores = trial_scores(frame(("t", {"method": "m"}, rows)), ["method"])
+    scores = scores_of(frame(("t", {"method": "m"}, rows)), ["method"])
     assert math.isnan(row_of(scores, region="b").value)
     assert row_of(scores, region="mean").value == pytest.approx(0.4)
 
 
 def test_one_seed_has_no_deviation() -> None:
-    scores = trial_scores(two_seeds().query("id == 't0'"), ["method", "shots", "seed"])
+    scores = scores_of(two_seeds().query("id == 't0'"), ["method", "shots", "seed"])
     summary = row_of(over_seeds(scores, KEYS), region="mean")
     assert summary.seeds == 1
     assert math.isnan(summary.sd)
@@ -81,7 +86,7 @@ def test_gains_are_paired_by_seed_and_by_the_other_factors() -> None:
         arm("n2", 0.99, method="new", shots=5, seed=2),
         arm("n3", 0.80, method="new", shots="all", seed=0),
     )
-    found = gains(trial_scores(cases, ["method", "shots", "seed"]), KEYS, "base")
+    found = gains(scores_of(cases, ["method", "shots", "seed"]), KEYS, "base")
     few = row_of(found, method="new", shots=5, region="mean")
     assert few.gain == pytest.approx((0.05 + 0.15) / 2)  # seed 2 has no partner
     assert few.pairs == 2
@@ -96,21 +101,22 @@ def test_gains_ignore_the_parameters_of_the_method_itself() -> None:
         arm("n2", 0.7, "teacher", method="new", **{"method.ratio": 0.8}, seed=0),
     )
     keys = ["method", "method.ratio"]
-    found = gains(trial_scores(cases, [*keys, "seed"]), keys, "base")
+    found = gains(scores_of(cases, [*keys, "seed"]), keys, "base")
     assert row_of(found, region="mean", **{"method.ratio": 0.2}).gain == pytest.approx(0.1)
     assert row_of(found, region="mean", **{"method.ratio": 0.8}).gain == pytest.approx(0.2)
 
 
 def test_no_baseline_no_gains() -> None:
-    scores = trial_scores(two_seeds(), ["method", "shots", "seed"])
+    scores = scores_of(two_seeds(), ["method", "shots", "seed"])
     assert gains(scores, KEYS, "elsewhere").empty
 
 
-def test_best_compares_printed_values() -> None:
-    assert best([0.801, 0.8012, 0.7], True, 2) == [True, True, False]
-    assert best([3.0, 2.0, math.nan], False, 2) == [False, True, False]
-    assert best([1.0], True, 2) == [False]
-    assert best([1.0, math.nan], True, 2) == [False, False]
+def test_places_compare_printed_values() -> None:
+    nan = float("nan")
+    assert places([0.701, 0.699, 0.6, 0.5], True, 2) == [1, 1, 2, 0]
+    assert places([3.0, nan, 2.0, 4.0], False, 2) == [2, 0, 1, 0]
+    assert places([1.0, 1.0], True, 2) == [1, 1]
+    assert places([1.0, nan], True, 2) == [0, 0]
 
 
 def test_costs() -> None:

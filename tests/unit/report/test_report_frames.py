@@ -22,19 +22,19 @@ def test_one_row_per_cell_in_order(fake: Fake) -> None:
     assert set(trials["shots"]) == {5, "all"}
 
 
-def test_case_rows_carry_the_factors(fake: Fake) -> None:
+def test_case_rows_of_all_complete_trials(fake: Fake) -> None:
     trials = trial_frame(fake.study, fake.results)
-    cases = case_frame(trials, fake.study.factors, fake.results)
+    cases = case_frame(trials, fake.results)
     assert len(cases) == sum((1 if m == "supervised" else 2) * 40 for m in trials["method"][:14])
     assert set(cases["id"]) == set(trials["id"][:14])
     one = cases[cases["id"] == trials["id"][0]]
-    assert set(one["architecture"]) == {"unet"}
+    assert set(one["case"]) == {f"phantom_{n:03d}" for n in (40, 41, 42, 43, 44)}
     assert one["value"].isna().sum() == 2
 
 
 def test_history_is_tidy(fake: Fake) -> None:
     trials = trial_frame(fake.study, fake.results)
-    history = history_frame(trials.iloc[:1], fake.study.factors, fake.results)
+    history = history_frame(trials.iloc[:1], fake.results)
     assert set(history["kind"]) == {"loss", "dice"}
     assert len(history[(history["kind"] == "loss") & (history["name"] == "total")]) == 300
     assert set(history.loc[history["kind"] == "dice", "name"]) == {"lobe", "duct", "mean"}
@@ -43,8 +43,8 @@ def test_history_is_tidy(fake: Fake) -> None:
 def test_empty_results_folder(fake: Fake, tmp_path: Path) -> None:
     trials = trial_frame(fake.study, tmp_path)
     assert set(trials["status"]) == {"pending"}
-    assert case_frame(trials, fake.study.factors, tmp_path).empty
-    assert history_frame(trials, fake.study.factors, tmp_path).empty
+    assert case_frame(trials, tmp_path).empty
+    assert history_frame(trials, tmp_path).empty
 
 
 def test_damaged_records_are_named_not_raised(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def test_every_file_is_there(fake: Fake, page: Path) -> None:
     assert page == folder / "report.html"
     tables = {
         f"{name}.{suffix}"
-        for name in ("dice", "hd95", "cost", "trials")
+        for name in ("dice", "hd95", "comparisons", "cost", "trials")
         for suffix in ("tex", "md", "html", "csv")
-    }
+    } | {"dice.trials.json", "hd95.trials.json"}
     assert {path.name for path in (folder / "tables").iterdir()} == tables
     figures = {f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "svg", "png")}
     assert {path.name for path in (folder / "figures").iterdir()} == figures
@@ -48,7 +48,8 @@ class Resources(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.found += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "data")]
+        keys = ("src", "srcset", "data") if tag == "a" else ("src", "href", "srcset", "data")
+        self.found += [value or "" for key, value in attrs if key in keys]
 
 
 def test_page_is_self_contained(page: Path) -> None:

@@ -1,40 +1,42 @@
 import csv
 import io
+import json
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
 
-from harness.report.estimates import trial_scores
-from harness.report.formats import (
-    Cell,
-    Column,
-    Table,
-    latex_escape,
-    to_csv,
-    to_html,
-    to_latex,
-    to_markdown,
-    write_table,
-)
+from harness.errors import UserError
+from harness.report.comparisons import comparison_frame
+from harness.report.formats import Cell, Column, Table, to_csv, to_markdown, write_table
 from harness.report.frames import case_frame, trial_frame
-from harness.report.results import Results, row_keys, with_arms
+from harness.report.html_table import to_html
+from harness.report.latex_table import latex_escape, to_latex
+from harness.report.results import Results, results_of, row_keys, with_arms
 from harness.report.tables import all_tables
+from harness.study import Cell as TrialCell
 from harness.study import Study
-from harness.study_file import ReportSpec
+from harness.study_file import ReportSpec, TableSpec
 
 
 def load(study: Study, results: Path) -> Results:
     trials = trial_frame(study, results)
-    cases = case_frame(trials, study.factors, results)
-    return Results(study, row_keys(study), trials, trial_scores(cases, study.factors))
+    return results_of(study, trials, case_frame(trials, results))
+
+
+def loaded(study: Study, results: Path) -> tuple[Results, pd.DataFrame]:
+    found = load(study, results)
+    return found, comparison_frame(found)
 
 
 def tables_of(study: Study, results: Path) -> dict[str, Table]:
-    return {table.name: table for table in all_tables(load(study, results))}
+    return {table.name: table for table in all_tables(*loaded(study, results))}
 
 
 def texts(table: Table) -> list[dict[str, str]]:
@@ -51,7 +53,7 @@ def scored(results: Path, value: float, commit: str = "c1", protocol: dict | Non
 
 def test_names_and_rows(fake: Fake) -> None:
     tables = tables_of(fake.study, fake.results)
-    assert list(tables) == ["dice", "hd95", "cost", "trials"]
+    assert list(tables) == ["dice", "hd95", "comparisons", "cost", "trials"]
     rows = texts(tables["dice"])
     assert list(rows[0])[:9] == [
         "Shots",
@@ -74,12 +76,16 @@ def test_printed_numbers(tmp_path: Path) -> None:
     cells = [scored(tmp_path, value, seed=seed) for seed, value in enumerate((0.70, 0.80))]
     cells += [scored(tmp_path, value, seed=seed, method="new") for seed, value in enumerate((0.80, 0.81))]
     cells += [make_cell(architecture="unet", method="new", seed=2), scored(tmp_path, 0.5, method="third")]
-    base, new, third = texts(tables_of(make_study(cells), tmp_path)["dice"])
-    assert (base["lobe"], base["Mean"], base["vs supervised"], base["Seeds"]) == (
+    table = tables_of(make_study(cells), tmp_path)["dice"]
+    base, new, third = texts(table)
+    assert (base["lobe"], base["Mean"], base["Gain"], base["Seeds"]) == (
         "75.00 ± 7.07", "75.00 ± 7.07", "–", "n=2",
     )  # fmt: skip
-    assert (new["Mean"], new["vs supervised"], new["Seeds"]) == ("80.50 ± 0.71", "+5.50", "n=2 of 3")
-    assert (third["Mean"], third["vs supervised"], third["Seeds"]) == ("50.00", "−20.00", "n=1")
+    assert (new["Mean"], new["Gain"], new["Seeds"]) == ("80.50 ± 0.71", "+5.50", "n=2 of 3")
+    assert (third["Mean"], third["Gain"], third["Seeds"]) == ("50.00", "−20.00", "n=1")
+    tones = [[c.tone for c in row if c.tone] for row in table.rows]
+    assert tones == [[], ["good"], ["bad"]]
+    assert [[c.underlined for c in row].count(True) for row in table.rows] == [2, 0, 0]
 
 
 def test_best_is_bold_among_rows_of_the_same_shots(tmp_path: Path) -> None:
@@ -223,12 +229,143 @@ def test_csv_keeps_full_precision(fake: Fake) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_alone_and_as_input(fake: Fake, tmp_path: Path) -> None:
-    for table in (small(), tables_of(fake.study, fake.results)["dice"]):
+    tables = tables_of(with_tables(fake.study, WIDE), fake.results)
+    for table in (small(), *tables.values()):
         write_table(table, tmp_path, "study")
-    both = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}\input{small}\input{dice}\end{document}"
+    both = r"\documentclass{article}\usepackage{booktabs,graphicx,xcolor}\begin{document}\input{small}\input{dice}\end{document}"
     (tmp_path / "both.tex").write_text(both)
-    for name in ("small", "dice", "both"):
+    for name in ("small", *tables, "both"):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / f"{name}.pdf").is_file()
+
+
+WIDE = TableSpec(
+    name="wide", rows=("architecture", "method"), columns=("shots", "metric"), metrics=("dice", "hd95"), gain=True,
+    costs=("parameters", "seconds_per_step"),
+)  # fmt: skip
+
+
+def with_tables(study: Study, *tables: TableSpec, **report: object) -> Study:
+    return replace(study, report=ReportSpec(tables=tables, **report))
+
+
+def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
+    table = tables_of(with_tables(fake.study, WIDE), fake.results)["wide"]
+    assert table.groups() == [("", 2), ("5", 4), ("all", 4), ("Cost", 2)]
+    assert [c.heading for c in table.columns[2:6]] == ["Dice (%)", "Gain", "HD95 (mm)", "Gain"]
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [
+        ["unet", "supervised"], ["unet", "medcontext"], ["unetr", "supervised"], ["unetr", "medcontext"],
+    ]  # fmt: skip
+    plain = texts(tables_of(fake.study, fake.results)["dice"])
+    wanted = next(row for row in plain if row["Shots"] == "5" and row["Method"] == "supervised")
+    assert table.rows[0][2].text == wanted["Mean"]
+    latex, html = to_latex(table, "x"), to_html(table)
+    assert r"\multicolumn{4}{c}{all}" in latex and r"\cmidrule(lr){7-10}" in latex
+    assert 'colspan="4"' in html
+    assert "5: Dice (%)" in to_markdown(table)
+
+
+def test_regions_and_roles_can_be_columns(fake: Fake) -> None:
+    spec = TableSpec(name="organs", rows=("shots", "architecture", "method"), columns=("role", "region"),
+                     regions=("lobe", "duct"), roles=("student", "teacher"))  # fmt: skip
+    table = tables_of(with_tables(fake.study, spec), fake.results)["organs"]
+    assert table.groups()[1:] == [("student", 2), ("teacher", 2)]
+    assert table.rows[0][-1].text == "–"  # supervised training has no teacher
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"rows": ("method",)}, "neither rows nor columns have shots, architecture"),
+        ({"rows": ("method", "metod"), "columns": ("shots", "architecture")}, "'metod'"),
+        ({"rows": ("method", "shots"), "columns": ("shots", "architecture")}, "shots twice"),
+        ({"rows": ("method", "shots", "architecture"), "metrics": ("dice", "hd95")}, "metric"),
+    ],
+)
+def test_a_declared_table_that_cannot_be_is_an_error(fake: Fake, spec: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        tables_of(with_tables(fake.study, TableSpec(name="t", **spec)), fake.results)
+
+
+def test_every_cell_of_scores_names_its_trials(fake: Fake, tmp_path: Path) -> None:
+    table = tables_of(fake.study, fake.results)["dice"]
+    write_table(table, tmp_path, "study")
+    rows = json.loads((tmp_path / "dice.trials.json").read_text())
+    planned = {cell.spec.id: cell.factors for cell in fake.study.cells}
+    for row in rows:
+        for cell in row["cells"].values():
+            assert cell["trials"]
+            for id in cell["trials"]:
+                assert planned[id]["method"] == row["row"]["Method"]
+                assert str(planned[id]["shots"]) == row["row"]["Shots"]
+
+
+def many(results: Path, seeds: int, cases: int, gain: float, **factors: object) -> list[TrialCell]:
+    """Write two arms with a gain of about ``gain``."""
+    cells = []
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0.6, 0.1, cases)
+    for method in ("supervised", "medcontext"):
+        for seed in range(seeds):
+            cell = make_cell(architecture="unet", method=method, seed=seed, **factors)
+            values = difficulty + rng.normal(0, 0.01, cases) + (gain if method == "medcontext" else 0)
+            write_trial(
+                results,
+                make_record(cell),
+                [case_row(f"{c:02d}", "lobe", v) for c, v in enumerate(values)],
+                [],
+            )
+            cells.append(cell)
+    return cells
+
+
+def test_stars_and_intervals_where_seeds_and_cases_carry_them(tmp_path: Path) -> None:
+    table = tables_of(make_study(many(tmp_path, 3, 14, 0.05)), tmp_path)["dice"]
+    row = texts(table)[1]
+    low, high = (float(end.replace("−", "-")) for end in row["95 % interval"].split(" to "))
+    assert row["Gain"].endswith("*°") and low < float(row["Gain"].rstrip("*°")) < high
+    notes = " ".join(table.footnotes)
+    assert "two-way model" in notes and "Holm-corrected over 1 comparison" in notes
+    assert "Smallest p that so many cases can reach after correction: <0.001." in notes
+
+
+@pytest.mark.parametrize(
+    ("seeds", "cases", "star", "words"),
+    [
+        (1, 14, "°", "No star and no interval for retraining: 1 seed, 3 needed"),
+        (3, 8, "°", "No star and no interval for retraining: 8 cases, 12 needed"),
+        (3, 5, "", "No star and no interval for these networks on new cases: 5 cases, 6 needed"),
+        (1, 1, "", "No star and no interval for these networks on new cases: 1 case, 6 needed"),
+    ],
+)
+def test_no_star_that_the_numbers_do_not_carry(
+    tmp_path: Path, seeds: int, cases: int, star: str, words: str
+) -> None:
+    table = tables_of(make_study(many(tmp_path, seeds, cases, 0.2)), tmp_path)["dice"]
+    assert texts(table)[1]["Gain"].lstrip("+0123456789.") == star
+    assert words in " ".join(table.footnotes)
+
+
+def test_equal_values_are_shown_as_such(tmp_path: Path) -> None:
+    cells = [scored(tmp_path, 0.5, method=m, seed=s) for m in ("supervised", "new") for s in (0, 1)]
+    tables = tables_of(make_study(cells), tmp_path)
+    assert texts(tables["dice"])[1]["Gain"] == "+0.00"
+    assert [row[1].bold for row in tables["dice"].rows] == [True, True]  # method, lobe: a tie
+
+
+def test_one_arm_only(tmp_path: Path) -> None:
+    cells = [scored(tmp_path, 0.5, method="medcontext", seed=s) for s in (0, 1)]
+    tables = tables_of(make_study(cells), tmp_path)
+    assert "Gain" not in texts(tables["dice"])[0]
+    assert tables["comparisons"].rows == ()
+
+
+def test_intervals_in_place_of_deviations(tmp_path: Path) -> None:
+    study = with_tables(make_study(many(tmp_path, 3, 14, 0.05)), spread="interval")
+    row = texts(tables_of(study, tmp_path)["dice"])[0]
+    mean, low, high = (float(part) for part in re.findall(r"[\d.]+", row["Mean"]))
+    assert low < mean < high
+    few = with_tables(make_study(many(tmp_path / "few", 2, 14, 0.05)), spread="interval")
+    assert "[" not in texts(tables_of(few, tmp_path / "few")["dice"])[0]["Mean"]

@@ -1,0 +1,133 @@
+"""Every arm against the baseline: differences, intervals and tests of a study, corrected for their number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report.estimates import MEAN, STUDENT
+from harness.report.results import Key, Results
+from harness.report.statistics import LEVEL, Comparison, Scores, compare, holm, mean_on_retraining
+from harness.report.wording import UNSET
+
+RETRAINING_STAR, NETWORKS_STAR = "*", "°"
+TARGETS = ("retraining", "networks")
+
+
+def comparison_frame(results: Results) -> pd.DataFrame:
+    """Return one row per arm, role and metric that has a baseline to be compared with.
+
+    Values are the cases' means over regions. The family of Holm's correction is all rows of one metric and role
+    ``student``, or of one metric and the other roles.
+
+    Returns:
+        the keys; ``role``, ``metric``; ``difference``, ``cases``, ``dropped``, ``seeds``, ``seeds_baseline``; for each
+        of :data:`TARGETS` ``p_``, ``holm_``, ``low_``, ``high_``, ``reason_``; ``smallest_p`` of the signed-rank test;
+        ``family``, how many p values were corrected together, by target: ``family_``; ``rank_biserial``, ``standardised``;
+        ``star``.
+    """
+    rows = [
+        {**dict(zip(results.keys, pair.arm, strict=True)), "role": pair.role, "metric": pair.metric,
+         **_columns(compare(pair.values, pair.baseline, np.random.default_rng(0)))}
+        for pair in _pairs(results)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS])
+    family = [frame["metric"], frame["role"] == STUDENT]
+    for target in TARGETS:
+        frame[f"holm_{target}"] = frame.groupby(family)[f"p_{target}"].transform(lambda p: holm(p.tolist()))
+        frame[f"family_{target}"] = frame.groupby(family)[f"p_{target}"].transform("count")
+    marks = {"retraining": RETRAINING_STAR, "networks": NETWORKS_STAR}
+    frame["star"] = ""
+    for target, mark in marks.items():
+        frame["star"] += np.where(frame[f"holm_{target}"] < LEVEL, mark, "")
+    return frame
+
+
+_COLUMNS = (
+    "difference", "cases", "dropped", "seeds", "seeds_baseline", "p_networks", "low_networks", "high_networks",
+    "reason_networks", "smallest_p", "p_retraining", "low_retraining", "high_retraining", "reason_retraining",
+    "rank_biserial", "standardised",
+)  # fmt: skip
+
+
+def _columns(found: Comparison) -> dict[str, Any]:
+    fixed, again = found.these_networks, found.retraining
+    values = (
+        found.difference, found.cases, found.dropped, *found.seeds, fixed.p, fixed.low, fixed.high,
+        fixed.reason, fixed.smallest_p, again.p, again.low, again.high, again.reason,
+        found.rank_biserial, found.standardised,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    arm: Key
+    role: str
+    metric: str
+    values: Scores
+    baseline: Scores
+
+
+def _pairs(results: Results) -> list[_Pair]:
+    """Return all arms and roles but the baseline's student, each with the baseline that it is compared with."""
+    networks = {
+        key: rows["id"].tolist() for key, rows in results.complete.groupby(list(results.keys), sort=False)
+    }
+    tables = {
+        group: rows.pivot(index="id", columns="case", values="value")
+        for group, rows in results.by_case.groupby(["role", "metric"], sort=False, observed=True)
+    }
+    pairs = []
+    for arm, ids in networks.items():
+        baseline = networks.get(baseline_of(results.keys, arm, results.study.report.baseline))
+        if baseline is None:
+            continue
+        for (role, metric), table in tables.items():
+            own, other = table.index.intersection(ids), tables[STUDENT, metric].index.intersection(baseline)
+            if not len(own) or not len(other) or (ids == baseline and role == STUDENT):
+                continue
+            values, reference = table.loc[own], tables[STUDENT, metric].loc[other]
+            cases = values.columns.union(reference.columns)
+            pairs.append(
+                _Pair(
+                    arm,
+                    role,
+                    metric,
+                    values.reindex(columns=cases).to_numpy(),
+                    reference.reindex(columns=cases).to_numpy(),
+                )
+            )
+    return pairs
+
+
+def baseline_of(keys: Sequence[str], arm: Key, baseline: str) -> Key:
+    """Return the key of the arm that ``arm`` is compared with: the baseline method without parameters of its own."""
+    return tuple(
+        baseline if key == "method" else UNSET if key.startswith("method.") else value
+        for key, value in zip(keys, arm, strict=True)
+    )
+
+
+def mean_intervals(results: Results, metric: str) -> dict[tuple[Key, str, str], tuple[float, float]]:
+    """Return the 95 % interval of each arm's own mean for new seeds and cases, by arm, role and region.
+
+    Cases that a network has no value for are left out; arms without an interval are too.
+    """
+    networks, found = results.networks(), {}
+    cases = results.cases[results.cases["metric"] == metric]
+    regions = cases[["id", "role", "region", "case", "value"]].astype({"region": object})
+    means = results.by_case[results.by_case["metric"] == metric].assign(region=MEAN)
+    both = pd.concat([regions, means[regions.columns]], ignore_index=True)
+    for (role, region), rows in both.groupby(["role", "region"], sort=False, observed=True):
+        table = rows.pivot(index="id", columns="case", values="value")
+        for arm, ids in networks.items():
+            values = table.loc[table.index.intersection(ids)].dropna(axis="columns").to_numpy()
+            verdict = mean_on_retraining(values)
+            if not verdict.reason:
+                found[arm, str(role), str(region)] = (verdict.low, verdict.high)
+    return found
