@@ -75,11 +75,9 @@ class _Pair:
 
 def _pairs(results: Results) -> list[_Pair]:
     """Return all arms and roles but the baseline's student, each with the baseline that it is compared with."""
-    networks = {
-        key: rows["id"].tolist() for key, rows in results.complete.groupby(list(results.keys), sort=False)
-    }
-    tables = {
-        group: rows.pivot(index="id", columns="case", values="value")
+    networks = results.networks()
+    scored = {
+        group: _matrix(rows)
         for group, rows in results.by_case.groupby(["role", "metric"], sort=False, observed=True)
     }
     pairs = []
@@ -87,22 +85,33 @@ def _pairs(results: Results) -> list[_Pair]:
         baseline = networks.get(baseline_of(results.keys, arm, results.study.report.baseline))
         if baseline is None:
             continue
-        for (role, metric), table in tables.items():
-            own, other = table.index.intersection(ids), tables[STUDENT, metric].index.intersection(baseline)
-            if not len(own) or not len(other) or (ids == baseline and role == STUDENT):
-                continue
-            values, reference = table.loc[own], tables[STUDENT, metric].loc[other]
-            cases = values.columns.union(reference.columns)
-            pairs.append(
-                _Pair(
-                    arm,
-                    role,
-                    metric,
-                    values.reindex(columns=cases).to_numpy(),
-                    reference.reindex(columns=cases).to_numpy(),
-                )
-            )
+        for role, metric in scored:
+            values = scored[role, metric].of(ids)
+            reference = scored[STUDENT, metric].of(baseline, cases=scored[role, metric].cases)
+            if len(values) and len(reference) and not (ids == baseline and role == STUDENT):
+                pairs.append(_Pair(arm, role, metric, values, reference))
     return pairs
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """Values of trials (rows) on cases (columns), NaN where there is none."""
+
+    rows: dict[str, int]
+    cases: pd.Index
+    values: Scores
+
+    def of(self, ids: Sequence[str], cases: pd.Index | None = None) -> Scores:
+        """Return the rows of those trials that have one, on ``cases`` (by default its own)."""
+        own = self.values[[self.rows[id] for id in ids if id in self.rows]]
+        if cases is None or cases is self.cases or cases.equals(self.cases):
+            return own
+        return pd.DataFrame(own, columns=self.cases).reindex(columns=cases).to_numpy()
+
+
+def _matrix(rows: pd.DataFrame) -> _Matrix:
+    table = rows.pivot(index="id", columns="case", values="value")
+    return _Matrix({str(id): i for i, id in enumerate(table.index)}, table.columns, table.to_numpy())
 
 
 def baseline_of(keys: Sequence[str], arm: Key, baseline: str) -> Key:

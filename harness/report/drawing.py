@@ -84,7 +84,7 @@ def _bars(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
     width = figures.save(figures.dice_bars(scores), target, name)
     caption = (
         "Mean Dice of the student over test cases and regions, in %. Bars: mean over seeds; error bars: sample "
-        "standard deviation over seeds; points: seeds."
+        "standard deviation over seeds; points: trials, where an arm has at most 20."
     )
     return Picture(name, title, caption, width)
 
@@ -97,7 +97,7 @@ def _few_shot(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
     width = figures.save(figures.few_shot_curves(scores.astype({"training": int})), target, name)
     caption = (
         "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: mean over seeds; "
-        "error bars: sample standard deviation over seeds; hollow points: seeds."
+        "error bars: sample standard deviation over seeds; hollow points: trials, where an arm has at most 20."
     )
     return Picture(name, title, caption, width)
 

@@ -186,7 +186,9 @@ def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.Data
         bins: of equal width, from step 0 to the last one.
     """
     width = max(1, math.ceil((int(history["step"].max()) + 1) / bins)) if len(history) else 1
-    grouped = history.assign(bin=history["step"].astype(int) // width).groupby([*by, "bin"], sort=False)
+    grouped = history.assign(bin=history["step"].astype(int) // width).groupby(
+        [*by, "bin"], sort=False, observed=True
+    )
     return grouped.agg(step=("step", "mean"), value=("value", "mean")).reset_index().drop(columns="bin")
 
 

@@ -36,6 +36,8 @@ STYLE: Any = {
     "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 100, "savefig.dpi": 220,
     "pdf.fonttype": 42, "svg.hashsalt": "medctx", "figure.facecolor": "white",
 }  # fmt: skip
+MOST_POINTS = 20
+"""Trials of one arm that are drawn one by one; of more, mean and deviation say enough."""
 ORGANS = (
     "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999", "#882255",
     "#44AA99", "#DDCC77", "#AA4499", "#88CCEE", "#117733", "#CC6677", "#332288",
@@ -111,9 +113,10 @@ def _bar(axis: Axes, x: float, width: float, values: pd.Series, colour: Any) -> 
     top = max(values.max(), mean + (0 if np.isnan(sd) else sd))
     if not np.isnan(sd):
         axis.errorbar(x, mean, sd, color="black", elinewidth=0.8, capsize=2, capthick=0.8)
-    spread = np.linspace(-0.18, 0.18, len(values)) * width if len(values) > 1 else [0.0]
-    axis.plot(x + np.asarray(spread), values, "o", markersize=2.4, markerfacecolor="white",
-              markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+    if len(values) <= MOST_POINTS:
+        spread = np.linspace(-0.18, 0.18, len(values)) * width if len(values) > 1 else [0.0]
+        axis.plot(x + np.asarray(spread), values, "o", markersize=2.4, markerfacecolor="white",
+                  markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
     axis.annotate(f"{mean:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=6)
 
 
@@ -138,8 +141,9 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             x = summary.index.to_numpy(float) * nudge
             axis.errorbar(x, summary["mean"], summary["std"].fillna(0), color=palette[arm], capsize=2,
                           marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8)  # fmt: skip
-            axis.plot(own["training"].astype(float) * nudge, own["value"], "o", markerfacecolor="white",
-                      markeredgecolor=palette[arm], markeredgewidth=0.6, markersize=2.2, zorder=3)  # fmt: skip
+            if own.groupby("training").size().max() <= MOST_POINTS:
+                axis.plot(own["training"].astype(float) * nudge, own["value"], "o", markerfacecolor="white",
+                          markeredgecolor=palette[arm], markeredgewidth=0.6, markersize=2.2, zorder=3)  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
         axis.xaxis.set_minor_locator(NullLocator())
@@ -196,7 +200,7 @@ def _curves(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any]) -> None:
     scale = 100.0 if (rows["kind"] == "dice").any() else 1.0
     for arm, own in rows.groupby("arm", sort=False):
         thin = binned(own, ["id"])
-        for _, one in thin.groupby("id", sort=False):
+        for _, one in list(thin.groupby("id", sort=False, observed=True))[:MOST_POINTS]:
             axis.plot(one["step"], one["value"] * scale, color=palette[str(arm)], linewidth=0.5, alpha=0.4)
         mean = thin.groupby("step")["value"].mean()
         marker = "o" if scale > 1 and len(mean) < 30 else ""

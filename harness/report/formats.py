@@ -108,19 +108,15 @@ def write_table(table: Table, folder: Path, label: str) -> None:
 
 
 def cell_trials(table: Table) -> list[dict[str, Any]]:
-    """Return for each row its words and, by column, the text and the trials of every cell that rests on some."""
-    rows = []
+    """Return which trials the cells rest on: the words of a row, the ids, and the texts of their cells by column."""
+    found = []
     for row in table.rows:
         named = list(zip(table.columns, row, strict=True))
-        cells = {
-            c.full_heading: {"text": cell.text, "trials": list(cell.trials)}
-            for c, cell in named
-            if cell.trials
-        }
-        if cells:
-            words = {c.full_heading: cell.text for c, cell in named if c.kind == "text"}
-            rows.append({"row": words, "cells": cells})
-    return rows
+        words = {column.full_heading: cell.text for column, cell in named if column.kind == "text"}
+        for trials in dict.fromkeys(cell.trials for cell in row if cell.trials):
+            cells = {column.full_heading: cell.text for column, cell in named if cell.trials == trials}
+            found.append({"row": words, "cells": cells, "trials": list(trials)})
+    return found
 
 
 def to_csv(table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from harness.report.formats import Cell, Column, Table
@@ -12,8 +13,10 @@ def to_html(table: Table) -> str:
     """Return the table alone: its caption, ``<table>`` in a box that scrolls, and its footnotes as a list."""
     rows = []
     for index, row in enumerate(table.rows):
-        cells = "".join(_entry(column, cell) for column, cell in zip(table.columns, row, strict=True))
-        rows.append(f"<tr{' class=rule' if index in table.breaks else ''}>{cells}</tr>")
+        shared = _shared_trials(row)
+        cells = "".join(_entry(column, cell, shared) for column, cell in zip(table.columns, row, strict=True))
+        trials = f' data-trials="{" ".join(shared)}"' if shared else ""
+        rows.append(f"<tr{' class=rule' if index in table.breaks else ''}{trials}>{cells}</tr>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
     return (
         f'<p class="caption" id="caption-{safe_name(table.name)}"><b>{escape(table.title)}.</b> '
@@ -37,11 +40,17 @@ def _head(table: Table) -> str:
     return (f"<tr>{groups}</tr>" if groups else "") + f'<tr class="headings">{headings}</tr>'
 
 
-def _entry(column: Column, cell: Cell) -> str:
+def _shared_trials(row: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the trials of a row whose cells all rest on the same ones."""
+    found = {cell.trials for cell in row if cell.trials}
+    return found.pop() if len(found) == 1 else ()
+
+
+def _entry(column: Column, cell: Cell, shared: tuple[str, ...]) -> str:
     text = escape(cell.text)
     if cell.trials:
-        ids = " ".join(cell.trials)
-        text = f'<a href="#trial-{cell.trials[0]}" data-trials="{ids}" title="{len(cell.trials)} trials: {ids}">{text}</a>'
+        own = "" if cell.trials == shared else f' data-trials="{" ".join(cell.trials)}"'
+        text = f'<a href="#trial-{cell.trials[0]}"{own}>{text}</a>'
     text = f"<b>{text}</b>" if cell.bold else f"<u>{text}</u>" if cell.underlined else text
     value = "" if cell.value is None else f' data-value="{cell.value:.6g}"'
     return f'<td class="{" ".join(filter(None, (column.kind, cell.tone)))}"{value}>{text}</td>'

@@ -15,7 +15,7 @@ from harness.study import Study
 
 Key = tuple[Any, ...]
 _SHARED = ("dataset", "shots", "subset")
-_OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "seed")
+_OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "subset", "seed")
 
 
 def row_keys(study: Study) -> tuple[str, ...]:
@@ -89,10 +89,10 @@ class Results:
 
     def networks(self) -> dict[Key, tuple[str, ...]]:
         """Return the ids of the complete trials of each arm."""
-        found: dict[Key, tuple[str, ...]] = {}
+        found: dict[Key, list[str]] = {}
         for id, *arm in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
-            found[tuple(arm)] = (*found.get(tuple(arm), ()), id)
-        return found
+            found.setdefault(tuple(arm), []).append(id)
+        return {arm: tuple(ids) for arm, ids in found.items()}
 
     def arms(self) -> dict[Key, int]:
         """Return the keys of all planned arms with their number of seeds, in the order of rows."""
@@ -127,7 +127,7 @@ def comparable(keys: Sequence[str], arm: Key) -> Key:
 def with_arms(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
-    Architecture, dataset and shots have panels or axes of their own; seeds are points.
+    Architecture, dataset and shots have panels or axes of their own; subsets and seeds are points.
     """
     others = [key for key in study.varying() if key not in _OF_A_FIGURE]
     labels = {

@@ -294,12 +294,14 @@ def test_every_cell_of_scores_names_its_trials(fake: Fake, tmp_path: Path) -> No
     write_table(table, tmp_path, "study")
     rows = json.loads((tmp_path / "dice.trials.json").read_text())
     planned = {cell.spec.id: cell.factors for cell in fake.study.cells}
+    assert sum(len(row["cells"]) for row in rows) == sum(
+        bool(cell.trials) for row in table.rows for cell in row
+    )
     for row in rows:
-        for cell in row["cells"].values():
-            assert cell["trials"]
-            for id in cell["trials"]:
-                assert planned[id]["method"] == row["row"]["Method"]
-                assert str(planned[id]["shots"]) == row["row"]["Shots"]
+        assert row["trials"] and row["cells"]["Dice (%): Mean"]
+        for id in row["trials"]:
+            assert planned[id]["method"] == row["row"]["Method"]
+            assert str(planned[id]["shots"]) == row["row"]["Shots"]
 
 
 def many(results: Path, seeds: int, cases: int, gain: float, **factors: object) -> list[TrialCell]:
