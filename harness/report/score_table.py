@@ -151,13 +151,17 @@ class Entries:
         self._found = {
             (tuple(row[key] for key in keys), row["role"], row["region"]): row for row in records(data)
         }
+        self._roles: dict[Key, list[str]] = {}
+        for arm, role, region in self._found:
+            if region == MEAN:
+                self._roles.setdefault(arm, []).append(role)
         self._tests = {(tuple(row[key] for key in keys), row["role"]): row for row in records(comparisons)}
         self._means = mean_intervals(results, metric.name) if self._spread == "interval" else {}
         self._trials = results.networks()
 
     def roles(self, arm: Key) -> list[str]:
         """Return the roles of an arm that have scores."""
-        return [role for key, role, region in self._found if key == arm and region == MEAN]
+        return self._roles.get(arm, [])
 
     def value(self, arm: Key, role: str, region: str) -> float:
         """Return the mean over seeds in the printed unit, NaN where there is none."""
