@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -178,7 +179,7 @@ class TrialSpec(Frozen):
     recipe: Recipe
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(canonical_json(identity(self)).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ The keys of the file are explained in :mod:`harness.study_file`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,8 @@ class Skip:
 class Study:
     """An expanded study.
 
-    ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once.
+    ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once; ``arguments`` name it
+    on the command line, overrides included.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Study:
     keep: str
     factors: tuple[str, ...]
     nodes: tuple[Cell, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     def node_of(self, cell: Cell) -> Cell | None:
         """Return the pretraining that a cell starts from, if it does."""
@@ -113,7 +115,8 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
             base[key] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UserError(f"--set {key}", repr(text), "a value in YAML", "Correct this value.") from None
-    return _expand(path, file, base)
+    arguments = (name, *(part for override in overrides for part in ("--set", override)))
+    return replace(_expand(path, file, base), arguments=arguments)
 
 
 def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:

@@ -37,6 +37,7 @@ def write_report(study: Study, results: Path, data_root: Path | None = None) -> 
     from harness.report.formats import write_table
     from harness.report.frames import case_frame, history_frame, trial_frame
     from harness.report.page import render_page
+    from harness.report.qualitative import all_galleries
     from harness.report.results import results_of
     from harness.report.tables import all_tables
 
@@ -50,8 +51,9 @@ def write_report(study: Study, results: Path, data_root: Path | None = None) -> 
     tables = all_tables(found, comparisons)
     for table in tables:
         write_table(table, folder / "tables", label=study.name)
-    pictures = draw_all(found, cases, history, results, data_root)
+    galleries = all_galleries(found, results, folder, data_root)
+    pictures = draw_all(found, history, galleries, folder / "figures")
     page = folder / "report.html"
-    write_text(page, render_page(found, tables, pictures, folder))
+    write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     return Report(page, refused)

@@ -75,7 +75,7 @@ class _Pair:
 
 def _pairs(results: Results) -> list[_Pair]:
     """Return all arms and roles but the baseline's student, each with the baseline that it is compared with."""
-    networks = results.networks()
+    networks = results.networks
     scored = {
         group: _matrix(rows)
         for group, rows in results.by_case.groupby(["role", "metric"], sort=False, observed=True)
@@ -127,7 +127,7 @@ def mean_intervals(results: Results, metric: str) -> dict[tuple[Key, str, str], 
 
     Cases that a network has no value for are left out; arms without an interval are too.
     """
-    networks, found = results.networks(), {}
+    networks, found = results.networks, {}
     cases = results.cases[results.cases["metric"] == metric]
     regions = cases[["id", "role", "region", "case", "value"]].astype({"region": object})
     means = results.by_case[results.by_case["metric"] == metric].assign(region=MEAN)

@@ -2,74 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from harness.report import figures
+from harness.report.comparisons import mean_intervals
 from harness.report.estimates import MEAN, STUDENT
+from harness.report.figures import bars, boxes, cost, curves, gallery, ranks
+from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, panel_title, save
 from harness.report.frames import records
 from harness.report.page import Picture
-from harness.report.provenance import undeclared_differences
-from harness.report.qualitative import gallery
-from harness.report.results import Results, with_arms
-from harness.report.wording import safe_name
+from harness.report.qualitative import Gallery
+from harness.report.results import OF_A_FIGURE, Results, with_arms
+from harness.report.statistics import RESAMPLES, rank_arms, rank_stability
+from harness.report.wording import UNSET, heading, metric_of, safe_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_BOXED_ARMS = 10
+_POINTS = f"points: trials, where an arm has at most {MOST_POINTS}."
+_OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A figure to draw: ``draw`` returns it with its caption, or the reason why there is none."""
+
+    name: str
+    title: str
+    draw: Callable[[], tuple[Figure, str] | str]
 
 
 def draw_all(
-    results: Results, cases: pd.DataFrame, history: pd.DataFrame, folder: Path, data_root: Path | None
+    results: Results, history: pd.DataFrame, galleries: Mapping[str, Gallery | str], target: Path
 ) -> list[Picture]:
     """Draw every figure of a study; files of those that cannot be drawn (any more) are removed.
 
     Args:
         results: what the study found.
-        cases: of ``case_frame``.
         history: of ``history_frame``.
-        folder: the results folder.
-        data_root: where datasets lie, if they do.
+        galleries: of ``all_galleries``.
+        target: the folder of the figures.
     """
-    study, target = results.study, folder / results.study.name / "figures"
     target.mkdir(parents=True, exist_ok=True)
-    differences = undeclared_differences(results.complete, study.factors)
-    refusal = f"refused: {differences[0]}" if differences else ""
-    scores = dice_series(results)
-    curves = history[
-        ((history["kind"] == "loss") & (history["name"] == "total"))
-        | ((history["kind"] == "dice") & (history["name"] == MEAN))
-    ]
-    pictures = [
-        _bars(scores, target, refusal),
-        _few_shot(scores, target, refusal),
-        _training(with_arms(curves.merge(results.trials[["id", *study.factors]], on="id"), study), target),
-    ]
-    trials = with_arms(results.trials, study)
-    datasets = list(dict.fromkeys(trials["dataset"]))
-    for dataset in datasets:
-        name = "qualitative" if len(datasets) == 1 else f"qualitative_{safe_name(dataset)}"
-        title = f"Predictions on {dataset}"
-        found = gallery(
-            trials[trials["dataset"] == dataset],
-            cases,
-            study.report.baseline,
-            folder,
-            target.parent,
-            data_root,
-        )
-        if isinstance(found, str):
-            pictures.append(_left_out(target, name, title, found))
-        else:
-            width = figures.save(figures.qualitative(found), target, name)
-            pictures.append(Picture(name, title, found.caption, width))
+    sketches = [*_score_sketches(results), _training(results, history), *_qualitative(galleries)]
+    pictures = [_drawn(sketch, target) for sketch in sketches]
+    known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
+    for path in target.iterdir():
+        if path.suffix[1:] in SUFFIXES and path.name not in known:
+            path.unlink()
     return pictures
 
 
+def _drawn(sketch: Sketch, target: Path) -> Picture:
+    found = sketch.draw()
+    if isinstance(found, str):
+        for suffix in SUFFIXES:
+            (target / f"{safe_name(sketch.name)}.{suffix}").unlink(missing_ok=True)
+        return Picture(sketch.name, sketch.title, reason=found.rstrip("."))
+    figure, caption = found
+    return Picture(sketch.name, sketch.title, caption, save(figure, target, sketch.name))
+
+
+def _score_sketches(results: Results) -> Iterator[Sketch]:
+    differences = results.differences
+    scores = dice_series(results)
+    for sketch in _sketches_of(results, scores):
+        if differences:
+            yield Sketch(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
+        elif not len(scores):
+            yield Sketch(sketch.name, sketch.title, lambda: "no trial is complete")
+        else:
+            yield sketch
+
+
+def _sketches_of(results: Results, scores: pd.DataFrame) -> Iterator[Sketch]:
+    students = scores[scores["role"] == STUDENT]
+    yield Sketch("dice_bars", "Dice by architecture and method", partial(_bars, students))
+    yield Sketch("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
+    for key in numeric_factors(results):
+        yield Sketch(
+            f"curve_{safe_name(key)}",
+            f"Dice against {heading(key)}",
+            partial(_factor, results, students, key),
+        )
+    yield Sketch("role_bars", "Student and teacher at inference", partial(_roles, scores))
+    datasets = list(dict.fromkeys(results.complete["dataset"]))
+    for metric in results.study.report.metrics:
+        for dataset in datasets:
+            name = f"regions_{metric}" + (f"_{safe_name(dataset)}" if len(datasets) > 1 else "")
+            title = f"{metric_of(metric).label} by region" + (f" on {dataset}" if len(datasets) > 1 else "")
+            yield Sketch(name, title, partial(_boxes, results.of(dataset), metric))
+    ranked = ranked_groups(results)
+    yield Sketch("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
+    yield Sketch("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
+    yield Sketch("cost", "Dice against time", partial(_cost, results, students))
+
+
 def dice_series(results: Results) -> pd.DataFrame:
-    """Return one row per trial: its factors, ``arm``, ``value`` (mean Dice of the student, %), ``training``.
+    """Return one row per trial and role: its factors, ``role``, ``arm``, ``value`` (mean Dice, %), ``training``.
 
     ``training`` is the number of training cases in the protocol.
     """
     scores = results.scores
-    chosen = (scores["metric"] == "dice") & (scores["role"] == STUDENT) & (scores["region"] == MEAN)
+    chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
     rows = scores[chosen & scores["value"].notna()]
     training = {row["id"]: len(row["training_cases"]) for row in records(results.complete)
                 if isinstance(row["training_cases"], tuple)}  # fmt: skip
@@ -77,45 +120,181 @@ def dice_series(results: Results) -> pd.DataFrame:
     return with_arms(rows, results.study)
 
 
-def _bars(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
-    name, title = "dice_bars", "Dice by architecture and method"
-    if refusal or not len(scores):
-        return _left_out(target, name, title, refusal or "no trial is complete")
-    width = figures.save(figures.dice_bars(scores), target, name)
-    caption = (
-        "Mean Dice of the student over test cases and regions, in %. Bars: mean over seeds; error bars: sample "
-        "standard deviation over seeds; points: trials, where an arm has at most 20."
-    )
-    return Picture(name, title, caption, width)
+def numeric_factors(results: Results) -> list[str]:
+    """Return the factors that vary, are numbers where they are set, and have no axis of their own."""
+    found = []
+    for key in results.study.varying():
+        values = [value for value in dict.fromkeys(results.complete[key]) if value != UNSET]
+        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        if key not in OF_A_FIGURE and numeric and len(values) > 1:
+            found.append(key)
+    return found
 
 
-def _few_shot(scores: pd.DataFrame, target: Path, refusal: str) -> Picture:
-    name, title = "few_shot_curves", "Dice against the number of training cases"
+def _bars(scores: pd.DataFrame) -> tuple[Figure, str]:
+    caption = f"Mean Dice of the student over test cases and regions, in %. Bars: {_OVER_SEEDS}; {_POINTS}"
+    return bars.dice_bars(scores), caption + _left_out(scores, bars.BAR_PANELS)
+
+
+def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     scores = scores[scores["training"].notna()]
-    if refusal or scores["training"].nunique() < 2:
-        return _left_out(target, name, title, refusal or "complete trials have one number of training cases")
-    width = figures.save(figures.few_shot_curves(scores.astype({"training": int})), target, name)
+    if scores["training"].nunique() < 2:
+        return "complete trials have one number of training cases"
     caption = (
-        "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: mean over seeds; "
-        "error bars: sample standard deviation over seeds; hollow points: trials, where an arm has at most 20."
+        "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: "
+        f"{_OVER_SEEDS}; hollow {_POINTS}"
     )
-    return Picture(name, title, caption, width)
+    figure = curves.few_shot_curves(scores.astype({"training": int}))
+    return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
 
 
-def _training(curves: pd.DataFrame, target: Path) -> Picture:
-    name, title = "training_curves", "Training"
-    if not len(curves):
-        return _left_out(target, name, title, "no complete trial has a history")
-    width = figures.save(figures.training_curves(curves), target, name)
+def _factor(results: Results, scores: pd.DataFrame, key: str) -> tuple[Figure, str]:
+    intervals = mean_intervals(results, "dice")
+    nothing = (float("nan"), float("nan"))
+    arms = scores[list(results.keys)].itertuples(index=False, name=None)
+    reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
+    rows = with_arms(scores.drop(columns="arm"), results.study, without=key)
+    rows = rows.assign(x=pd.to_numeric(rows[key], errors="coerce"), low=reach[:, 0], high=reach[:, 1])
+    caption = (
+        f"Mean Dice of the student over test cases and regions, in %, against {heading(key)}. Lines: mean over "
+        f"seeds; error bars: 95 % interval for new seeds and cases, where they are enough; hollow {_POINTS} Dashed: "
+        "arms that do not set it."
+    )
+    return curves.factor_curves(rows, heading(key)), caption + _left_out(rows, curves.FACTOR_PANELS)
+
+
+def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    roles = scores.groupby("arm", sort=False)["role"].transform("nunique")
+    rows = scores[roles > 1]
+    if not len(rows):
+        return "no arm has scores of more than one role"
+    caption = (
+        "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Bars: "
+        f"{_OVER_SEEDS}; {_POINTS}"
+    )
+    return bars.role_bars(rows), caption + _left_out(rows, bars.ROLE_PANELS)
+
+
+def _boxes(results: Results, metric_name: str) -> tuple[Figure, str] | str:
+    chosen = (results.cases["metric"] == metric_name) & (results.cases["role"] == STUDENT)
+    cases = results.cases[chosen & results.cases["value"].notna()]
+    if not len(cases):
+        return f"no case has a value of {metric_name}"
+    metric = metric_of(metric_name, str(cases["unit"].iloc[0]))
+    arms = with_arms(results.complete, results.study).set_index("id")[["architecture", "shots", "arm"]]
+    if arms["arm"].nunique() > MOST_BOXED_ARMS:
+        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
+    by = ["architecture", "shots", "arm", "region", "case"]
+    joined = cases[["id", "region", "case", "value"]].assign(
+        **{key: _of_trials(cases["id"], arms[key]) for key in arms}
+    )
+    means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    means["value"] *= metric.scale
+    order = [region for region in dict.fromkeys(results.scores["region"]) if region in set(means["region"])]
+    means["region"] = pd.Categorical(means["region"], order)
+    caption = (
+        f"{metric.label} of the student in {metric.unit} over test cases, means over seeds. Boxes: quartiles and median; "
+        "whiskers: the last case within 1.5 box lengths; points: cases."
+    )
+    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})")
+    return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
+
+
+def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
+    """Return what each of many ids stands for; fast where ids are categories."""
+    ids = ids.astype("category").cat.remove_unused_categories()
+    codes, names = pd.factorize(values.loc[ids.cat.categories].to_numpy())
+    return pd.Categorical.from_codes(codes[ids.cat.codes.to_numpy()], names)
+
+
+def _ranks(found: Sequence[ranks.RankedArms], tested: bool) -> tuple[Figure, str] | str:
+    reasons = sorted({group.ranking.reason for group in found if group.ranking.reason})
+    groups = [group for group in found if not group.ranking.reason] if tested else found
+    if not groups:
+        return "; ".join(reasons) or "no three arms have the same dataset, architecture and shots"
+    shown = groups[:MOST_PANELS]
+    note = f" The first {MOST_PANELS} of {len(groups)} panels are shown." if len(groups) > MOST_PANELS else ""
+    what = (
+        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best"
+    )
+    if not tested:
+        return ranks.rank_stability(shown), (
+            f"{what}; cases are drawn anew {RESAMPLES:,} times. Area: how often an arm has a rank by its mean."
+            + note
+        )
+    return ranks.critical_difference(shown), (
+        f"{what}; shown are mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
+        "of these networks on new cases, not of retraining." + note
+    )
+
+
+def ranked_groups(results: Results) -> list[ranks.RankedArms]:
+    """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
+    keys = ["dataset", "architecture", "shots"]
+    trials = with_arms(results.complete, results.study).set_index("id")
+    scores = results.by_case
+    scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
+    table = scores.pivot(index="id", columns="case", values="value")
+    groups = []
+    for names, rows in trials.groupby(keys, sort=False):
+        values = table.loc[table.index.intersection(rows.index)].dropna(axis="columns", how="all")
+        arms = values.groupby(rows.loc[values.index, "arm"].to_numpy(), sort=False).mean()
+        complete = arms.dropna(axis="columns").T.to_numpy()
+        if len(arms) > 2 and len(complete):
+            title = panel_title(trials, dict(zip(keys, names, strict=True)))
+            stability = rank_stability(complete, True, np.random.default_rng(0))
+            groups.append(ranks.RankedArms(title, list(arms.index), rank_arms(complete, True), stability))
+    return groups
+
+
+def _cost(results: Results, scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    complete = results.complete
+    seconds = complete["seconds"].astype(float) + complete["pretraining_seconds"].astype(float)
+    minutes = dict(zip(complete["id"], seconds / 60, strict=True))
+    rows = scores.assign(minutes=scores["id"].map(minutes))
+    rows = rows[rows["minutes"] > 0]
+    if not len(rows):
+        return "no time was recorded"
+    caption = (
+        "Mean Dice of the student over test cases and regions, in %, against the mean wall-clock time of a trial; "
+        f"{_OVER_SEEDS.partition('; ')[2]}. Times of different machines do not compare."
+    )
+    return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
+
+
+def _training(results: Results, history: pd.DataFrame) -> Sketch:
+    total = (history["kind"] == "loss") & (history["name"] == "total")
+    rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
+    factors = results.trials[["id", *results.study.factors]]
+    series = with_arms(rows.astype({"id": object}).merge(factors, on="id"), results.study)
     caption = (
         "Total loss, and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
-        "over seeds; thin lines: seeds; the loss in at most 150 bins of steps. Methods differ in the terms of "
-        "their total loss, so its height does not compare them."
+        f"over seeds; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
+        "Methods differ in the terms of their total loss, so its height does not compare them."
     )
-    return Picture(name, title, caption, width)
+
+    def draw() -> tuple[Figure, str] | str:
+        if not len(series):
+            return "no complete trial has a history"
+        most = MOST_PANELS // series["kind"].nunique()
+        return curves.training_curves(series), caption + _left_out(series, curves.TRAINING_PANELS, most)
+
+    return Sketch("training_curves", "Training", draw)
 
 
-def _left_out(target: Path, name: str, title: str, reason: str) -> Picture:
-    for suffix in figures.SUFFIXES:
-        (target / f"{name}.{suffix}").unlink(missing_ok=True)
-    return Picture(name, title, reason=reason.rstrip("."))
+def _qualitative(galleries: Mapping[str, Gallery | str]) -> Iterator[Sketch]:
+    for dataset, found in galleries.items():
+        name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
+        yield Sketch(name, f"Predictions on {dataset}", partial(_gallery, found))
+
+
+def _gallery(found: Gallery | str) -> tuple[Figure, str] | str:
+    return found if isinstance(found, str) else (gallery.qualitative(found), found.caption)
+
+
+def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = MOST_PANELS) -> str:
+    """Return a sentence on the panels that had no room, if any."""
+    number = len(frame[list(keys)].drop_duplicates())
+    if number <= most:
+        return ""
+    return f" The first {most} of {number} panels are shown; the tables have all."

@@ -26,6 +26,7 @@ class Cell:
         tone: ``good`` or ``bad`` for a difference, by its sign and the metric's direction.
         value: what it sorts by, where that is a number.
         trials: ids of the trials that it rests on.
+        anchor: what links on a page find it by.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Cell:
     tone: str = ""
     value: float | None = None
     trials: tuple[str, ...] = ()
+    anchor: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,15 +63,15 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
     read = dataset.ParquetReadOptions(dictionary_columns=words)
     files = dataset.dataset(paths, format=dataset.ParquetFileFormat(read_options=read))
-    parts = []
+    batches, ids = [], []
     for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
-        id = Path(tagged.fragment.path).parent.name
-        constant = pa.DictionaryArray.from_arrays(
-            pa.array(np.zeros(len(tagged.record_batch), np.int32)), [id]
-        )
-        parts.append(pa.Table.from_batches([tagged.record_batch]).append_column("id", constant))
-    frame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
-    return frame[["id", *CASE_COLUMNS]]
+        batches.append(tagged.record_batch)
+        ids.append(Path(tagged.fragment.path).parent.name)
+    frame = pa.Table.from_batches(batches).unify_dictionaries().to_pandas()
+    codes, names = pd.factorize(np.asarray(ids))
+    rows = np.repeat(codes, [len(batch) for batch in batches])
+    frame.insert(0, "id", pd.Categorical.from_codes(rows, names))
+    return frame
 
 
 def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
@@ -80,12 +80,13 @@ def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
     ``mean``).
     """
-    rows = [
-        (row["id"], *point)
-        for row in _complete(trials)
-        for point in _points(trial_folder(results, row["id"]))
-    ]
-    return pd.DataFrame(rows, columns=["id", *HISTORY_COLUMNS]).astype({"id": "category"})
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
+    for row in _complete(trials):
+        points = list(_points(trial_folder(results, row["id"])))
+        columns["id"] += [row["id"]] * len(points)
+        for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
+            columns[name] += values
+    return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
 
 
 def _complete(trials: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -52,8 +53,9 @@ def _entry(column: Column, cell: Cell, shared: tuple[str, ...]) -> str:
         own = "" if cell.trials == shared else f' data-trials="{" ".join(cell.trials)}"'
         text = f'<a href="#trial-{cell.trials[0]}"{own}>{text}</a>'
     text = f"<b>{text}</b>" if cell.bold else f"<u>{text}</u>" if cell.underlined else text
-    value = "" if cell.value is None else f' data-value="{cell.value:.6g}"'
-    return f'<td class="{" ".join(filter(None, (column.kind, cell.tone)))}"{value}>{text}</td>'
+    value = "" if cell.value is None or math.isnan(cell.value) else f' data-value="{cell.value:.6g}"'
+    anchor = f' id="{cell.anchor}"' if cell.anchor else ""
+    return f'<td{anchor} class="{" ".join(filter(None, (column.kind, cell.tone)))}"{value}>{text}</td>'
 
 
 def to_html_page(table: Table) -> str:

@@ -73,7 +73,18 @@ def _entry(cell: Cell) -> str:
 
 def latex_escape(text: str) -> str:
     """Return ASCII in which LaTeX's own characters stand for themselves; accents go, unknown ones become ``?``."""
-    return "".join(_LATEX.get(character) or _ascii(character) for character in text)
+    return text.translate(_ESCAPES)
+
+
+class _Escapes(dict[int, str]):
+    """What ``str.translate`` looks characters up in; each is worked out once."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = _LATEX.get(chr(code)) or _ascii(chr(code))
+        return self[code]
+
+
+_ESCAPES = _Escapes()
 
 
 def _ascii(character: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report.answer import answer
 from harness.report.formats import Table
 from harness.report.frames import records
 from harness.report.html_table import to_html
@@ -19,12 +21,14 @@ from harness.report.provenance import (
     environment_rows,
     protocol_notes,
     selection_notes,
-    undeclared_differences,
     version_notes,
 )
+from harness.report.qualitative import Gallery
 from harness.report.results import Results
 from harness.report.tables import skip_row
-from harness.report.wording import UNSET, heading, value_text
+from harness.report.viewer import viewer_data
+from harness.report.wording import UNSET, heading, metric_of, safe_name, value_text
+from harness.study import Study
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
@@ -41,13 +45,22 @@ class Picture:
     reason: str = ""
 
 
-def render_page(results: Results, tables: Sequence[Table], pictures: Sequence[Picture], folder: Path) -> str:
+def render_page(
+    results: Results,
+    comparisons: pd.DataFrame,
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    galleries: Mapping[str, Gallery | str],
+    folder: Path,
+) -> str:
     """Return the page's HTML.
 
     Args:
         results: what the study found.
+        comparisons: of ``comparison_frame``.
         tables: in the order of the page.
         pictures: likewise; the files of those that were drawn lie in ``<folder>/figures``.
+        galleries: of ``all_galleries``.
         folder: of the study's output.
     """
     environment = Environment(
@@ -55,30 +68,75 @@ def render_page(results: Results, tables: Sequence[Table], pictures: Sequence[Pi
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     study, done = results.study, results.complete
+    entries = {table.name: _entry(table) for table in tables}
+    parts = {
+        "comparisons": entries.pop("comparisons"),
+        "cost": entries.pop("cost"),
+        "trials": entries.pop("trials"),
+        "scores": list(entries.values()),
+        "viewers": viewer_data(galleries),
+        "failed": failures(results.trials, study.varying()),
+        "skipped": _skipped(results),
+        "protocol": protocol_notes(done) if len(done) else [],
+    }
     return environment.get_template("template.html").render(
         name=study.name,
         question=study.question,
+        answer=answer(results, comparisons),
         counts=state_counts(results.trials, len(study.skipped)),
-        tables=[(table.name, Markup(to_html(table))) for table in tables],
+        sections=[
+            (anchor, title)
+            for anchor, title in _SECTIONS.items()
+            if parts.get(_CONTENT.get(anchor, anchor), True)
+        ],
         drawn=[
             (picture, data_uri(folder / "figures", picture.name))
             for picture in pictures
             if not picture.reason
         ],
         omitted=[picture for picture in pictures if picture.reason],
-        failed=failures(results.trials, study.varying()),
-        skipped=_skipped(results),
         cautions=_cautions(results),
-        protocol=protocol_notes(done) if len(done) else [],
         environment=environment_rows(done) if len(done) else [],
+        commands=commands(study),
+        css=_asset("page.css"),
+        script=_asset("page.js"),
+        **parts,
     )
+
+
+_SECTIONS = {
+    "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "cost": "Cost",
+    "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
+    "reproduce": "How to reproduce",
+}  # fmt: skip
+_CONTENT = {"failures": "failed"}
+
+
+def _entry(table: Table) -> dict[str, Any]:
+    return {
+        "id": safe_name(table.name),
+        "html": Markup(to_html(table)),
+        "metric": table.metric,
+        "label": metric_of(table.metric).label if table.metric else "",
+        "traced": any(cell.trials for row in table.rows for cell in row),
+    }
+
+
+def _asset(name: str) -> Markup:
+    return Markup(Path(__file__).with_name(name).read_text())
+
+
+def commands(study: Study) -> str:
+    """Return what to type to get the page again."""
+    arguments = " ".join(quote(part) for part in study.arguments or (study.name,))
+    return f"medctx run {arguments}\nmedctx report {arguments}"
 
 
 def _cautions(results: Results) -> list[str]:
     done = results.complete
     if not len(done):
         return []
-    refusals = [f"Refused: {text}" for text in undeclared_differences(done, results.study.factors)]
+    refusals = [f"Refused: {text}" for text in results.differences]
     return [*refusals, *selection_notes(done), *version_notes(done)]
 
 

@@ -18,7 +18,6 @@ from harness.report.frames import records
 from harness.report.provenance import (
     protocol_notes,
     selection_notes,
-    undeclared_differences,
     version_notes,
 )
 from harness.report.results import Key, Results, comparable
@@ -42,7 +41,7 @@ def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) ->
     """
     check_axes(spec, results.keys)
     title = spec.title or spec.name.replace("_", " ").capitalize()
-    differences = undeclared_differences(results.complete, results.study.factors)
+    differences = results.differences
     if differences:
         return refused(spec.name, title, differences)
     return _Pivot(spec, results, comparisons).table(title)

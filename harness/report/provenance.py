@@ -134,7 +134,7 @@ def _distinct(values: pd.Series) -> list[Any]:
 def _tally(values: pd.Series) -> dict[str, int]:
     """Return how often each value occurs, by a short text that tells the values apart."""
     counts: dict[Any, int] = {}
-    for value in values.dropna():
+    for value in values.dropna().tolist():
         counts[value] = counts.get(value, 0) + 1
     return {_telling(value, list(counts)): n for value, n in counts.items()}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.errors import UserError
 from harness.report.estimates import STUDENT, ranked_cases
 from harness.report.frames import records, trial_folder
 from harness.report.images import CaseImage, case_image
+from harness.report.results import Results, with_arms
 from harness.report.wording import UNSET, value_text
 
 MOST_ARMS = 6
@@ -26,30 +28,94 @@ _ANY_LABEL = range(256)
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: ``image`` ``(rows, columns)`` uint8 and ``label`` of the same shape, or None."""
+    """One picture, arrays ``(rows, columns)`` uint8.
+
+    Attributes:
+        image: the slice.
+        label: what is drawn over it, if anything.
+        reference: the true labels, where errors are shown against them.
+        errors: 1 where the reference alone has a label, 2 where the prediction alone has, 3 where they differ.
+        note: below the picture.
+    """
 
     image: NDArray[np.uint8]
-    label: NDArray[np.uint8] | None
+    label: NDArray[np.uint8] | None = None
+    reference: NDArray[np.uint8] | None = None
+    errors: NDArray[np.uint8] | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """The pictures of one case; ``aspect`` is a pixel's height over its width."""
+    """The pictures of one case.
+
+    Attributes:
+        title: the rule that chose the case, and its id.
+        aspect: a pixel's height over its width.
+        box: top, bottom, left and right of the part that is enlarged, in pixels, ends excluded.
+        panels: one per column.
+    """
 
     title: str
     aspect: float
+    box: tuple[int, int, int, int]
     panels: tuple[Panel, ...]
 
 
 @dataclass(frozen=True)
+class CaseVolumes:
+    """The arrays of one case, ``(X, Y, Z)`` uint8 with axes to the right, anterior and superior.
+
+    Attributes:
+        title: the rule that chose the case, and its id.
+        spacing: voxel size along each axis, mm.
+        image: windowed to 0..255.
+        reference: the true labels.
+        predictions: labels of each arm, None where they were not kept.
+        notes: of each arm.
+    """
+
+    title: str
+    spacing: tuple[float, float, float]
+    image: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    predictions: tuple[NDArray[np.uint8] | None, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Gallery:
-    """A qualitative figure: ``columns`` are titles, ``labels`` name the label values."""
+    """Chosen cases: ``columns`` are titles, ``labels`` name the label values."""
 
     columns: tuple[str, ...]
-    rows: tuple[CaseRow, ...]
+    volumes: tuple[CaseVolumes, ...]
     labels: Mapping[int, str]
     caption: str
+
+    @cached_property
+    def rows(self) -> tuple[CaseRow, ...]:
+        """The slice of each case that the figure shows."""
+        return tuple(_case_row(case) for case in self.volumes)
+
+
+def all_galleries(
+    results: Results, folder: Path, study_folder: Path, data_root: Path | None
+) -> dict[str, Gallery | str]:
+    """Return the gallery of each dataset of a study, or why there can be none.
+
+    Args:
+        results: what the study found.
+        folder: the results folder, with ``trials/``.
+        study_folder: where copies of images lie.
+        data_root: where datasets lie, if they do.
+    """
+    trials = with_arms(results.trials, results.study)
+    return {
+        str(dataset): gallery(
+            rows, results.cases, results.study.report.baseline, folder, study_folder, data_root
+        )
+        for dataset, rows in trials.groupby("dataset", sort=False)
+    }
 
 
 def gallery(
@@ -83,23 +149,25 @@ def gallery(
     if not len(ranked):
         return "no case has a Dice value"
     dice = {row["id"]: ranked_cases(cases, row["id"]) for row in kept}
-    rows = []
-    for title, case in _picked(ranked).items():
+    other = next((row for row in kept if row["id"] != reference["id"]), None)
+    shown = kept[:MOST_ARMS]
+    many = len({row["architecture"] for row in kept}) > 1
+    names = [f"{row['architecture']}\n{row['arm']}" if many else row["arm"] for row in shown]
+    volumes = []
+    for title, case in _picked(ranked, dice[other["id"]] if other else None).items():
         image = case_image(study_folder, reference["dataset"], case, data_root)
         if isinstance(image, str):
             return f"no image of case {case}: {image}"
-        predictions = {row["id"]: _prediction(results, row["id"], case) for row in kept[:MOST_ARMS]}
-        notes = {
-            id: f"Dice {100 * dice[id][case]:.1f} %" if case in dice[id] else UNSET for id in predictions
-        }
-        rows.append(_case_row(f"{title}: {case}", image, predictions, notes))
-    many = len({row["architecture"] for row in kept}) > 1
-    names = [f"{row['architecture']}\n{row['arm']}" if many else row["arm"] for row in kept[:MOST_ARMS]]
+        predictions = [_prediction(results, row["id"], case, image) for row in shown]
+        notes = [
+            f"Dice {100 * dice[row['id']][case]:.1f} %" if case in dice[row["id"]] else UNSET for row in shown
+        ]
+        volumes.append(_volumes(f"{title}: {case}", image, predictions, notes))
     return Gallery(
         columns=("Image", "Reference", *names),
-        rows=tuple(rows),
+        volumes=tuple(volumes),
         labels=_label_names(reference["dataset"]),
-        caption=_caption(reference, len(kept)),
+        caption=_caption(reference, other, len(kept)),
     )
 
 
@@ -107,40 +175,72 @@ def _first_shots(done: pd.DataFrame) -> pd.DataFrame:
     return done[[value == done["shots"].iloc[0] for value in done["shots"]]]
 
 
-def _picked(ranked: pd.Series) -> dict[str, str]:
-    """Return the median case (the lower one of two) and the worst one, if it is another."""
+def _picked(ranked: pd.Series, other: pd.Series | None) -> dict[str, str]:
+    """Return the median case (the lower one of two), the worst one, and that of the largest gain of ``other``.
+
+    A case that is picked already is not picked again.
+    """
     ids = [str(case) for case in ranked.index]
-    picked = {"Median": ids[(len(ids) - 1) // 2]}
-    if ids[0] != picked["Median"]:
-        picked["Worst"] = ids[0]
-    return picked
+    picked = {"Median": ids[(len(ids) - 1) // 2], "Worst": ids[0]}
+    gains = (other - ranked).dropna() if other is not None else ranked.iloc[:0]
+    if len(gains):
+        picked["Largest gain"] = str(gains.idxmax())
+    return {
+        title: case for i, (title, case) in enumerate(picked.items()) if case not in list(picked.values())[:i]
+    }
 
 
-def _prediction(results: Path, trial_id: str, case: str) -> NDArray[np.uint8] | None:
+def _prediction(results: Path, trial_id: str, case: str, image: CaseImage) -> NDArray[np.uint8] | None:
+    """Return a trial's labels of a case, None where they were not kept or have another shape."""
     path = trial_folder(results, trial_id) / "predictions" / f"{case}.{STUDENT}.nii.gz"
     try:
-        return read_label(path, _ANY_LABEL).array
+        label = read_label(path, _ANY_LABEL).array
     except UserError:
         return None
+    return to_ras(label, image.affine)[0] if label.shape == image.label.shape else None
 
 
-def _case_row(
-    title: str,
-    case: CaseImage,
-    predictions: Mapping[str, NDArray[np.uint8] | None],
-    notes: Mapping[str, str],
-) -> CaseRow:
+def _volumes(
+    title: str, case: CaseImage, predictions: Sequence[NDArray[np.uint8] | None], notes: Sequence[str]
+) -> CaseVolumes:
     reference, spacing = to_ras(case.label, case.affine)
-    slice_index = fullest_slice(reference)
-    image = _axial(to_ras(case.image, case.affine)[0], slice_index)
-    panels = [Panel(image, None), Panel(image, _axial(reference, slice_index))]
-    for trial_id, prediction in predictions.items():
-        if prediction is None or prediction.shape != case.label.shape:
-            panels.append(Panel(image, None, "not kept"))
+    image = to_ras(case.image, case.affine)[0]
+    return CaseVolumes(title, spacing, image, reference, tuple(predictions), tuple(notes))
+
+
+def _case_row(case: CaseVolumes) -> CaseRow:
+    index = fullest_slice(case.reference)
+    image, reference = axial(case.image, index), axial(case.reference, index)
+    panels = [Panel(image), Panel(image, reference, reference)]
+    marked = reference > 0
+    for volume, note in zip(case.predictions, case.notes, strict=True):
+        if volume is None:
+            panels.append(Panel(image, note="not kept"))
             continue
-        label = _axial(to_ras(prediction, case.affine)[0], slice_index)
-        panels.append(Panel(image, label, notes[trial_id]))
-    return CaseRow(title, spacing[1] / spacing[0], tuple(panels))
+        label = axial(volume, index)
+        panels.append(Panel(image, label, reference, error_map(reference, label), note))
+        marked |= label > 0
+    return CaseRow(case.title, case.spacing[1] / case.spacing[0], _box(marked), tuple(panels))
+
+
+def error_map(reference: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where the reference alone has a label, 2 where ``label`` alone has, 3 where they differ, else 0."""
+    errors = np.zeros(reference.shape, np.uint8)
+    errors[(reference > 0) & (label == 0)] = 1
+    errors[(reference == 0) & (label > 0)] = 2
+    errors[(reference > 0) & (label > 0) & (reference != label)] = 3
+    return errors
+
+
+def _box(marked: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of what is marked and some margin; the whole where nothing is."""
+    found = []
+    for axis, size in enumerate(marked.shape):
+        places = np.flatnonzero(marked.any(axis=1 - axis))
+        low, high = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, size)
+        margin = max(2, (high - low) // 8)
+        found += [max(0, low - margin), min(size, high + margin)]
+    return found[0], found[1], found[2], found[3]
 
 
 def to_ras(
@@ -159,7 +259,7 @@ def fullest_slice(label: NDArray[np.uint8]) -> int:
     return int(counts.argmax()) if counts.any() else label.shape[2] // 2
 
 
-def _axial(volume: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+def axial(volume: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
     """Return a slice with anterior at the top and the patient's right on the left."""
     return volume[::-1, ::-1, index].T
 
@@ -172,12 +272,13 @@ def _label_names(dataset: str) -> dict[int, str]:
     return {int(value): str(name) for value, name in labels.items() if value != 0}
 
 
-def _caption(reference: Mapping[str, Any], arms: int) -> str:
+def _caption(reference: Mapping[str, Any], other: Mapping[str, Any] | None, arms: int) -> str:
+    gain = f", and largest gain of {other['arm']} on {other['architecture']} over it" if other else ""
     text = (
         f"Cases by rule: median and lowest mean Dice of the student of {reference['arm']} on "
-        f"{reference['architecture']}, seed {value_text(reference['seed'])}, "
+        f"{reference['architecture']}{gain}; seed {value_text(reference['seed'])}, "
         f"{value_text(reference['shots'])} shots. Axial slice with most labelled voxels in the reference; the "
-        "patient's right is on the left. Students of each arm's lowest seed; Dice is the mean over regions of "
-        "the whole case."
+        "patient's right is on the left; dotted: the part enlarged below, with the reference's outline in white. "
+        "Students of each arm's lowest seed; Dice is the mean over regions of the whole case."
     )
     return text + (f" The first {MOST_ARMS} of {arms} arms are shown." if arms > MOST_ARMS else "")

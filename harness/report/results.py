@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from harness.report import estimates
+from harness.report.provenance import undeclared_differences
 from harness.report.wording import arm_label
 from harness.study import Study
 
 Key = tuple[Any, ...]
 _SHARED = ("dataset", "shots", "subset")
-_OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "subset", "seed")
+OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "subset", "seed")
 
 
 def row_keys(study: Study) -> tuple[str, ...]:
@@ -77,18 +78,24 @@ class Results:
         """The means over regions of every case, of ``estimates.case_scores``."""
         return estimates.case_scores(self.cases)
 
-    @property
+    @cached_property
     def complete(self) -> pd.DataFrame:
         """The complete rows of the trials."""
         return self.trials[self.trials["status"] == "complete"]
+
+    @cached_property
+    def differences(self) -> list[str]:
+        """What differs between the complete trials though no factor declares it, of ``undeclared_differences``."""
+        return undeclared_differences(self.complete, self.study.factors)
 
     @property
     def conventions(self) -> list[str]:
         """The metric conventions of the complete trials."""
         return list(dict.fromkeys(self.complete["convention"].dropna()))
 
+    @cached_property
     def networks(self) -> dict[Key, tuple[str, ...]]:
-        """Return the ids of the complete trials of each arm."""
+        """The ids of the complete trials of each arm."""
         found: dict[Key, list[str]] = {}
         for id, *arm in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
             found.setdefault(tuple(arm), []).append(id)
@@ -124,12 +131,13 @@ def comparable(keys: Sequence[str], arm: Key) -> Key:
     return tuple(value for key, value in zip(keys, arm, strict=True) if is_shared(key))
 
 
-def with_arms(frame: pd.DataFrame, study: Study) -> pd.DataFrame:
+def with_arms(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFrame:
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
-    Architecture, dataset and shots have panels or axes of their own; subsets and seeds are points.
+    Architecture, dataset and shots have panels or axes of their own, and so has the factor ``without``; subsets and
+    seeds are points.
     """
-    others = [key for key in study.varying() if key not in _OF_A_FIGURE]
+    others = [key for key in study.varying() if key not in (*OF_A_FIGURE, without)]
     labels = {
         values: arm_label(str(values[0]), list(zip(others, values[1:], strict=True)))
         for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None)

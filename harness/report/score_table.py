@@ -16,7 +16,6 @@ from harness.report.frames import records
 from harness.report.provenance import (
     protocol_notes,
     selection_notes,
-    undeclared_differences,
     version_notes,
 )
 from harness.report.results import Key, Results, comparable, is_shared
@@ -57,7 +56,7 @@ def score_table(
     scores = results.scores[results.scores["metric"] == metric_name]
     metric = metric_of(metric_name, scores["unit"].iloc[0] if len(scores) else "")
     title = f"{metric.label} ({metric.unit})" + (f", {of}" if of else "")
-    differences = undeclared_differences(results.complete, results.study.factors)
+    differences = results.differences
     if differences:
         return refused(name, title, differences)
     if selection_notes(results.complete):
@@ -157,7 +156,7 @@ class Entries:
                 self._roles.setdefault(arm, []).append(role)
         self._tests = {(tuple(row[key] for key in keys), row["role"]): row for row in records(comparisons)}
         self._means = mean_intervals(results, metric.name) if self._spread == "interval" else {}
-        self._trials = results.networks()
+        self._trials = results.networks
 
     def roles(self, arm: Key) -> list[str]:
         """Return the roles of an arm that have scores."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -284,9 +285,13 @@ def rank_arms(values: Scores, higher_is_better: bool) -> Ranking:
         reason = "all arms have equal values on every case"
     if reason:
         return Ranking(average, float("nan"), float("nan"), cases, reason)
-    quantile = stats.studentized_range.ppf(1 - LEVEL, arms, np.inf) / np.sqrt(2)
-    critical = float(quantile * np.sqrt(arms * (arms + 1) / (6 * cases)))
+    critical = float(_nemenyi_quantile(arms) * np.sqrt(arms * (arms + 1) / (6 * cases)))
     return Ranking(average, float(stats.friedmanchisquare(*values.T).pvalue), critical, cases)
+
+
+@cache
+def _nemenyi_quantile(arms: int) -> float:
+    return float(stats.studentized_range.ppf(1 - LEVEL, arms, np.inf) / np.sqrt(2))
 
 
 def rank_stability(values: Scores, higher_is_better: bool, rng: np.random.Generator) -> Scores:

@@ -56,14 +56,18 @@ def trials_table(results: Results) -> Table:
             Column("Id"), *(Column(heading(key)) for key in keys), Column("Status"), Column("Time\u00a0(s)", "number"),
             Column("Cause or reason", "prose"),
         ),
-        rows=tuple(
-            tuple(Cell(number(row[c], 1) if c == "seconds" else value_text(row[c])) for c in columns)
-            for row in rows
-        ),
+        rows=tuple(tuple(_trial_cell(row, column) for column in columns) for row in rows),
         breaks=frozenset(),
         footnotes=(),
         data=pd.DataFrame(rows, columns=columns),
     )  # fmt: skip
+
+
+def _trial_cell(row: dict[str, Any], column: str) -> Cell:
+    if column == "seconds":
+        return Cell(number(row[column], 1), value=row[column])
+    anchor = f"trial-{row['id']}" if column == "id" and row["id"] != UNSET else ""
+    return Cell(value_text(row[column]), anchor=anchor)
 
 
 def skip_row(skip: Skip, keys: Sequence[str]) -> dict[str, Any]:

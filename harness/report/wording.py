@@ -99,9 +99,9 @@ def arm_label(method: str, settings: Sequence[tuple[str, Any]]) -> str:
     return ", ".join([method, *parts])
 
 
-def count(number_of: int, noun: str) -> str:
-    """Return ``1 case``, ``2 cases``."""
-    return f"{number_of} {noun}{'' if number_of == 1 else 's'}"
+def count(number_of: int, noun: str, nouns: str = "") -> str:
+    """Return ``1 case``, ``2 cases``; ``nouns`` where the plural has another form."""
+    return f"{number_of} {noun if number_of == 1 else nouns or f'{noun}s'}"
 
 
 def safe_name(name: str) -> str:

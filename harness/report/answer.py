@@ -1,0 +1,97 @@
+"""The answer to a study's question in one generated sentence, with its interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from harness.report.comparison_table import TARGET_WORDS
+from harness.report.comparisons import TARGETS
+from harness.report.estimates import STUDENT
+from harness.report.frames import records
+from harness.report.results import Results
+from harness.report.statistics import LEVEL
+from harness.report.wording import (
+    UNSET,
+    Metric,
+    arm_label,
+    count,
+    metric_of,
+    signed,
+    value_text,
+)
+
+
+def answer(results: Results, comparisons: pd.DataFrame) -> str:
+    """Return what the study found of its first metric, for students, against the baseline.
+
+    Args:
+        results: what the study found.
+        comparisons: of ``comparison_frame``.
+    """
+    baseline = results.study.report.baseline
+    if not len(results.complete):
+        return "No answer yet: no trial is complete."
+    if results.differences:
+        return f"No answer: trials cannot be compared, since {results.differences[0]}"
+    name = next(iter(results.study.report.metrics), "dice")
+    rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
+    if not len(rows):
+        return f"No comparison yet: no other arm has complete trials beside those of {baseline}."
+    metric = metric_of(name)
+    target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
+    if not target:
+        return _untested(rows, metric, baseline)
+    tested = rows[rows[f"p_{target}"].notna()]
+    holds = tested[f"holm_{target}"] < LEVEL
+    better = (tested["difference"] > 0) == metric.higher_is_better
+    largest = records(tested.loc[[tested["difference"].abs().idxmax()]])[0]
+    told = _difference(largest, metric, target, results.keys)
+    if len(tested) == 1:
+        verdict = "is better than" if better.iloc[0] else "is worse than"
+        verdict = verdict if holds.iloc[0] else "shows no significant difference to"
+        return f"{_arm(largest, results.keys)} {verdict} {baseline}: {told}{_untold(rows, tested)}."
+    return (
+        f"Of {count(len(tested), 'comparison')} with {baseline} in {metric.label}, "
+        f"{count(int((holds & better).sum()), 'gain')} and {count(int((holds & ~better).sum()), 'loss', 'losses')} "
+        f"hold for {TARGET_WORDS[target]} (5 %, Holm-corrected); the largest difference is that of "
+        f"{_arm(largest, results.keys)}: {told}{_untold(rows, tested)}."
+    )
+
+
+def _difference(row: dict[str, Any], metric: Metric, target: str, keys: tuple[str, ...]) -> str:
+    low, high = (signed(row[f"{end}_{target}"] * metric.scale) for end in ("low", "high"))
+    return (
+        f"{signed(row['difference'] * metric.scale)} {metric.unit} {metric.label}, 95 % interval [{low}, {high}] for "
+        f"{TARGET_WORDS[target]}, {count(row['seeds'], 'seed')}, {count(row['cases'], 'test case')}"
+    )
+
+
+def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
+    """Return what is left to say where the cases are too few for any interval."""
+    gains = rows["difference"] * metric.scale
+    span = signed(gains.min()) if len(rows) == 1 else f"{signed(gains.min())} to {signed(gains.max())}"
+    reasons = ", ".join(dict.fromkeys(rows["reason_networks"]))
+    return (
+        f"No answer that statistics support: {count(len(rows), 'difference')} to {baseline} of {span} {metric.unit} "
+        f"{metric.label}, without interval ({reasons})."
+    )
+
+
+def _untold(rows: pd.DataFrame, tested: pd.DataFrame) -> str:
+    missing = len(rows) - len(tested)
+    return f"; {count(missing, 'comparison')} could not be tested" if missing else ""
+
+
+def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
+    """Return an arm in words: ``medcontext, ratio 0.4 (unet, 5 shots)``."""
+    own = [(key, row[key]) for key in keys if key.startswith("method.")]
+    others = [
+        {"shots": f"{value_text(row[key])} shots", "subset": f"subset {value_text(row[key])}"}.get(
+            key, value_text(row[key])
+        )
+        for key in keys
+        if key != "method" and not key.startswith("method.") and row[key] != UNSET
+    ]
+    return arm_label(str(row["method"]), own) + (f" ({', '.join(others)})" if others else "")

@@ -1,0 +1,83 @@
+"""Bars of mean scores: by architecture and arm, and by role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from harness.report.figures.style import (
+    MOST_POINTS,
+    colours,
+    distinct,
+    grid,
+    label_left,
+    legend,
+    panel_title,
+    panels,
+    styled,
+    wrapped,
+)
+
+BAR_PANELS = ("dataset", "shots")
+ROLE_PANELS = ("dataset", "architecture", "shots")
+
+
+@styled
+def dice_bars(scores: pd.DataFrame) -> Figure:
+    """Return bars of mean Dice by architecture and arm: a panel per dataset and shots, a point per seed.
+
+    Args:
+        scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``seed``, ``value`` (%).
+    """
+    return _bars(scores, BAR_PANELS, across="architecture", bars="arm")
+
+
+@styled
+def role_bars(scores: pd.DataFrame) -> Figure:
+    """Return bars of mean Dice by arm and role: a panel per dataset, architecture and shots, a point per seed.
+
+    Args:
+        scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
+    """
+    return _bars(scores, ROLE_PANELS, across="arm", bars="role")
+
+
+def _bars(scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str) -> Figure:
+    places, kinds = distinct(scores[across]), distinct(scores[bars])
+    shown = panels(scores, by)
+    room = max(0.28 * len(kinds) * len(places), 1.3)
+    figure, axes = grid(len(shown), width=0.7 + room, height=2.2)
+    palette, width = colours(kinds), 0.8 / len(kinds)
+    for axis, (values, rows) in zip(axes, shown, strict=True):
+        groups = dict(list(rows.groupby([across, bars], sort=False, observed=True)["value"]))
+        for i, kind in enumerate(kinds):
+            for j, place in enumerate(places):
+                if (place, kind) in groups:
+                    x = j + (i - (len(kinds) - 1) / 2) * width
+                    _bar(axis, x, width, groups[place, kind], palette[kind])
+        axis.set_xticks(range(len(places)), [wrapped(place, room / len(places)) for place in places])
+        axis.tick_params(axis="x", length=0)
+        axis.set_xlim(-0.5, len(places) - 0.5)
+        axis.set_ylim(0, 100)
+        axis.set_title(panel_title(scores, values))
+    label_left(axes, "Dice (%)")
+    legend(figure, {kind: Patch(facecolor=palette[kind], alpha=0.8) for kind in kinds})
+    return figure
+
+
+def _bar(axis: Axes, x: float, width: float, values: pd.Series, colour: Any) -> None:
+    mean, sd = values.mean(), values.std()
+    axis.bar(x, mean, width * 0.9, color=colour, alpha=0.8, linewidth=0)
+    top = max(values.max(), mean + (0 if np.isnan(sd) else sd))
+    if not np.isnan(sd):
+        axis.errorbar(x, mean, sd, color="black", elinewidth=0.8, capsize=2, capthick=0.8)
+    if len(values) <= MOST_POINTS:
+        spread = np.linspace(-0.18, 0.18, len(values)) * width if len(values) > 1 else [0.0]
+        axis.plot(x + np.asarray(spread), values, "o", markersize=2.4, markerfacecolor="white",
+                  markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+    axis.annotate(f"{mean:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=6)

@@ -1,0 +1,53 @@
+"""What a score costs: Dice against the time of a trial."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from harness.report.figures.style import (
+    MARKERS,
+    colours,
+    distinct,
+    grid,
+    label_left,
+    legend,
+    panel_title,
+    panels,
+    styled,
+)
+
+COST_PANELS = ("dataset", "shots")
+
+
+@styled
+def cost_scatter(scores: pd.DataFrame) -> Figure:
+    """Return mean Dice against mean time per trial: a panel per dataset and shots.
+
+    Args:
+        scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
+    """
+    arms, architectures = distinct(scores["arm"]), distinct(scores["architecture"])
+    palette, markers = colours(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
+    shown = panels(scores, COST_PANELS)
+    figure, axes = grid(len(shown), width=2.4, height=2.1)
+    for axis, (values, rows) in zip(axes, shown, strict=True):
+        means = rows.groupby(["architecture", "arm"], sort=False, observed=True)[["minutes", "value"]]
+        for (architecture, arm), point in means.agg(["mean", "std"]).iterrows():
+            axis.errorbar(point["minutes", "mean"], point["value", "mean"], point.fillna(0)["value", "std"],
+                          color=palette[arm], marker=markers[architecture], markersize=4.5, capsize=2,
+                          elinewidth=0.8)  # fmt: skip
+        if rows["minutes"].max() > 10 * rows["minutes"].min():
+            axis.set_xscale("log")
+        else:
+            axis.set_xlim(0, 1.1 * rows["minutes"].max())
+        axis.set_xlabel("Minutes per trial, pretraining included")
+        axis.set_title(panel_title(scores, values))
+    label_left(axes, "Dice (%)")
+    kinds = {arm: Patch(facecolor=palette[arm]) for arm in arms}
+    shapes = {a: Line2D([], [], color="0.3", marker=markers[a], linestyle="", markersize=4.5)
+              for a in architectures}  # fmt: skip
+    legend(figure, kinds | (shapes if len(shapes) > 1 else {}))
+    return figure

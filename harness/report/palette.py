@@ -1,0 +1,9 @@
+"""Colours of labels and of errors, the same in figures and on the page; colour-blind readers can tell them apart."""
+
+ORGANS = (
+    "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999", "#882255",
+    "#44AA99", "#DDCC77", "#AA4499", "#88CCEE", "#117733", "#CC6677", "#332288",
+)  # fmt: skip
+"""Of label values 1, 2, …: Okabe and Ito's, then Tol's."""
+ERRORS = {"missed": "#0072B2", "extra": "#D55E00", "wrong label": "#CC79A7"}
+"""Of the values 1, 2, 3 of an error map."""
