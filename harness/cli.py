@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -224,18 +224,43 @@ def _state_line(cell: Cell, store: Store, state: str) -> str:
 
 @app.command()
 def report(
-    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Shipped studies, or paths of .yaml files.")
+    ],
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write; needed for several studies.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
+    ] = None,
 ) -> None:
-    """Write the tables, figures and page of a study from its records."""
-    if not _write_report(load_study(study, overrides or []), Store(results), data):
+    """Write the tables, figures and page of one or more studies from their records."""
+    loaded = [load_study(name, overrides or []) for name in studies]
+    if len(loaded) > 1 and output is None:
+        raise UserError(
+            f"medctx report {' '.join(studies)}", "no --output", "a folder for the report of several studies",
+            "Add for example --output results/combined.",
+        )  # fmt: skip
+    study = loaded[0]
+    if output is not None and len(loaded) > 1:
+        from harness.report.combination import combine
+
+        study = combine(loaded, output.name)
+    if not _write_report(study, Store(results), data, output, reference or []):
         raise typer.Exit(1)
 
 
-def _write_report(study: Study, store: Store, data: Path | None) -> bool:
+def _write_report(
+    study: Study, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
+) -> bool:
     """Write a report, and return whether no table had to be refused."""
     from harness.report import write_report
 
-    report = write_report(study, store.results, data)
+    report = write_report(study, store.results, data, output, references)
     for name, reason in report.refused.items():
         out.print(f"refused: table {name}: {reason}", markup=False)
     out.print(f"report: {report.page}", markup=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import yaml
@@ -59,8 +60,8 @@ class Skip:
 class Study:
     """An expanded study.
 
-    ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once; ``arguments`` name it
-    on the command line, overrides included.
+    ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once; ``commands`` run it, overrides
+    included.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Study:
     keep: str
     factors: tuple[str, ...]
     nodes: tuple[Cell, ...] = ()
-    arguments: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
     def node_of(self, cell: Cell) -> Cell | None:
         """Return the pretraining that a cell starts from, if it does."""
@@ -116,7 +117,7 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
         except yaml.YAMLError:
             raise UserError(f"--set {key}", repr(text), "a value in YAML", "Correct this value.") from None
     arguments = (name, *(part for override in overrides for part in ("--set", override)))
-    return replace(_expand(path, file, base), arguments=arguments)
+    return replace(_expand(path, file, base), commands=(f"medctx run {join(arguments)}",))
 
 
 def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:

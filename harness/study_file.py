@@ -131,15 +131,24 @@ def read_study(path: Path) -> StudyFile:
     Raises:
         UserError: broken YAML, unknown key or wrong value.
     """
+    return parse(StudyFile, read_yaml(path, "a study with the key 'question'"), path)
+
+
+def read_yaml(path: Path, expected: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        UserError: it cannot be read, is no mapping, or has a key twice.
+    """
     try:
         data = yaml.load(path.read_text(), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            path, f"YAML that cannot be read ({error})".replace("\n", " "), "a study file", "Correct it."
+            path, f"YAML that cannot be read ({error})".replace("\n", " "), expected, "Correct it."
         ) from error
     if not isinstance(data, dict):
-        raise UserError(path, type(data).__name__, "a mapping with the key 'question'", "Write a study.")
-    return parse(StudyFile, data, path)
+        raise UserError(path, type(data).__name__, f"a mapping: {expected}", "Correct it.")
+    return data
 
 
 class _Loader(yaml.SafeLoader):

@@ -7,6 +7,7 @@ Files are read in ``frames``, ``images`` and ``qualitative`` only; ``estimates``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,38 +18,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, ``<results>/<study>/report.html``, and why tables were refused, by name."""
+    """What was written: the page, ``report.html``, and why tables were refused, by name."""
 
     page: Path
     refused: dict[str, str]
 
 
-def write_report(study: Study, results: Path, data_root: Path | None = None) -> Report:
+def write_report(
+    study: Study,
+    results: Path,
+    data_root: Path | None = None,
+    output: Path | None = None,
+    references: Sequence[str] = (),
+) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
     Args:
         study: what was declared.
         results: the results folder, with ``trials/``.
         data_root: where datasets lie, for images of which the study has no copy yet.
+        output: where to; by default ``<results>/<study>``.
+        references: names or paths of published numbers to set beside the study's own.
+
+    Raises:
+        UserError: a reference that cannot be read, or a declared table that cannot be made.
     """
     from harness.record import write_text
     from harness.report.comparisons import comparison_frame
     from harness.report.drawing import draw_all
     from harness.report.formats import write_table
-    from harness.report.frames import case_frame, history_frame, trial_frame
+    from harness.report.frames import case_frame, history_frame, trial_frame, write_frames
     from harness.report.page import render_page
     from harness.report.qualitative import all_galleries
+    from harness.report.reference import read_reference
     from harness.report.results import results_of
     from harness.report.tables import all_tables
 
-    folder = results / study.name
+    published = {name: read_reference(name) for name in references}
+    folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     trials = trial_frame(study, results)
     cases = case_frame(trials, results)
     history = history_frame(trials, results)
     found = results_of(study, trials, cases)
     comparisons = comparison_frame(found)
-    tables = all_tables(found, comparisons)
+    tables = all_tables(found, comparisons, published)
+    write_frames(trials, cases, folder)
     for table in tables:
         write_table(table, folder / "tables", label=study.name)
     galleries = all_galleries(found, results, folder, data_root)

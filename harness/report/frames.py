@@ -89,6 +89,21 @@ def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
 
 
+def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> None:
+    """Write ``<folder>/trials.parquet`` and ``cases.parquet``, joined by ``id``, for analyses of one's own.
+
+    What parquet has no column for, such as a factor of words and numbers, is written as JSON.
+    """
+    plain = trials.copy()
+    for name in plain.select_dtypes(object).columns:
+        plain[name] = [value if value is None or isinstance(value, str) else canonical_json(value)
+                       for value in plain[name].astype(object).where(plain[name].notna(), None)]  # fmt: skip
+    for name, frame in {"trials": plain, "cases": cases}.items():
+        partial = folder / f".{name}.parquet"
+        frame.to_parquet(partial, index=False)
+        partial.replace(folder / f"{name}.parquet")
+
+
 def _complete(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return records(trials[trials["status"] == "complete"])
 

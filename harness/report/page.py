@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,6 @@ from harness.report.results import Results
 from harness.report.tables import skip_row
 from harness.report.viewer import viewer_data
 from harness.report.wording import UNSET, heading, metric_of, safe_name, value_text
-from harness.study import Study
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
@@ -97,7 +95,7 @@ def render_page(
         omitted=[picture for picture in pictures if picture.reason],
         cautions=_cautions(results),
         environment=environment_rows(done) if len(done) else [],
-        commands=commands(study),
+        commands="\n".join(study.commands),
         css=_asset("page.css"),
         script=_asset("page.js"),
         **parts,
@@ -124,12 +122,6 @@ def _entry(table: Table) -> dict[str, Any]:
 
 def _asset(name: str) -> Markup:
     return Markup(Path(__file__).with_name(name).read_text())
-
-
-def commands(study: Study) -> str:
-    """Return what to type to get the page again."""
-    arguments = " ".join(quote(part) for part in study.arguments or (study.name,))
-    return f"medctx run {arguments}\nmedctx report {arguments}"
 
 
 def _cautions(results: Results) -> list[str]:

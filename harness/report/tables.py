@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,14 +12,24 @@ from harness.report.cost_table import cost_table
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
 from harness.report.pivot_table import pivot_table
+from harness.report.reference import Reference
+from harness.report.reference_table import reference_tables
 from harness.report.results import Results
 from harness.report.score_table import score_table
 from harness.report.wording import UNSET, heading, number, safe_name, value_text
 from harness.study import Skip
 
 
-def all_tables(results: Results, comparisons: pd.DataFrame) -> list[Table]:
-    """Return every table of a study; one table of scores per dataset, with an overview where there are several."""
+def all_tables(
+    results: Results, comparisons: pd.DataFrame, published: Mapping[str, Reference] | None = None
+) -> list[Table]:
+    """Return every table of a study; one table of scores per dataset, with an overview where there are several.
+
+    Args:
+        results: what the study found.
+        comparisons: of ``comparison_frame``.
+        published: numbers of others by name, each with two tables of its own.
+    """
     datasets = list(dict.fromkeys(results.trials["dataset"]))
     tables = []
     for name in results.study.report.metrics:
@@ -33,6 +43,8 @@ def all_tables(results: Results, comparisons: pd.DataFrame) -> list[Table]:
                 score_table(f"{name}_{safe_name(dataset)}", name, results.of(dataset), own, of=dataset)
             )
     tables += [pivot_table(spec, results, comparisons) for spec in results.study.report.tables]
+    for name, reference in (published or {}).items():
+        tables += reference_tables(name, reference, results)
     return [*tables, comparison_table(results, comparisons), cost_table(results), trials_table(results)]
 
 

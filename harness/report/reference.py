@@ -1,0 +1,67 @@
+"""Published numbers, ``studies/reference/*.yaml``: what was printed, where, and under which protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError, did_you_mean
+from harness.report.frames import PROTOCOL_COLUMNS
+from harness.spec import Frozen, parse
+from harness.study_file import read_yaml, studies_folder
+
+
+class PublishedRow(Frozen):
+    """One line of a published table.
+
+    ``architecture`` and ``method`` are the registered names that it can be compared with; values are by region, ``mean``
+    is printed by the source, in the units of the file.
+    """
+
+    name: str
+    architecture: str = ""
+    method: str = "supervised"
+    dice: dict[str, float] = {}
+    hd95: dict[str, float] = {}
+    protocol: dict[str, Any] = {}
+
+    def values(self, metric: str) -> dict[str, float]:
+        """Return the printed values of a metric by region."""
+        return {"dice": self.dice, "hd95": self.hd95}.get(metric, {})
+
+
+class Reference(Frozen):
+    """A published table. ``protocol`` holds what is known of all rows, by the fields of a trial's record."""
+
+    title: str
+    dataset: str
+    source: str
+    notes: list[str] = []
+    protocol: dict[str, Any] = {}
+    units: dict[str, str]
+    rows: list[PublishedRow]
+
+
+def read_reference(name: str) -> Reference:
+    """Return published numbers by the name of a shipped file, or by the path of a ``.yaml`` file.
+
+    Raises:
+        UserError: there is no such file, or it has a wrong key or value.
+    """
+    folder = studies_folder() / "reference"
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        shipped = sorted(found.stem for found in folder.glob("*.yaml"))
+        raise UserError(
+            f"reference {name!r}", "an unknown name", "shipped numbers or the path of a .yaml file",
+            did_you_mean(name, shipped),
+        )  # fmt: skip
+    found = parse(Reference, read_yaml(path, "published numbers"), path)
+    for where, protocol in [("protocol", found.protocol), *((r.name, r.protocol) for r in found.rows)]:
+        for field in protocol:
+            if field not in PROTOCOL_COLUMNS:
+                raise UserError(
+                    f"{path}: {where}", f"unknown field {field!r}", "a field of a trial's protocol",
+                    did_you_mean(field, PROTOCOL_COLUMNS),
+                )  # fmt: skip
+    return found
