@@ -60,7 +60,8 @@ class Cost(Frozen):
     """What the trial took: wall seconds by phase, peak memory in bytes, and counts in all.
 
     ``seconds_training`` sums over attempts and includes validation and checkpoints, and so does
-    ``seconds_per_step``. What a pretraining took that the trial starts from stands apart, whole, however
+    ``seconds_per_step``. ``multiply_accumulates`` are those of the student's forward pass on one patch, 0 where they were
+    not counted. What a pretraining took that the trial starts from stands apart, whole, however
     many trials share it.
     """
 
@@ -75,6 +76,7 @@ class Cost(Frozen):
     pretraining_seconds: float = 0.0
     pretraining_steps: int = 0
     pretraining_forward_passes: int = 0
+    multiply_accumulates: int = 0
 
 
 class Times(Frozen):

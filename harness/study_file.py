@@ -40,7 +40,13 @@ from harness.errors import UserError, did_you_mean
 from harness.spec import Frozen, parse
 
 Cost = Literal[
-    "parameters", "seconds_per_step", "peak_memory", "forward_passes_per_step", "seconds", "gpu_hours"
+    "parameters",
+    "multiply_accumulates",
+    "seconds_per_step",
+    "peak_memory",
+    "forward_passes_per_step",
+    "seconds",
+    "device_hours",
 ]
 """Columns of cost that a table can have: means over an arm's complete trials, of memory the largest."""
 

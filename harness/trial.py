@@ -25,6 +25,7 @@ from harness.errors import ClaimLost, TrialFailure, UserError
 from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import score_case
+from harness.evaluation.operations import multiply_accumulates
 from harness.fitting import Fitting
 from harness.record import (
     Cause,
@@ -137,7 +138,7 @@ class _Run:
             spec=self.spec,
             protocol=_protocol(self.spec, data, method, node),
             selected_step=selected,
-            cost=self._cost(method, fitting.seconds, time.time() - tested, node),
+            cost=self._cost(method, data, fitting.seconds, time.time() - tested, node),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
             environment=_environment(self.device),
             attempts=self.attempt.number,
@@ -182,20 +183,24 @@ class _Run:
                 self.attempt.heartbeat()
         return rows
 
-    def _cost(self, method: Method[Any], training: float, testing: float, node: TrialRecord | None) -> Cost:
+    def _cost(
+        self, method: Method[Any], data: TrialData, training: float, testing: float, node: TrialRecord | None
+    ) -> Cost:
         before = node.cost if node and node.cost else None
+        student, channels = method.roles()["student"], len(data.dataset.channels)
         return Cost(
             seconds=time.time() - self.started,
             seconds_training=training,
             seconds_testing=testing,
             seconds_per_step=training / self.recipe.steps,
             peak_memory=peak_bytes(self.device),
-            parameters=sum(p.numel() for p in method.roles()["student"].parameters()),
+            parameters=sum(p.numel() for p in student.parameters()),
             steps=self.recipe.steps,
             forward_passes=self.recipe.steps * method.forward_passes(),
             pretraining_seconds=before.seconds if before else 0.0,
             pretraining_steps=before.steps if before else 0,
             pretraining_forward_passes=before.forward_passes if before else 0,
+            multiply_accumulates=multiply_accumulates(student, channels, self.recipe.patch),
         )
 
 

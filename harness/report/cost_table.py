@@ -14,6 +14,7 @@ from harness.report.wording import UNSET, heading, number, value_text
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("Parameters (M)", lambda value: number(value / 1e6, 2)),
+    "multiply_accumulates": ("MACs (G)", lambda value: number(value / 1e9 if value else float("nan"), 2)),
     "seconds_per_step": ("Time per step (s)", lambda value: number(value, 3)),
     "peak_memory": ("Peak memory (GiB)", lambda value: number(value / 2**30, 2)),
     "forward_passes_per_step": ("Forward passes per step", lambda value: f"{value:g}"),
@@ -46,6 +47,7 @@ def cost_table(results: Results) -> Table:
         name="cost",
         title="Cost",
         caption="Means over complete trials; of memory the largest. Parameters: of the student, in millions. "
+        "MACs: 10^9 multiply-accumulates of its forward pass on one patch, which many papers print as FLOPs. "
         "Time in seconds of wall clock, per update and for the whole trial with its test; device-hours: the same in hours, "
         "added up over the trials. Memory in GiB "
         f"(2^30 bytes). Measured on: {devices}."

@@ -239,6 +239,7 @@ def ranked_groups(results: Results) -> list[ranks.RankedArms]:
     for names, rows in trials.groupby(keys, sort=False):
         values = table.loc[table.index.intersection(rows.index)].dropna(axis="columns", how="all")
         arms = values.groupby(rows.loc[values.index, "arm"].to_numpy(), sort=False).mean()
+        arms = arms.loc[[arm for arm in dict.fromkeys(trials["arm"]) if arm in arms.index]]
         complete = arms.dropna(axis="columns").T.to_numpy()
         if len(arms) > 2 and len(complete):
             title = panel_title(trials, dict(zip(keys, names, strict=True)))

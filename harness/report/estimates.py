@@ -151,12 +151,20 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         keys: the factors that tell arms apart.
 
     Returns:
-        the keys; ``trials``; ``parameters``, ``seconds_per_step``, ``forward_passes_per_step`` and
+        the keys; ``trials``; ``parameters``, ``multiply_accumulates``, ``seconds_per_step``, ``forward_passes_per_step`` and
         ``seconds``, means; ``device_hours``, the sum; ``peak_memory``, the largest, bytes; ``pretraining_seconds`` and
         ``pretraining_passes``, means, of what the trials start from.
     """
     done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
-    numbers = ["parameters", "seconds_per_step", "seconds", "peak_memory", "forward_passes", "steps"]
+    numbers = [
+        "parameters",
+        "multiply_accumulates",
+        "seconds_per_step",
+        "seconds",
+        "peak_memory",
+        "forward_passes",
+        "steps",
+    ]
     numbers += ["pretraining_seconds", "pretraining_forward_passes"]
     done = done.assign(**{name: done[name].astype(float) for name in numbers})
     done = done.assign(passes=done["forward_passes"] / done["steps"], hours=done["seconds"] / 3600)
@@ -165,6 +173,7 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         .agg(
             trials=("id", "count"),
             parameters=("parameters", "mean"),
+            multiply_accumulates=("multiply_accumulates", "mean"),
             seconds_per_step=("seconds_per_step", "mean"),
             peak_memory=("peak_memory", "max"),
             forward_passes_per_step=("passes", "mean"),

@@ -50,7 +50,7 @@ def role_bars(scores: pd.DataFrame) -> Figure:
 def _bars(scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str) -> Figure:
     places, kinds = distinct(scores[across]), distinct(scores[bars])
     shown = panels(scores, by)
-    room = max(0.28 * len(kinds) * len(places), 1.3)
+    room = max(max(0.28 * len(kinds), 0.7) * len(places), 1.3)
     figure, axes = grid(len(shown), width=0.7 + room, height=2.2)
     palette, width = colours(kinds), 0.8 / len(kinds)
     for axis, (values, rows) in zip(axes, shown, strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,9 +39,14 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
     """
     height = 0.55 + 0.19 * max(_lines(group) for group in groups)
     figure, axes = grid(len(groups), width=COLUMN, height=height, share_y=False)
+    palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
-        _diagram(axis, group)
+        _diagram(axis, group, palette)
     return figure
+
+
+def _palette(groups: Sequence[RankedArms]) -> dict[str, Any]:
+    return colours(list(dict.fromkeys(arm for group in groups for arm in group.arms)))
 
 
 def _lines(group: RankedArms) -> float:
@@ -59,10 +65,9 @@ def alike(ranking: Ranking) -> list[tuple[float, float]]:
     return runs
 
 
-def _diagram(axis: Axes, group: RankedArms) -> None:
+def _diagram(axis: Axes, group: RankedArms, palette: Mapping[str, Any]) -> None:
     ranking, number = group.ranking, len(group.arms)
     order = np.argsort(ranking.average, kind="stable")
-    palette = colours(list(group.arms))
     runs = alike(ranking)
     axis.set_axis_off()
     axis.grid(False)
@@ -107,9 +112,9 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     figure, axes = grid(
         len(groups), width=max(2.2, 1.4 + 0.3 * most), height=0.7 + 0.26 * most, share_y=False
     )
+    palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
         order = np.argsort(group.ranking.average, kind="stable")
-        palette = colours(list(group.arms))
         for row, index in enumerate(order):
             shares = group.frequencies[index]
             axis.scatter(np.arange(1, len(shares) + 1), np.full(len(shares), row), s=120 * shares,

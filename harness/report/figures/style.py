@@ -103,8 +103,14 @@ def distinct(column: pd.Series) -> list[str]:
 
 
 def wrapped(text: str, width: float) -> str:
-    """Return text at 7 pt in lines of at most ``width`` inches."""
-    return "\n".join(fill(line, max(8, int(width / 0.065))) for line in text.split("\n"))
+    """Return text at 7 pt in lines of at most ``width`` inches, broken after commas first."""
+    letters = max(8, int(width / 0.065))
+    lines = [part for line in text.split("\n") for part in _at_commas(line, letters)]
+    return "\n".join(fill(line, letters) for line in lines)
+
+
+def _at_commas(line: str, letters: int) -> list[str]:
+    return line.replace(", ", ",\n").split("\n") if len(line) > letters else [line]
 
 
 def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:

@@ -1,12 +1,15 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from fake_results import case_row
 
+from harness.report.cost_table import COSTS
 from harness.report.estimates import binned, costs, gains, over_seeds, places, ranked_cases, trial_scores
 from harness.report.wording import UNSET
+from harness.study_file import Cost
 
 KEYS = ["shots", "method"]
 
@@ -122,14 +125,19 @@ def test_places_compare_printed_values() -> None:
 def test_costs() -> None:
     trials = pd.DataFrame(
         {"id": ["1", "2", "3"], "method": "m", "status": ["complete", "complete", "failed"],
-         "parameters": [10, 10, None], "seconds": [100.0, 200.0, None], "seconds_per_step": [1.0, 3.0, None],
+         "parameters": [10, 10, None], "multiply_accumulates": [6, 6, None], "seconds": [100.0, 200.0, None], "seconds_per_step": [1.0, 3.0, None],
          "peak_memory": [5, 7, None], "forward_passes": [300, 300, None], "steps": [100, 100, None],
          "pretraining_seconds": [40.0, 60.0, None], "pretraining_forward_passes": [20, 20, None]}
     )  # fmt: skip
     row = costs(trials, ["method"]).iloc[0]
     assert (row.trials, row.seconds, row.seconds_per_step) == (2, 150.0, 2.0)
+    assert row.multiply_accumulates == 6
     assert (row.peak_memory, row.forward_passes_per_step) == (7, 3)
     assert (row.pretraining_seconds, row.pretraining_passes) == (50.0, 20.0)
+
+
+def test_every_declared_cost_can_be_shown() -> None:
+    assert set(get_args(Cost)) <= set(COSTS)
 
 
 def test_binned_means() -> None:
