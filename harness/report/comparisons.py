@@ -36,6 +36,7 @@ def comparison_frame(results: Results) -> pd.DataFrame:
         for pair in _pairs(results)
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS])
+    frame = frame.astype(dict.fromkeys(results.keys, object))  # as where a factor is not set in all rows
     family = [frame["metric"], frame["role"] == STUDENT]
     for target in TARGETS:
         frame[f"holm_{target}"] = frame.groupby(family)[f"p_{target}"].transform(lambda p: holm(p.tolist()))

@@ -20,7 +20,7 @@ from harness.report.provenance import (
     selection_notes,
     version_notes,
 )
-from harness.report.results import Key, Results, comparable
+from harness.report.results import Key, Results, comparable, order_of
 from harness.report.score_table import DECIMALS, Entries, refused, score_data
 from harness.report.wording import UNSET, heading, metric_of, value_text
 from harness.study_file import TableSpec
@@ -103,9 +103,7 @@ class _Pivot:
             for values in seen
             for more in product(*(scored[key] for key in named))
         ]
-        ranks = [
-            {value: i for i, value in enumerate(dict.fromkeys(cell[key] for cell in cells))} for key in axis
-        ]
+        ranks = [order_of(cell[key] for cell in cells) for key in axis]
         return sorted(cells, key=lambda cell: [ranks[i][cell[key]] for i, key in enumerate(axis)])
 
     def _address(self, row: dict[str, Any], column: dict[str, Any]) -> tuple[Key, str, str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import pandas as pd
 
 from harness.report import estimates
 from harness.report.provenance import undeclared_differences
-from harness.report.wording import arm_label
+from harness.report.wording import UNSET, arm_label
 from harness.study import Study
 
 Key = tuple[Any, ...]
@@ -103,7 +104,7 @@ class Results:
 
     def arms(self) -> dict[Key, int]:
         """Return the keys of all planned arms with their number of seeds, in the order of rows."""
-        ranks = [{value: i for i, value in enumerate(dict.fromkeys(self.trials[key]))} for key in self.keys]
+        ranks = [order_of(self.trials[key].tolist()) for key in self.keys]
         planned: dict[Key, int] = {}
         for values in zip(*(self.trials[key] for key in self.keys), strict=True):
             planned[values] = planned.get(values, 0) + 1
@@ -124,6 +125,15 @@ def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Resul
     """
     scores = estimates.trial_scores(cases, trials[["id", *study.factors]])
     return Results(study, row_keys(study), trials, scores, cases)
+
+
+def order_of(values: Iterable[Any]) -> dict[Any, int]:
+    """Return the place of each value: numbers of a setting by size after its absence, all else as it comes."""
+    distinct = list(dict.fromkeys(values))
+    numbers = [value for value in distinct if value != UNSET]
+    if all(isinstance(value, Real) and not isinstance(value, bool) for value in numbers):
+        distinct = [value for value in distinct if value == UNSET] + sorted(numbers)
+    return {value: place for place, value in enumerate(distinct)}
 
 
 def comparable(keys: Sequence[str], arm: Key) -> Key:

@@ -108,7 +108,7 @@ def _interval_target(comparisons: pd.DataFrame) -> str:
 
 def _with_comparisons(data: pd.DataFrame, comparisons: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the numbers of a score table with those of the tests beside the means over regions."""
-    tests = comparisons.drop(columns=["metric", "cases"]).assign(region=MEAN)
+    tests = comparisons.drop(columns=["metric", "cases", "seeds"]).assign(region=MEAN)
     return data.merge(tests, how="left", on=[*keys, "role", "region"]).astype({"role": object})
 
 

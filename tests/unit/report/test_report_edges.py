@@ -1,0 +1,77 @@
+"""Studies at the edge: one arm, one case, all values equal, nothing but misses; shown as such, never a crash."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import case_row, make_cell, make_record, make_study, write_trial
+
+from harness.report import write_report
+from harness.study import Cell, Study
+
+REGIONS = ("lobe", "duct")
+
+
+def made(results: Path, cells: list[Cell], cases: int, dice: float | None = None) -> Study:
+    """Write records of ``cells``; ``dice`` is that of every case, by default drawn at random."""
+    ids = [f"phantom_{n:03d}" for n in range(40, 40 + cases)]
+    for index, cell in enumerate(cells):
+        rng = np.random.default_rng(index)
+        rows = []
+        for case in ids:
+            for region in REGIONS:
+                value = dice if dice is not None else float(rng.uniform(0.5, 0.9))
+                rows.append(case_row(case, region, value))
+                rows.append(case_row(case, region, 10 * (1 - value), "hd95"))
+        write_trial(results, make_record(cell, test_cases=ids), rows, [])
+    return make_study(cells)
+
+
+def grid(methods: tuple[str, ...], seeds: int) -> list[Cell]:
+    return [make_cell(architecture="unet", method=m, seed=s) for m in methods for s in range(seeds)]
+
+
+def page_of(study: Study, results: Path) -> str:
+    return write_report(study, results).page.read_text()
+
+
+@pytest.mark.parametrize("cases", [1, 12])
+@pytest.mark.parametrize("methods", [("supervised",), ("supervised", "medcontext", "mean_teacher")])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: int, cases: int) -> None:
+    study = made(tmp_path, grid(methods, seeds), cases)
+    text = page_of(study, tmp_path)
+    table = pd.read_csv(tmp_path / "fake_study" / "tables" / "dice.csv")
+    mean = table[table["region"] == "mean"]
+    assert len(mean) == len(methods) and (mean["seeds"] == seeds).all() and (mean["cases"] == cases).all()
+    if len(methods) == 1:
+        assert "No comparison yet" in text
+    elif cases == 1:
+        assert "No answer that statistics support" in text and "6 needed" in text
+    else:
+        assert "Of 2 comparisons with supervised" in text and "95 % interval [" in text
+    drawn = {path.stem for path in (tmp_path / "fake_study" / "figures").glob("*.png")}
+    assert {"dice_bars", "regions_dice", "cost"} <= drawn
+    assert ("critical_difference" in drawn) == (len(methods) == 3 and cases == 12)
+
+
+@pytest.mark.parametrize("dice", [0.75, 0.0, 1.0])
+def test_equal_values_have_no_star(tmp_path: Path, dice: float) -> None:
+    study = made(tmp_path, grid(("supervised", "medcontext", "mean_teacher"), 3), 12, dice)
+    text = page_of(study, tmp_path)
+    table = pd.read_csv(tmp_path / "fake_study" / "tables" / "dice.csv")
+    assert table["star"].fillna("").eq("").all() and (table["gain"].fillna(0) == 0).all()
+    assert "all arms have equal values" in text
+
+
+def test_a_curve_of_a_numeric_factor_and_its_baseline(tmp_path: Path) -> None:
+    cells = grid(("supervised",), 3)
+    cells += [
+        make_cell(architecture="unet", method="medcontext", seed=s, **{"method.ratio": ratio})
+        for ratio in (0.2, 0.4, 0.8)
+        for s in range(3)
+    ]
+    page = page_of(made(tmp_path, cells, 12), tmp_path)
+    assert (tmp_path / "fake_study" / "figures" / "curve_method.ratio.svg").is_file()
+    assert "Dice against ratio" in page
