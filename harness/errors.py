@@ -37,6 +37,14 @@ class TrialFailure(Exception):
         super().__init__(message)
 
 
+class Paused(Exception):
+    """A trial that stopped at ``step`` since it was asked to; whoever claims it goes on from its checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"paused at step {step}")
+
+
 class ClaimLost(Exception):
     """Another process owns the trial now; whoever gets this must stop and publish nothing."""
 

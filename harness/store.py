@@ -5,6 +5,7 @@
     <results>/trials/<id>/            a published record: complete or failed
     <results>/running/<id>/claim.json who works on it: worker and driver, with host, pid and process start
     <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
+    <results>/running/<id>/paused.json  the step at which it stopped on request, with a checkpoint
 
 In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
 the selection rule chose, which become ``checkpoint.pt`` of the record.
@@ -36,6 +37,7 @@ from harness.record import HISTORY, Status, TrialRecord, read_record, write_reco
 HEARTBEAT = 20.0  # seconds between touches of a claim
 _SILENT = 600.0  # seconds after which another host's claim is stale
 RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
+_PAUSED = "paused.json"
 _REPEATS = ("error", "nan")  # failures after which a trial starts anew, not from its checkpoint
 
 
@@ -122,6 +124,13 @@ class Store:
         except (OSError, json.JSONDecodeError):
             return None
 
+    def paused_at(self, id: str) -> int | None:
+        """Return the step at which a trial paused that nobody has gone on with, or None."""
+        try:
+            return int(json.loads((self._running / id / _PAUSED).read_text())["step"])
+        except (OSError, ValueError):
+            return None
+
     def claim(self, id: str, driver: Process) -> Attempt | None:
         """Return an attempt at a trial, or None where it is complete or another live process owns it.
 
@@ -135,6 +144,7 @@ class Store:
             earlier = [path for path in folder.iterdir() if path.is_dir()]
             attempt = Attempt(self, id, folder, _next_name(folder))
             attempt.start(driver, earlier)
+            (folder / _PAUSED).unlink(missing_ok=True)
         return attempt
 
     def locked(self) -> FileLock:
@@ -241,10 +251,16 @@ class Attempt:
             self.folder.rename(final)
             shutil.rmtree(self._home)
 
-    def release(self) -> None:
+    def pause(self, step: int) -> None:
+        """Give up the claim as :meth:`release` does, and leave word that the trial stands at ``step``."""
+        self.release(paused=json.dumps({"step": step}))
+
+    def release(self, paused: str | None = None) -> None:
         """Give up the claim and keep what was written, so that another attempt can go on."""
         with self._store.locked():
             self.check_owned()
+            if paused is not None:
+                write_text(self._home / _PAUSED, paused)
             (self._home / "claim.json").unlink()
 
 

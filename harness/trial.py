@@ -9,6 +9,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
@@ -21,7 +22,7 @@ from torch import nn
 from harness import registry
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
-from harness.errors import ClaimLost, TrialFailure, UserError
+from harness.errors import ClaimLost, Paused, TrialFailure, UserError
 from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import score_case
@@ -59,6 +60,7 @@ class RunSettings:
         keep: which predictions are kept, ``all`` or ``none``.
         checkpoint_minutes: between checkpoints.
         driver: the process that started the run.
+        pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
     """
 
     results: Path
@@ -66,24 +68,37 @@ class RunSettings:
     keep: str = "all"
     checkpoint_minutes: float = 5.0
     driver: Process = field(default_factory=Process.this)
+    pause_at: int | None = None
 
 
 def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
     """Run one trial, or go on with it, and publish its record.
 
     Returns:
-        The record, complete or failed; None where another live process owns the trial.
+        The record, complete or failed; None where another live process owns the trial, or where it paused.
     """
     store = Store(settings.results)
     attempt = store.claim(spec.id, settings.driver)
     if attempt is None:
         return store.record(spec.id)
     try:
-        record = _Run(spec, settings, attempt).complete()
+        return _publish_outcome(spec, settings, attempt)
     except ClaimLost:
         return None
     except KeyboardInterrupt:
-        attempt.release()
+        with suppress(ClaimLost):
+            attempt.release()
+        raise
+
+
+def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> TrialRecord | None:
+    """Run an attempt to its end and publish the record, a failure's too; None where it paused."""
+    try:
+        record = _Run(spec, settings, attempt).complete()
+    except Paused as pause:
+        attempt.pause(pause.step)
+        return None
+    except ClaimLost:
         raise
     except Exception as error:
         record = TrialRecord(
@@ -95,10 +110,7 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
             cause=_cause(error),
             attempts=attempt.number,
         )
-    try:
-        attempt.publish(record)
-    except ClaimLost:
-        return None
+    attempt.publish(record)
     return record
 
 
@@ -123,7 +135,9 @@ class _Run:
         draw = source or draw_batches(data, method, self.recipe, self.spec.seed)
         trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
         held_out = held_out_images(data, self.recipe) if pretrains else ()
-        fitting = Fitting(trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out)
+        fitting = Fitting(
+            trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out, self._pauses_at
+        )
         trained = time.time()
         fitting.run()
         selected = fitting.select()
@@ -144,6 +158,9 @@ class _Run:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
+
+    def _pauses_at(self, step: int) -> bool:
+        return self.settings.pause_at is not None and step >= self.settings.pause_at
 
     def _start_from(self, method: Method[Any], data: TrialData) -> TrialRecord:
         """Load the weights of the trial's pretraining, and return its record.

@@ -75,6 +75,19 @@ def test_a_b_a_in_one_process_gives_the_same_a(specs: list[TrialSpec], tmp_path:
     assert_same(tmp_path / "first", tmp_path / "second", b.id)
 
 
+def test_paused_and_gone_on_with_equals_undisturbed(specs: list[TrialSpec], tmp_path: Path) -> None:
+    spec, paused = specs[1], tmp_path / "paused"
+    assert run_trial(spec, RunSettings(tmp_path / "calm"))
+    store = Store(paused)
+    for step in (2, 5):
+        assert run_trial(spec, RunSettings(paused, pause_at=step)) is None
+        assert store.paused_at(spec.id) == step and store.status(spec.id) == "pending"
+    record = run_trial(spec, RunSettings(paused))
+    assert record and record.status == "complete" and record.attempts == 3
+    assert store.paused_at(spec.id) is None
+    assert_same(tmp_path / "calm", paused, spec.id)
+
+
 def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
     specs: list[TrialSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
