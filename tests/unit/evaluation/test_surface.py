@@ -11,7 +11,7 @@ from medpy.metric import binary
 from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 
-from harness.evaluation import surface
+from harness.evaluation import far, surface
 from harness.evaluation.surface import SurfaceDistances, surface_distances
 
 Labels = NDArray[np.uint8]
@@ -74,16 +74,18 @@ def test_hd95_and_assd_of_all_labels_equal_medpys(
 @settings(deadline=None, max_examples=600, derandomize=True)
 @given(shape=st.one_of(SHAPES, LONG_SHAPES), spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
 def test_every_path_of_the_search_equals_medpy(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
-    """With few offsets, small slabs and small blocks, small volumes take the paths that large ones take."""
+    """With few offsets, small slabs, parts and blocks, small volumes take the paths that large ones take."""
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
-        for name, values in (
-            ("_OFFSETS", (1, 8, 40)),
-            ("_PERIOD", (1, 3)),
-            ("_SLAB", (7, 64)),
-            ("_BLOCK", (2, 5)),
+        for module, name, values in (
+            (surface, "_OFFSETS", (1, 8, 40)),
+            (surface, "_PERIOD", (1, 3)),
+            (surface, "_SLAB", (7, 64)),
+            (surface, "_HELD", (0, 1000)),
+            (far, "_PART", (5, 50)),
+            (far, "_BLOCK", (2, 5)),
         ):
-            patch.setattr(surface, name, int(rng.choice(values)))
+            patch.setattr(module, name, int(rng.choice(values)))
         check_against_medpy(random_labels(rng, shape, 2), random_labels(rng, shape, 2), spacing)
 
 
