@@ -81,8 +81,8 @@ class SurfaceDistances:
 
 def surface_distances(
     one: Labels, other: Labels, spacing: Sequence[float], labels: Sequence[int], complete: bool = True
-) -> dict[int, SurfaceDistances]:
-    """Return the surface distances of each of ``labels``.
+) -> Iterator[tuple[int, SurfaceDistances]]:
+    """Yield each of ``labels`` with its surface distances, which may be many: use them before the next ones.
 
     Args:
         one: label map ``(X, Y, Z)``, 0 is background; fast in C and in Fortran order.
@@ -97,17 +97,16 @@ def surface_distances(
     if one.ndim != 3 or one.shape != other.shape:
         raise ValueError(f"two volumes of the same shape are needed, not {one.shape} and {other.shape}")
     if not labels:
-        return {}
+        return
     if one.flags.f_contiguous:  # as nibabel reads; the last axis has to be the one along memory
         one, other, spacing = one.T, other.T, tuple(reversed(spacing))
     box = foreground_box(one, other)
     surfaces = _Surfaces(one[box], other[box], spacing)
-    distances: dict[int, SurfaceDistances] = {}
     for group in [labels] if surfaces.size <= _HELD else [[label] for label in labels]:
         search = _Search(surfaces, group, complete)
         search.sweep()
-        distances |= {label: search.result(label) for label in group}
-    return distances
+        for label in group:
+            yield label, search.result(label)
 
 
 def foreground_box(one: Labels, other: Labels) -> tuple[slice, ...]:
