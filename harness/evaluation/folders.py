@@ -160,13 +160,17 @@ def evaluate(
         tick: told how many files were worked on, of how many, after each.
 
     Raises:
-        UserError: two labels would go by the same name.
+        UserError: two labels would go by the same name, or there is none.
     """
     names = names or {}
     files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
     labels, unreadable = _each(_reference_labels, files, workers, lambda done: tick(done, steps))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
+    if labels and not chosen:
+        raise UserError(
+            "references", "no label in any of them", "labels to score", "Name them with --labels, or check the files."
+        )  # fmt: skip
     known = occurring | {*names} | {value for values in chosen.values() for value in values}
     scored, failed = _each(
         _score_pair,

@@ -189,6 +189,16 @@ def test_a_metric_that_is_counted_for_fewer_cases_says_so(
     assert "(n=3)" in line and line.split()[-3:] == ["4", "1", "0"]
 
 
+def test_references_without_a_label_are_no_success(evaluate: Callable, folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for path in folder.iterdir():
+            save(path, np.zeros((20, 18, 12), np.uint8))
+    outcome, _ = evaluate()
+    assert outcome.code == 2 and "no label in any" in outcome.err
+    outcome, rows = evaluate("--labels", "1=one")
+    assert outcome.code == 0 and {row["empty"] for row in rows} == {"both"}
+
+
 def test_nothing_to_verify_is_no_agreement(evaluate: Callable) -> None:
     outcome, rows = evaluate("--metrics", "volume", "--verify", "2")
     assert outcome.code == 1 and "verified 0 cases: nothing to compare" in outcome.out and rows
