@@ -152,7 +152,11 @@ class _Surfaces:
             yield _choose(((places + begin).astype(self.place), slab[places]), wanted)
 
     def clouds(self, parts: Iterable[Voxels], wanted: NDArray[np.bool_]) -> dict[int, Cloud]:
-        """Return the voxels of each wanted label that has any."""
+        """Return the voxels of each wanted label that has any.
+
+        Their coordinates count from the first voxel inside of the margin too, since no row of the box is as long
+        as one with its margin.
+        """
         found: dict[int, list[Places]] = {label: [] for label in np.flatnonzero(wanted).tolist()}
         for places, kinds in parts:
             for label, chosen in found.items():
@@ -160,7 +164,6 @@ class _Surfaces:
         clouds = {}
         for label in list(found):
             places = np.concatenate([np.empty(0, self.place), *found.pop(label)])
-            places += self.start
             if len(places):
                 clouds[label] = Cloud(places, self.shape)
         return clouds
