@@ -61,6 +61,8 @@ def evaluate(
     """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
     chosen = convention_named(convention, "--convention")
     names = [metric_named(name, "--metrics").name for name in metrics.split(",")]
+    if len(set(names)) != len(names):
+        raise UserError("--metrics", repr(metrics), "each one once", "Remove what stands there twice.")
     if labels and regions:
         raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
     if output.suffix != ".csv" or not output.parent.is_dir():
@@ -95,11 +97,13 @@ def evaluate(
     agrees = True
     if verify:
         difference = result.largest_difference
-        agrees = difference is not None and difference <= AGREES
+        agrees = not result.unverified and difference is not None and difference <= AGREES
+        for problem in result.unverified:
+            out.print(f"not verified: {problem.case}: {problem.message}", markup=False)
         found = (
             "nothing to compare" if difference is None else f"largest difference to medpy {difference:.1e}"
         )
-        out.print(f"verified {min(verify, len(result.cases))} cases: {found}", markup=False)
+        out.print(f"verified {result.verified} cases: {found}", markup=False)
     if result.problems or not agrees:
         raise typer.Exit(1)
 
@@ -166,10 +170,14 @@ def _print_summary(rows: list[dict[str, Any]], convention: Convention, cases: in
         table.add_column(heading, justify="right")
     for region in dict.fromkeys(summary.region for summary in summaries):
         own = [summary for summary in summaries if summary.region == region]
-        last = own[0]
-        cells = [_mean_sd(summary.mean, summary.sd) for summary in own]
-        table.add_row(region, *cells, str(last.n), str(last.misses), str(last.absent))
-    out.print(table)
+        first = own[0]
+        cells = [
+            _mean_sd(summary.mean, summary.sd) + (f" (n={summary.n})" if summary.n != first.n else "")
+            for summary in own
+        ]
+        table.add_row(region, *cells, str(first.n), str(first.misses), str(first.absent))
+    # a file has no width to which cells would have to be folded
+    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
     out.print(
         "mean ± sd over cases; in the last line "
         + (

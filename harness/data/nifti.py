@@ -6,7 +6,7 @@ import gzip
 import logging
 import os
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def read_image(path: Path, channels: int = 1) -> Volume:
     return Volume(array, affine)
 
 
-def read_label(path: Path, allowed: Container[int] | Mapping[int, str]) -> Volume:
+def read_label(path: Path, allowed: range | Mapping[int, str]) -> Volume:
     """Return labels ``(X, Y, Z)`` uint8.
 
     Raises:
@@ -66,13 +66,12 @@ def read_label(path: Path, allowed: Container[int] | Mapping[int, str]) -> Volum
         raise UserError(path, f"array of shape {array.shape}", "a 3D label map", "Replace the file.")
     unexpected = [value for value in label_values(array) if value not in allowed]
     if unexpected:
-        declared = sorted(allowed) if isinstance(allowed, Mapping) else allowed
-        raise UserError(
-            path,
-            f"label values {unexpected[:5]}",
-            f"values among {declared}",
-            "Correct the file, or declare the label in the dataset.",
-        )
+        if isinstance(allowed, range):
+            expected, remedy = f"whole numbers from {allowed[0]} to {allowed[-1]}", "Correct the file."
+        else:
+            expected = f"values among {sorted(allowed)}"
+            remedy = "Correct the file, or declare the label in the dataset."
+        raise UserError(path, f"label values {unexpected[:5]}", expected, remedy)
     return Volume(array.astype(np.uint8, copy=False), affine)
 
 

@@ -48,12 +48,16 @@ class Evaluation:
         regions: that were scored, in order.
         rows: ``case, region, metric, value, unit, empty``, sorted by case.
         problems: of the cases that were not scored.
+        verified: cases with a value that medpy computed too.
+        unverified: of the cases that medpy should have scored, and could not.
         largest_difference: to medpy, over the cases that were verified; None where none was.
     """
 
     regions: Regions
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    verified: int = 0
+    unverified: list[Problem] = field(default_factory=list)
     largest_difference: float | None = None
 
     @property
@@ -152,36 +156,59 @@ def evaluate(
         convention: unit and rules for empty masks; its own regions are scored where neither ``names`` nor
             ``regions`` is given.
         workers: processes.
-        verify: cases, drawn at random, that medpy scores too.
+        verify: cases, drawn at random from those that were scored, that medpy scores too.
         tick: told how many files were worked on, of how many, after each.
+
+    Raises:
+        UserError: two labels would go by the same name, or there is none.
     """
     names = names or {}
-    files, steps = pairs.files, len(pairs.files) * 2
+    files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
     labels, unreadable = _each(_reference_labels, files, workers, lambda done: tick(done, steps))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
+    if labels and not chosen:
+        raise UserError(
+            "references", "no label in any of them", "labels to score", "Name them with --labels, or check the files."
+        )  # fmt: skip
     known = occurring | {*names} | {value for values in chosen.values() for value in values}
-    drawn = np.random.default_rng().permutation(sorted(labels))[:verify].tolist()
     scored, failed = _each(
         _score_pair,
-        {case: (*files[case], known, chosen, tuple(metrics), convention, case in drawn) for case in labels},
+        {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels},
         workers,
         lambda done: tick(len(files) + done, steps),
     )
-    differences = [difference for _, difference in scored.values() if difference is not None]
+    drawn = np.random.default_rng().permutation(sorted(scored))[:verify].tolist()
+    compared, unverified = _each(
+        _difference,
+        {case: (*files[case], scored[case], chosen, convention) for case in drawn},
+        workers,
+        lambda done: tick(steps - len(drawn) + done, steps),
+    )
+    differences = [difference for difference in compared.values() if difference is not None]
     problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
     return Evaluation(
-        chosen,
-        [{"case": case, **row} for case in sorted(scored) for row in scored[case][0]],
-        problems,
-        max(differences, default=None),
+        regions=chosen,
+        rows=[{"case": case, **row} for case in sorted(scored) for row in scored[case]],
+        problems=problems,
+        verified=len(differences),
+        unverified=unverified,
+        largest_difference=float(np.max(differences)) if differences else None,
     )
 
 
 def _regions(occurring: set[int], names: Mapping[int, str]) -> Regions:
     """Return a region for each label: the named ones in their order, then the others."""
-    values = [*names, *sorted(occurring - names.keys())]
-    return {names.get(value, str(value)): (value,) for value in values}
+    regions: dict[str, tuple[int, ...]] = {}
+    for value in [*names, *sorted(occurring - names.keys())]:
+        name = names.get(value, str(value))
+        if name in regions:
+            raise UserError(
+                "labels", f"the name {name!r} for {regions[name][0]} and for {value}, which has none of its own",
+                "different names", "Name both.",
+            )  # fmt: skip
+        regions[name] = (value,)
+    return regions
 
 
 def _reference_labels(prediction: Path, reference: Path) -> list[int]:
@@ -195,23 +222,25 @@ def _score_pair(
     regions: Regions,
     metrics: Sequence[str],
     convention: Convention,
-    verify: bool,
-) -> tuple[list[dict[str, Any]], float | None]:
+) -> list[dict[str, Any]]:
     mine, theirs = _read(prediction), _read(reference)
     _check_grid(prediction, mine, reference, theirs)
     unknown = [value for value in label_values(mine.array) if value and value not in known]
     if unknown:
         raise UserError(
             prediction, f"unknown labels {unknown}", f"labels among {sorted(known)}, which the references have",
-            "Correct the file, or name these labels with --labels.",
+            "Correct the file, or name these labels with --labels or --regions.",
         )  # fmt: skip
-    rows = score_case(mine.array, theirs.array, theirs.spacing, regions, metrics, convention)
-    difference = None
-    if verify:
-        from harness.evaluation.verification import largest_difference
+    return score_case(mine.array, theirs.array, theirs.spacing, regions, metrics, convention)
 
-        difference = largest_difference(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
-    return rows, difference
+
+def _difference(
+    prediction: Path, reference: Path, rows: list[dict[str, Any]], regions: Regions, convention: Convention
+) -> float | None:
+    from harness.evaluation.verification import largest_difference
+
+    mine, theirs = _read(prediction), _read(reference)
+    return largest_difference(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
 
 
 def _read(path: Path) -> Volume:

@@ -42,19 +42,17 @@ def score_case(
     """
     chosen = [metric_named(name) for name in metrics]
     counted = region_voxels(prediction, reference, regions)
-    lengths = [metric for metric in chosen if metric.of_surface]
-    distances: dict[str, SurfaceDistances] = {}
-    if lengths:
-        both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}
-        complete = any(metric.name != "hd95" for metric in lengths)
-        distances = _region_distances(prediction, reference, convention.spacing(spacing), both, complete)
+    both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}
+    measured = _surface_values(prediction, reference, convention.spacing(spacing), both, chosen)
     diagonal = float(np.linalg.norm(np.array(prediction.shape) * convention.spacing(spacing)))
     millilitres = float(np.prod(spacing)) / 1000
     return [
         {
             "region": name,
             "metric": metric.name,
-            "value": voxels.value(metric, convention, distances.get(name), diagonal, millilitres),
+            "value": voxels.value(
+                metric, convention, measured.get((name, metric.name)), diagonal, millilitres
+            ),
             "unit": convention.unit_of(metric),
             "empty": voxels.empty,
         }
@@ -91,7 +89,7 @@ class RegionVoxels:
         self,
         metric: Metric,
         convention: Convention,
-        distances: SurfaceDistances | None,
+        measured: float | None,
         diagonal: float,
         millilitres: float,
     ) -> float:
@@ -100,7 +98,7 @@ class RegionVoxels:
         Args:
             metric: what is wanted.
             convention: its rules hold where a mask is empty.
-            distances: of the region, where both masks have a voxel and the metric needs them.
+            measured: the value by the surface distances, where both masks have a voxel and the metric needs them.
             diagonal: of the volume, in the convention's unit.
             millilitres: volume of a voxel.
         """
@@ -117,10 +115,8 @@ class RegionVoxels:
             return _ratio(self.common, self.prediction)
         if metric.name == "dice":
             return self.dice()
-        assert distances is not None
-        if metric.tolerance:
-            return distances.nsd(metric.tolerance)
-        return distances.hd95() if metric.name == "hd95" else distances.assd()
+        assert measured is not None
+        return measured
 
 
 def region_voxels(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, RegionVoxels]:
@@ -164,24 +160,32 @@ def joint_histogram(one: Labels, other: Labels) -> NDArray[np.int64]:
     return table.astype(np.int64).reshape(kinds, kinds)
 
 
-def _region_distances(
-    prediction: Labels, reference: Labels, scale: Sequence[float], regions: Regions, complete: bool
-) -> dict[str, SurfaceDistances]:
-    """Return the surface distances of each region; overlapping regions are searched for one after another."""
-    distances: dict[str, SurfaceDistances] = {}
-    for layer in _disjoint(regions):
-        if all(len(values) == 1 for values in layer.values()):  # labels as they are
-            codes = {name: values[0] for name, values in layer.items()}
+def _surface_values(
+    prediction: Labels, reference: Labels, scale: Sequence[float], regions: Regions, metrics: Sequence[Metric]
+) -> dict[tuple[str, str], float]:
+    """Return region, metric -> value by surface distances; overlapping regions are searched one after another."""
+    metrics = [metric for metric in metrics if metric.of_surface]
+    values: dict[tuple[str, str], float] = {}
+    for layer in _disjoint(regions) if metrics else ():
+        if all(len(labels) == 1 for labels in layer.values()):  # labels as they are
+            names = {labels[0]: name for name, labels in layer.items()}
             maps = prediction, reference
         else:
-            codes = {name: code for code, name in enumerate(layer, start=1)}
+            names = dict(enumerate(layer, start=1))
             table = np.zeros(256, np.uint8)
-            for name, values in layer.items():
-                table[list(values)] = codes[name]
+            for code, name in names.items():
+                table[list(layer[name])] = code
             maps = table[prediction], table[reference]
-        found = surface_distances(*maps, scale, list(codes.values()), complete)
-        distances |= {name: found[code] for name, code in codes.items()}
-    return distances
+        complete = any(metric.name != "hd95" for metric in metrics)
+        for code, distances in surface_distances(*maps, scale, list(names), complete):
+            values |= {(names[code], metric.name): _surface_value(metric, distances) for metric in metrics}
+    return values
+
+
+def _surface_value(metric: Metric, distances: SurfaceDistances) -> float:
+    if metric.tolerance:
+        return distances.nsd(metric.tolerance)
+    return distances.hd95() if metric.name == "hd95" else distances.assd()
 
 
 def _disjoint(regions: Regions) -> Iterator[Regions]:

@@ -7,30 +7,30 @@ nearest surface voxel of the same label in the other.
 How: one pass over the box of all labels finds the surfaces. Most surface voxels lie close to their nearest
 neighbour, so lattice offsets are tried in the order of their length, all labels together (the sweep): the
 first at which the other map has a surface voxel of the same label gives the distance. What the sweep does not
-find soon is looked up in a k-d tree of the label. A percentile needs but the shortest distances, up to its
-rank: a label stops there unless all of its distances are wanted.
+find soon is looked up in k-d trees of the label. A percentile needs but the shortest distances, up to its
+rank: a label stops there unless all of its distances are wanted. Where there is too much surface to hold, as in
+noise, one label is searched after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+
+from harness.evaluation.far import Cloud, Histogram, Nearest, Places, up_to_ranks
 
 Labels = NDArray[np.uint8]
-Places = NDArray[np.int32]  # flat indices
 Voxels = tuple[Places, Labels]  # where surface voxels are, and their labels
-Histogram = tuple[NDArray[np.float64], NDArray[np.int64]]  # lengths, and how often each occurs
 
 _SLAB = 1 << 18  # voxels worked on at a time, so that they stay in the processor's cache
 _OFFSETS = 400  # lattice offsets that the sweep tries at most
 _PERIOD = 8  # shells of equal length after which the sweep asks whether a label is worth going on with
 _WORTHWHILE = 0.05  # share of a label's voxels that must have been found in a period
-_BLOCK = 8  # side of the block of voxels whose distances are bounded by that of one of them
+_HELD = 1 << 23  # surface voxels of the two maps up to which all labels are searched at once
 _KINDS = 256  # values of a label
 
 
@@ -81,8 +81,8 @@ class SurfaceDistances:
 
 def surface_distances(
     one: Labels, other: Labels, spacing: Sequence[float], labels: Sequence[int], complete: bool = True
-) -> dict[int, SurfaceDistances]:
-    """Return the surface distances of each of ``labels``.
+) -> Iterator[tuple[int, SurfaceDistances]]:
+    """Yield each of ``labels`` with its surface distances, which may be many: use them before the next ones.
 
     Args:
         one: label map ``(X, Y, Z)``, 0 is background; fast in C and in Fortran order.
@@ -97,13 +97,16 @@ def surface_distances(
     if one.ndim != 3 or one.shape != other.shape:
         raise ValueError(f"two volumes of the same shape are needed, not {one.shape} and {other.shape}")
     if not labels:
-        return {}
+        return
     if one.flags.f_contiguous:  # as nibabel reads; the last axis has to be the one along memory
         one, other, spacing = one.T, other.T, tuple(reversed(spacing))
     box = foreground_box(one, other)
-    search = _Search(one[box], other[box], spacing, labels, complete)
-    search.sweep()
-    return {label: search.result(label) for label in labels}
+    surfaces = _Surfaces(one[box], other[box], spacing)
+    for group in [labels] if surfaces.size <= _HELD else [[label] for label in labels]:
+        search = _Search(surfaces, group, complete)
+        search.sweep()
+        for label in group:
+            yield label, search.result(label)
 
 
 def foreground_box(one: Labels, other: Labels) -> tuple[slice, ...]:
@@ -118,32 +121,69 @@ def foreground_box(one: Labels, other: Labels) -> tuple[slice, ...]:
     return tuple(slice(int(along[0]), int(along[-1]) + 1) if len(along) else slice(0) for along in used)
 
 
-class _Search:
-    """The surfaces of two maps, and what is known of the distances of their voxels.
+class _Surfaces:
+    """The surfaces of two maps.
 
-    Direction 0 looks from the first map's surface to the second's, direction 1 back. Surfaces are flat
-    arrays of labels (0: no surface) with a margin as wide as the longest offset, so that an offset is one
-    addition and never wraps around. Places count from the first voxel inside of the margin.
+    Flat arrays of labels (0: no surface) with a margin as wide as the longest offset that the sweep tries, so
+    that an offset is one addition and never wraps around. Places count from the first voxel inside of the
+    margin.
     """
 
-    def __init__(
-        self, one: Labels, other: Labels, spacing: Sequence[float], labels: Sequence[int], complete: bool
-    ) -> None:
+    def __init__(self, one: Labels, other: Labels, spacing: Sequence[float]) -> None:
         self.scale = np.asarray(spacing, np.float64)
         self.lengths, shells = _shells(self.scale)
         margin = np.maximum(np.abs(np.concatenate(shells)).max(axis=0), 1)
-        self.shape = tuple((np.array(one.shape) + 2 * margin).tolist())
-        strides = np.array([self.shape[1] * self.shape[2], self.shape[2], 1])
+        first, middle, last = (np.array(one.shape) + 2 * margin).tolist()
+        self.shape = first, middle, last
+        strides = np.array([middle * last, last, 1])
         self.shells = [(shell @ strides).tolist() for shell in shells]
         self.start = int(margin @ strides)
-        self.surfaces = [_surface(map_, self.shape, margin) for map_ in (one, other)]
+        self.maps = [_surface(map_, self.shape, margin) for map_ in (one, other)]
+        self.size = sum(np.count_nonzero(map_) for map_ in self.maps)
+        self.place = np.int32 if self.maps[0].size <= np.iinfo(np.int32).max else np.int64
+
+    def voxels(self, index: int, wanted: NDArray[np.bool_]) -> Iterator[Voxels]:
+        """Yield the surface voxels of the wanted labels of a map, slab by slab."""
+        inside = self.maps[index][self.start : -self.start]
+        labels = np.flatnonzero(wanted)
+        for begin in range(0, inside.size, _SLAB):
+            slab = inside[begin : begin + _SLAB]
+            places = np.flatnonzero(slab == labels[0] if len(labels) == 1 else slab != 0)
+            yield _choose(((places + begin).astype(self.place), slab[places]), wanted)
+
+    def clouds(self, parts: Iterable[Voxels], wanted: NDArray[np.bool_]) -> dict[int, Cloud]:
+        """Return the voxels of each wanted label that has any.
+
+        Their coordinates count from the first voxel inside of the margin too, since no row of the box is as long
+        as one with its margin.
+        """
+        found: dict[int, list[Places]] = {label: [] for label in np.flatnonzero(wanted).tolist()}
+        for places, kinds in parts:
+            for label, chosen in found.items():
+                chosen.append(places[kinds == label])
+        clouds = {}
+        for label in list(found):
+            places = np.concatenate([np.empty(0, self.place), *found.pop(label)])
+            if len(places):
+                clouds[label] = Cloud(places, self.shape)
+        return clouds
+
+
+class _Search:
+    """What is known of the distances of the surface voxels of some labels.
+
+    Direction 0 looks from the first map's surface to the second's, direction 1 back.
+    """
+
+    def __init__(self, surfaces: _Surfaces, labels: Sequence[int], complete: bool) -> None:
+        self.surfaces, self.complete = surfaces, complete
         self.asked = np.zeros(_KINDS, bool)
         self.asked[list(labels)] = True
-        self.complete = complete
         self.voxels = np.zeros((2, _KINDS), np.int64)
-        self.counts = np.zeros((2, len(shells), _KINDS), np.int64)
-        self.left: list[list[Voxels]] = [[], []]  # by direction, what the trees are asked for
-        self.goals: list[list[Voxels]] = []  # by direction, where they may find it
+        self.counts = np.zeros((2, len(surfaces.shells), _KINDS), np.int64)
+        self.left: list[list[Voxels]] = [[], []]  # by direction, what the sweep is not worth going on with
+        self.queries: list[dict[int, Cloud]] = []  # by direction, what the trees are asked for
+        self.goals: list[dict[int, Cloud]] = []  # by direction, where they may find it
 
     def sweep(self) -> None:
         """Try the shells, shortest first; what no shell finds, or not soon, is left to the trees."""
@@ -151,33 +191,30 @@ class _Search:
         absent = np.flatnonzero(self.asked & ~self.voxels.all(axis=0))
         if len(absent):
             raise ValueError(f"both maps need a voxel of label {absent[0]}")
-        for shell in range(_PERIOD, len(self.shells)):
+        for shell in range(_PERIOD, len(self.surfaces.shells)):
             if shell % _PERIOD == 0:
                 active = self._worth_it(shell, active)
             active = [[self._try(d, shell, voxels) for voxels in active[d]] for d in (0, 1)]
-        self.open = self._open()
+        open_ = self._open()
         for direction in (0, 1):
-            self.left[direction] = [
-                _choose(part, self.open) for part in self.left[direction] + active[direction]
-            ]
-            sought = np.zeros(_KINDS, bool)
-            for _, kinds in self.left[direction]:
-                sought[kinds] = True
-            self.goals.append(list(self._surface_voxels(1 - direction, sought)))
+            left = self.left[direction] + active[direction]
+            self.left[direction], active[direction] = [], []  # else they would be held twice
+            queries = self.surfaces.clouds(_emptied(left), open_)
+            sought = np.isin(np.arange(_KINDS), list(queries))
+            targets = self.surfaces.voxels(1 - direction, sought) if queries else ()
+            self.queries.append(queries)
+            self.goals.append(self.surfaces.clouds(targets, sought))
 
     def result(self, label: int) -> SurfaceDistances:
         """Return the distances of a label, after the sweep."""
-        voxels = self.voxels[:, label]
-        lengths, counts = self.lengths, self.counts[:, :, label]
-        if self.open[label]:
-            found = self._look_up(label)
-            far = np.concatenate([number for _, number in found])
-            forth = np.arange(len(far)) < len(found[0][0])
-            lengths = np.concatenate([lengths, *(length for length, _ in found)])
-            counts = np.concatenate([counts, np.stack([far * forth, far * ~forth])], axis=1)
-            order = np.argsort(lengths, kind="stable")
-            lengths, counts = lengths[order], counts[:, order]
-        return SurfaceDistances(lengths, counts, int(voxels.sum()))
+        lengths, counts = self.surfaces.lengths, self.counts[:, :, label]
+        for direction, (far, number) in self._look_up(label).items():
+            lengths = np.concatenate([lengths, far])
+            both = np.zeros((2, len(far)), np.int64)
+            both[direction] = number
+            counts = np.concatenate([counts, both], axis=1)
+        order = np.argsort(lengths, kind="stable")
+        return SurfaceDistances(lengths[order], counts[:, order], int(self.voxels[:, label].sum()))
 
     def _open(self) -> NDArray[np.bool_]:
         """Return for each label whether a distance that is wanted is not known yet."""
@@ -191,24 +228,15 @@ class _Search:
         Slab by slab, since in a map of noise every voxel is surface.
         """
         parts, small = [], []
-        for voxels in self._surface_voxels(direction, self.asked):
+        for voxels in self.surfaces.voxels(direction, self.asked):
             self.voxels[direction] += np.bincount(voxels[1], minlength=_KINDS)
-            for shell in range(min(_PERIOD, len(self.shells))):
+            for shell in range(min(_PERIOD, len(self.surfaces.shells))):
                 voxels = self._try(direction, shell, voxels)
             small.append(voxels)
             if sum(len(kinds) for _, kinds in small) > _SLAB:
                 parts.append(_join(small))
                 small = []
         return [*parts, _join(small)] if small else parts
-
-    def _surface_voxels(self, direction: int, wanted: NDArray[np.bool_]) -> Iterator[Voxels]:
-        """Yield the surface voxels of the wanted labels of a map, slab by slab."""
-        surface = self.surfaces[direction]
-        inside = surface[self.start : surface.size - self.start]
-        for begin in range(0, inside.size, _SLAB):
-            slab = inside[begin : begin + _SLAB]
-            places = np.flatnonzero(slab != 0)
-            yield _choose(((places + begin).astype(np.int32), slab[places]), wanted)
 
     def _worth_it(self, shell: int, active: list[list[Voxels]]) -> list[list[Voxels]]:
         """Return the voxels that are worth more shells, and put those of other open labels aside.
@@ -226,98 +254,35 @@ class _Search:
     def _try(self, direction: int, shell: int, voxels: Voxels) -> Voxels:
         """Count the voxels that have their label at an offset of the shell, and return the others."""
         places, kinds = voxels
-        target = self.surfaces[1 - direction]
+        target, start = self.surfaces.maps[1 - direction], self.surfaces.start
         missed = np.ones(len(places), bool)
-        for offset in self.shells[shell]:
-            missed &= target[self.start + offset :].take(places) != kinds
+        for offset in self.surfaces.shells[shell]:
+            missed &= target[start + offset :].take(places) != kinds
         found = kinds[~missed]
         if not len(found):
             return voxels
         self.counts[direction, shell] += np.bincount(found, minlength=_KINDS)
         return places[missed], kinds[missed]
 
-    def _look_up(self, label: int) -> list[Histogram]:
+    def _look_up(self, label: int) -> dict[int, Histogram]:
         """Return, by direction, the distances of the voxels of a label that the sweep left.
 
-        Where no more than the percentile is wanted, a tree is asked for a few voxels first. They bound the
-        distances of their neighbours, and with them the percentile; then only distances near to it are
-        looked up. Shorter ones are given as their upper bounds, longer ones are left out.
+        Where no more than the percentile is wanted, shorter distances are given as their upper bounds, and
+        longer ones are left out.
         """
-        queries, trees = [], []
-        for direction in (0, 1):
-            queries.append(self._coordinates(self.left[direction], label))
-            goals = self._coordinates(self.goals[direction], label)
-            trees.append(_Tree(goals, self.scale) if len(queries[-1]) else None)
-        asked = [(query, tree) for query, tree in zip(queries, trees, strict=True) if tree]
-        if self.complete:
-            found = [_histogram(tree.distances(query)) for query, tree in asked]
-        else:
-            known = int(self.counts[:, :, label].sum())
-            ranks = [max(0, int(rank) - known) for rank in _ranks(self.voxels[:, label].sum())]
-            found = _up_to_ranks(asked, ranks, self.scale)
-        by_direction = iter(found)
-        return [next(by_direction) if tree else _histogram(np.empty(0)) for tree in trees]
-
-    def _coordinates(self, parts: list[Voxels], label: int) -> NDArray[np.int32]:
-        places = np.concatenate([places[kinds == label] for places, kinds in parts]) + np.int32(self.start)
-        rest, last = np.divmod(places, np.int32(self.shape[2]))
-        first, middle = np.divmod(rest, np.int32(self.shape[1]))
-        return np.stack([first, middle, last], axis=1)
-
-
-class _Tree:
-    """A k-d tree of the surface voxels ``(n, 3)`` of one label."""
-
-    def __init__(self, voxels: NDArray[np.int32], scale: NDArray[np.float64]) -> None:
-        self._voxels, self._scale = voxels, scale
-        # without compact nodes, far queries are twice as fast
-        self._tree = KDTree(voxels * scale, compact_nodes=False, balanced_tree=False)
-
-    def distances(self, queries: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the distance of each query ``(m, 3)``, in voxels, to the nearest voxel.
-
-        From the whole-numbered offset, so that it does not depend on where in the volume the two lie.
-        """
-        _, nearest = self._tree.query(queries * self._scale)
-        return _norm((queries - self._voxels[nearest]) * self._scale)
-
-
-def _up_to_ranks(
-    asked: list[tuple[NDArray[np.int32], _Tree]], ranks: list[int], scale: NDArray[np.float64]
-) -> list[Histogram]:
-    """Return distances of which those at two ranks of all are exact, and those below are not above them.
-
-    A distance differs from that of the centre of its block by no more than the two are apart.
-    """
-    block = np.maximum(1, np.round(_BLOCK * scale.min() / scale)).astype(np.int32)
-    radius = float(np.linalg.norm((block - 1) / 2 * scale)) * (1 + 1e-9)
-    middles, cells, counts = [], [], []
-    for queries, tree in asked:
-        shape = tuple(queries.max(axis=0) // block + 1)
-        ids = np.ravel_multi_index(tuple((queries // block).T), shape)
-        found, cell_of, count = np.unique(ids, return_inverse=True, return_counts=True)
-        centres = np.stack(np.unravel_index(found, shape), axis=1) * block + (block - 1) / 2
-        middles.append(tree.distances(centres))
-        cells.append(cell_of)
-        counts.append(count)
-    all_middles, all_counts = np.concatenate(middles), np.concatenate(counts)
-    order = np.argsort(all_middles)
-    reached = np.cumsum(all_counts[order])
-    at_ranks = all_middles[order][np.searchsorted(reached, ranks, side="right")]
-    least, most = at_ranks[0] - 2 * radius, at_ranks[1] + 2 * radius
-    histograms = []
-    for (queries, tree), middle, cell_of, count in zip(asked, middles, cells, counts, strict=True):
-        near = ((middle >= least) & (middle <= most))[cell_of]
-        below = middle < least
-        lengths, exact = _histogram(tree.distances(queries[near]))
-        histograms.append(
-            (np.concatenate([middle[below] + radius, lengths]), np.concatenate([count[below], exact]))
-        )
-    return histograms
-
-
-def _histogram(distances: NDArray[np.float64]) -> Histogram:
-    return np.unique(distances, return_counts=True)
+        searches = {
+            direction: (queries[label], Nearest(goals[label], self.surfaces.scale))
+            for direction, (queries, goals) in enumerate(zip(self.queries, self.goals, strict=True))
+            if label in queries
+        }
+        if self.complete or not searches:
+            return {
+                direction: nearest.histogram(queries) for direction, (queries, nearest) in searches.items()
+            }
+        known = int(self.counts[:, :, label].sum())
+        ranks = [max(0, int(rank) - known) for rank in _ranks(self.voxels[:, label].sum())]
+        found = up_to_ranks([*searches.values()], ranks, self.surfaces.scale)
+        return dict(zip(searches, found, strict=True))
 
 
 def _surface(labels: Labels, shape: tuple[int, ...], margin: NDArray[np.intp]) -> Labels:
@@ -354,6 +319,12 @@ def _shells(scale: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArr
     return lengths[ends - 1], np.split(offsets[: ends[-1]], ends[:-1])
 
 
+def _emptied(parts: list[Voxels]) -> Iterator[Voxels]:
+    """Yield the parts and let go of them."""
+    while parts:
+        yield parts.pop()
+
+
 def _choose(voxels: Voxels, wanted: NDArray[np.bool_]) -> Voxels:
     """Return the voxels whose label is wanted."""
     places, kinds = voxels
@@ -363,10 +334,6 @@ def _choose(voxels: Voxels, wanted: NDArray[np.bool_]) -> Voxels:
 
 def _join(parts: list[Voxels]) -> Voxels:
     return np.concatenate([places for places, _ in parts]), np.concatenate([kinds for _, kinds in parts])
-
-
-def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt((vectors**2).sum(axis=1))
 
 
 def _ranks(voxels: Any) -> tuple[Any, Any]:

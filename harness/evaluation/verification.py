@@ -18,8 +18,10 @@ def largest_difference(
     spacing: Sequence[float],
     regions: Regions,
     convention: Convention,
-) -> float:
-    """Return the largest difference of a case's values to medpy's, 0 where no region is in both maps.
+) -> float | None:
+    """Return the largest difference of a case's values to medpy's, None where there is none to compare.
+
+    Compared are the metrics that medpy has, of the regions that both maps have.
 
     Args:
         rows: as ``score_case`` returned them for the maps.
@@ -39,9 +41,9 @@ def largest_difference(
         "sensitivity": lambda a, b: binary.recall(a, b),
         "precision": lambda a, b: binary.precision(a, b),
     }
-    largest = 0.0
+    differences = []
     for row in rows:
         if row["empty"] == "none" and row["metric"] in medpy:
             a, b = (np.isin(map_, regions[row["region"]]) for map_ in (prediction, reference))
-            largest = max(largest, abs(row["value"] - float(medpy[row["metric"]](a, b))))
-    return largest
+            differences.append(abs(row["value"] - float(medpy[row["metric"]](a, b))))
+    return float(np.max(differences)) if differences else None

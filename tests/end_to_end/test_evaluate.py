@@ -85,13 +85,24 @@ def test_a_whole_folder_is_scored_as_medpy_scores_it(evaluate: Callable) -> None
             assert value(rows, case, region, "assd") == pytest.approx(binary.assd(a, b, SPACING), abs=1e-9)
     assert "verified 3 cases: largest difference to medpy" in outcome.out
     assert "4 cases, convention harness" in outcome.out and "misses" in outcome.out
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("posterior"))
+    assert line.count("±") == 5  # whole lines, whatever the width of the terminal
 
 
 def test_every_broken_case_is_named_in_one_run_and_the_rest_is_scored(
     evaluate: Callable, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     predictions, references = folders
-    for case in ("no_prediction", "shape", "affine", "label", "corrupt", "corrupt_reference", "slice"):
+    for case in (
+        "no_prediction",
+        "shape",
+        "affine",
+        "label",
+        "half",
+        "corrupt",
+        "corrupt_reference",
+        "slice",
+    ):
         save(references / f"{case}.nii.gz", labels_of(7))
         if case != "no_prediction":
             save(predictions / f"{case}.nii.gz", labels_of(7, shift=1))
@@ -101,18 +112,19 @@ def test_every_broken_case_is_named_in_one_run_and_the_rest_is_scored(
     shifted[0, 3] = 1.0
     save(predictions / "affine.nii.gz", labels_of(7), shifted)
     save(predictions / "label.nii.gz", np.where(labels_of(7) == 2, 9, labels_of(7)).astype(np.uint8))
+    save(predictions / "half.nii.gz", labels_of(7).astype(np.float32) / 2)
     for path in (predictions / "corrupt.nii.gz", references / "corrupt_reference.nii.gz"):
         path.write_bytes(path.read_bytes()[:-40])
     for folder in folders:
         save(folder / "slice.nii.gz", labels_of(7)[:, :, 5:6])
     expected = {
         "no_prediction": "no prediction", "no_reference": "no reference", "shape": "(19, 18, 12)",
-        "affine": "1 mm away", "label": "unknown labels [9]", "corrupt": "cannot be read",
+        "affine": "1 mm away", "label": "unknown labels [9]", "half": "whole numbers from 0 to 255", "corrupt": "cannot be read",
         "corrupt_reference": "cannot be read", "slice": "one slice",
     }  # fmt: skip
     for workers in (1, 2):
-        outcome, rows = evaluate("--workers", workers)
-        assert outcome.code == 1
+        outcome, rows = evaluate("--workers", workers, "--verify", "99")
+        assert outcome.code == 1 and "verified 4 cases: largest difference" in outcome.out
         lines = {
             line.split(": ")[1]: line for line in outcome.out.splitlines() if line.startswith("not scored")
         }
@@ -168,6 +180,30 @@ def test_a_missed_organ_is_counted_as_a_miss_and_one_that_is_nowhere_is_not(
     assert line[-3:] == ["3", "1", "1"]  # n, misses, in neither
 
 
+def test_a_metric_that_is_counted_for_fewer_cases_says_so(
+    evaluate: Callable, folders: tuple[Path, Path]
+) -> None:
+    save(folders[1] / "case_0.nii.gz", np.where(labels_of(0) == 2, 0, labels_of(0)).astype(np.uint8))
+    outcome, _ = evaluate("--metrics", "dice,sensitivity")
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("2 "))
+    assert "(n=3)" in line and line.split()[-3:] == ["4", "1", "0"]
+
+
+def test_references_without_a_label_are_no_success(evaluate: Callable, folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for path in folder.iterdir():
+            save(path, np.zeros((20, 18, 12), np.uint8))
+    outcome, _ = evaluate()
+    assert outcome.code == 2 and "no label in any" in outcome.err
+    outcome, rows = evaluate("--labels", "1=one")
+    assert outcome.code == 0 and {row["empty"] for row in rows} == {"both"}
+
+
+def test_nothing_to_verify_is_no_agreement(evaluate: Callable) -> None:
+    outcome, rows = evaluate("--metrics", "volume", "--verify", "2")
+    assert outcome.code == 1 and "verified 0 cases: nothing to compare" in outcome.out and rows
+
+
 def test_a_released_convention_is_labelled_and_measures_in_voxels(evaluate: Callable, tmp_path: Path) -> None:
     outcome, rows = evaluate(
         "--convention", "released_synapse", "--labels", "1=one,2=two", "--metrics", "hd95"
@@ -195,9 +231,11 @@ def test_regions_group_labels(evaluate: Callable) -> None:
     [
         (["--convention", "released"], "released_"),
         (["--metrics", "dice,hd59"], "hd95"),
+        (["--metrics", "dice,dice"], "each one once"),
         (["--labels", "1=a,x=b"], "'x'"),
         (["--labels", "1=a,1=b"], "--labels"),
         (["--labels", "1=a,2=a"], "different names"),
+        (["--labels", "1=2"], "Name both"),
         (["--labels", "1=a", "--regions", "b=1"], "one of them"),
         (["--regions", "a=1+300"], "'300'"),
         (["--references", "nowhere"], "no such folder"),

@@ -11,7 +11,7 @@ from medpy.metric import binary
 from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 
-from harness.evaluation import surface
+from harness.evaluation import far, surface
 from harness.evaluation.surface import SurfaceDistances, surface_distances
 
 Labels = NDArray[np.uint8]
@@ -52,8 +52,8 @@ def random_labels(rng: np.random.Generator, shape: tuple[int, ...], labels: int 
 def check_against_medpy(one: Labels, other: Labels, spacing: Spacing) -> None:
     common = [int(v) for v in np.unique(one) if v and (other == v).any()]
     assume(common)
-    whole = surface_distances(one, other, spacing, common)
-    short = surface_distances(one, other, spacing, common, complete=False)
+    whole = dict(surface_distances(one, other, spacing, common))
+    short = dict(surface_distances(one, other, spacing, common, complete=False))
     for label in common:
         a, b = one == label, other == label
         hd95 = binary.hd95(a, b, voxelspacing=spacing)
@@ -74,16 +74,18 @@ def test_hd95_and_assd_of_all_labels_equal_medpys(
 @settings(deadline=None, max_examples=600, derandomize=True)
 @given(shape=st.one_of(SHAPES, LONG_SHAPES), spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
 def test_every_path_of_the_search_equals_medpy(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
-    """With few offsets, small slabs and small blocks, small volumes take the paths that large ones take."""
+    """With few offsets, small slabs, parts and blocks, small volumes take the paths that large ones take."""
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
-        for name, values in (
-            ("_OFFSETS", (1, 8, 40)),
-            ("_PERIOD", (1, 3)),
-            ("_SLAB", (7, 64)),
-            ("_BLOCK", (2, 5)),
+        for module, name, values in (
+            (surface, "_OFFSETS", (1, 8, 40)),
+            (surface, "_PERIOD", (1, 3)),
+            (surface, "_SLAB", (7, 64)),
+            (surface, "_HELD", (0, 1000)),
+            (far, "_PART", (5, 50)),
+            (far, "_BLOCK", (2, 5)),
         ):
-            patch.setattr(surface, name, int(rng.choice(values)))
+            patch.setattr(module, name, int(rng.choice(values)))
         check_against_medpy(random_labels(rng, shape, 2), random_labels(rng, shape, 2), spacing)
 
 
@@ -120,7 +122,7 @@ def test_nsd_equals_monais_by_voxels(
 
 
 def of_masks(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Spacing) -> SurfaceDistances:
-    return surface_distances(one.astype(np.uint8), other.astype(np.uint8), spacing, [1])[1]
+    return dict(surface_distances(one.astype(np.uint8), other.astype(np.uint8), spacing, [1]))[1]
 
 
 def voxels(shape: tuple[int, ...], *places: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -159,7 +161,7 @@ def test_inner_voxels_are_no_surface_and_the_border_of_the_volume_is() -> None:
 def test_a_neighbour_with_another_label_makes_a_surface() -> None:
     volume = np.ones((5, 3, 3), np.uint8)
     volume[2:] = 2
-    found = surface_distances(volume, volume, (1.0, 1.0, 1.0), [1, 2])
+    found = dict(surface_distances(volume, volume, (1.0, 1.0, 1.0), [1, 2]))
     # of 2 x 3 x 3 voxels all are surface, of 3 x 3 x 3 all but the middle
     assert (found[1].voxels, found[2].voxels) == (2 * 18, 2 * 26) and found[2].hd95() == 0.0
 
@@ -182,18 +184,18 @@ def test_what_cannot_be_measured_is_refused() -> None:
     full, empty = np.ones((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)
     for pair in ((full, empty), (empty, full), (empty, empty)):
         with pytest.raises(ValueError, match="need a voxel of label 1"):
-            surface_distances(*pair, (1.0, 1.0, 1.0), [1])
+            dict(surface_distances(*pair, (1.0, 1.0, 1.0), [1]))
     with pytest.raises(ValueError, match="same shape"):
-        surface_distances(full, full[:1], (1.0, 1.0, 1.0), [1])
+        dict(surface_distances(full, full[:1], (1.0, 1.0, 1.0), [1]))
     with pytest.raises(ValueError, match="same shape"):
-        surface_distances(full[0], full[0], (1.0, 1.0, 1.0), [1])
-    assert surface_distances(full, full, (1.0, 1.0, 1.0), []) == {}
+        dict(surface_distances(full[0], full[0], (1.0, 1.0, 1.0), [1]))
+    assert not list(surface_distances(full, full, (1.0, 1.0, 1.0), []))
 
 
 def test_a_mean_of_the_shortest_distances_alone_is_refused() -> None:
     one, other = np.zeros((2, 2, 2, 400), np.uint8)
     one[0, 0, ::2], other[0, 0, :350:2] = 1, 1
-    short = surface_distances(one, other, (1.0, 1.0, 1.0), [1], complete=False)[1]
+    short = dict(surface_distances(one, other, (1.0, 1.0, 1.0), [1], complete=False))[1]
     assert short.hd95() == pytest.approx(binary.hd95(one, other), abs=1e-9)
     with pytest.raises(ValueError, match="complete"):
         short.assd()
