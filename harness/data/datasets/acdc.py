@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_acdc, read_folders, read_raw
+from harness.data.layouts import Layout, nnunet_folder, raw_data, read_acdc
 from harness.data.pipelines import NNUNET
 from harness.spec import merge
 
@@ -28,8 +28,8 @@ class ACDC(Dataset):
             ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
             read_acdc,
         ),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_raw),
-        Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
+        raw_data("Task0*_ACDC"),
+        nnunet_folder("ACDC"),
     )
     pipelines = {
         "nnunet": merge(

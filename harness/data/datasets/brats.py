@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.layouts import Layout, raw_places, read_folders, read_msd, read_raw
+from harness.data.layouts import Layout, nnunet_folder, raw_data, read_msd
 from harness.data.pipelines import NNUNET
 from harness.errors import UserError
 from harness.spec import merge
@@ -25,10 +25,8 @@ class BraTS(Dataset):
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_raw),
-        Layout(
-            "nnU-Net", ("Dataset*_BrainTumour", "Dataset*_BRATS*", "*/Dataset*_BrainTumour"), read_folders
-        ),
+        raw_data("Task0*_tumor"),
+        nnunet_folder("BrainTumour", "BRATS*"),
     )
     pipelines = {
         "nnunet": merge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing, read_raw
+from harness.data.layouts import Layout, monai_list, nnunet_folder, raw_data, read_btcv
 from harness.data.pipelines import NNUNET
 from harness.spec import merge
 
@@ -36,12 +36,10 @@ class Synapse(Dataset):
         "medcontext_unetr_18_12_no_validation",
     )
     layouts = (
-        Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_raw),
-        Layout("nnU-Net", ("Dataset*_Synapse", "Dataset*_BTCV", "*/Dataset*_Synapse"), read_folders),
-        Layout(
-            "MONAI list", ("dataset_18_12.json", "*/dataset_18_12.json", "*/dataset_0.json"), read_listing
-        ),
+        Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv, holds="img"),
+        raw_data("Task0*_Synapse"),
+        nnunet_folder("Synapse", "BTCV"),
+        monai_list("dataset_18_12", "dataset_synapse_split", "dataset_0"),
     )
     pipelines = {
         "monai": {
