@@ -24,12 +24,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.resampling import resample_cubic, resample_linear, resample_nearest
+from harness.data.resampling import (
+    resample_cubic,
+    resample_labels_linear,
+    resample_linear,
+    resample_nearest,
+)
 from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 3  # of the rules in this file
+_VERSION = 4  # of the rules in this file
 CT_WINDOW = (-175.0, 250.0)  # HU
 _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
@@ -123,7 +128,13 @@ def prepare(
         root.mkdir(parents=True, exist_ok=True)
         contents = _contents(dataset, name, cases, root)
         content = digest(contents)
-        rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling]
+        rules = [
+            recipe.spacing,
+            recipe.intensity,
+            recipe.crop,
+            recipe.resampling,
+            recipe.label_resampling,
+        ]
         key = digest([_VERSION, name, dataset.version, *rules, contents])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
@@ -244,7 +255,10 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
     )
     if shape != labels.shape:
         channels = np.stack([_resample(channel, shape, recipe, spacing) for channel in channels])
-        labels = resample_nearest(labels, shape)
+        if recipe.label_resampling == "linear":
+            labels = resample_labels_linear(labels, shape, spacing.tolist())
+        else:
+            labels = resample_nearest(labels, shape)
     array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
     np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
