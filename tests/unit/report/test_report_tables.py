@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
 
 from harness.errors import UserError
+from harness.record import Protocol
 from harness.report.comparisons import comparison_frame
 from harness.report.formats import Cell, Column, Table, to_csv, to_markdown, write_table
 from harness.report.frames import case_frame, trial_frame
@@ -136,6 +138,45 @@ def test_a_table_of_records_that_differ_undeclared_is_refused(tmp_path: Path) ->
             "c0ffee00c0ffee00 in 1 trial; other in 1 trial."
         ]
     assert not tables["cost"].refused and not tables["trials"].refused
+
+
+# a changed value for every field of the protocol: what a table may not mix
+CHANGES: dict[str, Any] = {
+    "dataset_version": 2, "content_hash": "other", "split_hash": "other", "split_rule": "by hand",
+    "training_cases": ["phantom_001"], "validation_cases": [], "test_cases": ["phantom_040"],
+    "spacing": [2.0, 2.0, 2.0], "orientation": "LPS", "patch": [16, 16, 16], "intensity": "none", "crop": "foreground",
+    "resampling": "cubic", "label_resampling": "linear", "augmentation": {"noise": 0.2}, "steps": 10, "batch": 1,
+    "training": {"loss": "dice_ce_nnunet"}, "selection": "best_validation", "inference": {"overlap": 0.0},
+    "postprocessing": "largest component", "convention": "released_acdc", "extra_data": "some", "pretraining": "some",
+}  # fmt: skip
+
+
+def test_every_field_of_the_protocol_has_a_change() -> None:
+    assert set(CHANGES) == set(Protocol.model_fields) - {"dataset"}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_difference_in_any_field_refuses_the_table_and_is_named(tmp_path: Path, field: str) -> None:
+    before = {"training": {"loss": "dice_ce"}} if field == "training" else {}
+    cells = [
+        scored(tmp_path, 0.5, seed=0, protocol=before),
+        scored(tmp_path, 0.5, seed=1, protocol={field: CHANGES[field]}),
+    ]
+    table = tables_of(make_study(cells), tmp_path)["dice"]
+    assert table.refused and [row[0].text.partition(" differs")[0] for row in table.rows] == [field.replace("_", " ")]
+
+
+def test_a_pipeline_declares_what_it_sets_and_nothing_else(tmp_path: Path) -> None:
+    def refusals(where: Path, *fields: str) -> list[str]:
+        cells = [
+            scored(where, 0.5, protocol=own, subset=number, **{"recipe.pipeline": name})
+            for number, (name, own) in enumerate((("monai", {}), ("nnunet", {key: CHANGES[key] for key in fields})))
+        ]
+        table = tables_of(make_study(cells), where)["dice"]
+        return [row[0].text.partition(" differs")[0] for row in table.rows] if table.refused else []
+
+    assert refusals(tmp_path / "declared", "spacing", "patch", "crop", "augmentation", "steps", "inference") == []
+    assert refusals(tmp_path / "not", "spacing", "split_hash", "convention") == ["split hash", "convention"]
 
 
 def test_a_selection_on_test_cases_is_marked(tmp_path: Path) -> None:
