@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,40 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medctx"
 
 
+class LabelsLocked(Exception):
+    """Something asked for test labels before the selection was frozen."""
+
+
 class CaseCache:
     """Preprocessed cases of one dataset, read by memory map.
 
     Attributes:
         content: hash of the contents of all source files.
+        locked: ids of cases whose labels cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = json.loads((folder / "index.json").read_text())
         self.content: str = index["content"]
+        self.locked: frozenset[str] = frozenset()
         self._cases: dict[str, dict[str, Any]] = index["cases"]
+
+    def with_locked(self, cases: Iterable[str]) -> CaseCache:
+        """Return the same cache, with the labels of ``cases`` and of no others locked."""
+        other = copy(self)
+        other.locked = frozenset(cases)
+        return other
+
+    def _labels(self, case: str, kind: str) -> NDArray[Any]:
+        """Return what is made from a case's labels.
+
+        Raises:
+            LabelsLocked: they are locked.
+        """
+        if case in self.locked:
+            raise LabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
+        return np.load(self.folder / f"{case}.{kind}.npy", mmap_mode="r")
 
     def image(self, case: str) -> NDArray[np.float32]:
         """Return ``(C, X, Y, Z)``, RAS, at the recipe's spacing, intensities normalised."""
@@ -69,17 +92,16 @@ class CaseCache:
 
     def label(self, case: str) -> NDArray[np.uint8]:
         """Return ``(X, Y, Z)`` on the grid of ``image``."""
-        return np.load(self.folder / f"{case}.label.npy", mmap_mode="r")
+        return self._labels(case, "label")
 
     def foreground(self, case: str) -> NDArray[np.int32]:
         """Return rows of (label, x, y, z), labelled voxels to centre patches on, sorted by label."""
-        return np.load(self.folder / f"{case}.foreground.npy", mmap_mode="r")
+        return self._labels(case, "foreground")
 
     def native_reference(self, case: str) -> Volume:
         """Return the labels on the grid of their file."""
         meta = self._cases[case]
-        name = "native" if meta["changed"] else "label"
-        return Volume(np.load(self.folder / f"{case}.{name}.npy", mmap_mode="r"), np.array(meta["affine"]))
+        return Volume(self._labels(case, "native" if meta["changed"] else "label"), np.array(meta["affine"]))
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
         """Return the most probable label on the grid of the case's file.
