@@ -96,7 +96,7 @@ def read_listing(listing: Path) -> list[Files]:
     """List the entries of a Decathlon's ``dataset.json`` or of a MONAI list: training and validation.
 
     Raises:
-        UserError: it is missing or broken, lists a file that is not there, or pairs two cases.
+        UserError: it is missing or broken, or pairs two cases.
     """
     try:
         content = json.loads(listing.read_text())
@@ -113,11 +113,6 @@ def read_listing(listing: Path) -> list[Files]:
     for image, label in pairs:
         if image.name.startswith("._"):
             continue
-        for path in (image, label):
-            if not path.is_file():
-                raise UserError(
-                    path, "no such file", f"a file that {listing} lists", "Restore it, or remove the entry."
-                )
         if case_id(image) != case_id(label):
             raise UserError(
                 listing, f"the image {image.name} with the label {label.name}", "files of one case",
@@ -206,9 +201,22 @@ def nifti_files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
 
 
-def is_twin(place: Path, root: Path) -> bool:
-    """Return whether a dataset below the data root is a layout twin."""
-    return any((folder / TWIN).is_file() for folder in (place, *place.parents) if folder.is_relative_to(root))
+def twin_cases(place: Path, root: Path) -> tuple[str, ...] | None:
+    """Return the cases that the card of a layout twin lists; None where what lies below the data root is none.
+
+    Raises:
+        UserError: the card is broken.
+    """
+    cards = (folder / TWIN for folder in (place, *place.parents) if folder.is_relative_to(root))
+    card = next((path for path in cards if path.is_file()), None)
+    if card is None:
+        return None
+    try:
+        return tuple(json.loads(card.read_text())["cases"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            card, f"a card that cannot be read ({error!r})", "that of a layout twin", "Write the twin again."
+        ) from error
 
 
 def raw_data(task: str) -> Layout:
