@@ -83,7 +83,8 @@ class Augmentation(Frozen):
         "the patch shows; as probable as the rotation, and apart from it",
     )
     enlarge: bool = later(
-        False, description="cut more than the patch where it is rotated or scaled, so that no corner stays empty"
+        False,
+        description="cut more than the patch where it is rotated or scaled, so that no corner stays empty",
     )
 
     @model_validator(mode="after")

@@ -82,9 +82,7 @@ class Augmenter:
     def _change(self, sample: dict[str, Tensor], number: int, margin: Triple) -> dict[str, Tensor]:
         if _turns(self._settings):
             turn = self._turn(number)
-            x, y, z = (
-                wide - 2 * more for wide, more in zip(sample["image"].shape[1:], margin, strict=True)
-            )
+            x, y, z = (wide - 2 * more for wide, more in zip(sample["image"].shape[1:], margin, strict=True))
             for key, values in sample.items():
                 mode = "nearest" if key == "label" else "bilinear"
                 sample[key] = turn.apply(values, (x, y, z), mode) if turn else middle(values, (x, y, z))

@@ -38,9 +38,7 @@ class PatchSampler:
         self._points = {case: cache.foreground(case) for case in cases}
         self._by_label = {case: _ranges(points) for case, points in self._points.items()}
 
-    def draw(
-        self, step: int, margin: Triple = NO_MARGIN
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def draw(self, step: int, margin: Triple = NO_MARGIN) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of update ``step``.
 
         Args:

@@ -29,7 +29,9 @@ class Turn:
     def margin(self, patch: Triple) -> Triple:
         """Return how many voxels more on each side a turned ``patch`` is filled from."""
         half = (np.array(patch) - 1) / 2
-        more = np.ceil(np.abs(self.matrix) @ half - half - 1e-6)  # what a quarter turn is rounded to does not count
+        more = np.ceil(
+            np.abs(self.matrix) @ half - half - 1e-6
+        )  # what a quarter turn is rounded to does not count
         x, y, z = np.maximum(0, more).astype(int).tolist()
         return (x, y, z)
 
@@ -88,6 +90,7 @@ def largest(margins: Iterable[Triple]) -> Triple:
 def middle(array: Tensor, size: Triple) -> Tensor:
     """Return the middle ``(C, *size)`` of an array ``(C, X, Y, Z)`` that is wider by the same on both sides."""
     box = tuple(
-        slice((wide - side) // 2, (wide + side) // 2) for wide, side in zip(array.shape[1:], size, strict=True)
+        slice((wide - side) // 2, (wide + side) // 2)
+        for wide, side in zip(array.shape[1:], size, strict=True)
     )
     return array[(slice(None), *box)]

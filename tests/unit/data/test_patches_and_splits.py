@@ -314,7 +314,9 @@ def test_a_turn_equals_scipys_and_its_margin_is_what_it_needs() -> None:
         assert whole.min() > 0.999, "a corner is empty"
         if any(margin):
             narrow = torch.ones(1, *(max(side - 2, 1) for side in wide))
-            assert turn.apply(narrow, patch, "bilinear").min() < 0.999, "the margin is wider than it has to be"
+            assert turn.apply(narrow, patch, "bilinear").min() < 0.999, (
+                "the margin is wider than it has to be"
+            )
 
 
 def test_turned_patches_have_no_empty_corner_and_others_are_untouched() -> None:

@@ -77,7 +77,9 @@ def test_linear_labels_do_not_mix_slices_that_are_far_apart() -> None:
     labels = np.zeros((6, 6, 4), np.uint8)
     labels[..., 1], labels[..., 2] = 1, 2
     found = resample_labels_linear(labels, (9, 9, 8), (1, 1, 5))
-    assert [np.unique(found[..., index]).tolist() for index in range(8)] == [[k] for k in (0, 0, 1, 1, 2, 2, 0, 0)]
+    assert [np.unique(found[..., index]).tolist() for index in range(8)] == [
+        [k] for k in (0, 0, 1, 1, 2, 2, 0, 0)
+    ]
 
 
 def test_memory_order_does_not_matter() -> None:

@@ -163,19 +163,26 @@ def test_a_difference_in_any_field_refuses_the_table_and_is_named(tmp_path: Path
         scored(tmp_path, 0.5, seed=1, protocol={field: CHANGES[field]}),
     ]
     table = tables_of(make_study(cells), tmp_path)["dice"]
-    assert table.refused and [row[0].text.partition(" differs")[0] for row in table.rows] == [field.replace("_", " ")]
+    assert table.refused and [row[0].text.partition(" differs")[0] for row in table.rows] == [
+        field.replace("_", " ")
+    ]
 
 
 def test_a_pipeline_declares_what_it_sets_and_nothing_else(tmp_path: Path) -> None:
     def refusals(where: Path, *fields: str) -> list[str]:
         cells = [
             scored(where, 0.5, protocol=own, subset=number, **{"recipe.pipeline": name})
-            for number, (name, own) in enumerate((("monai", {}), ("nnunet", {key: CHANGES[key] for key in fields})))
+            for number, (name, own) in enumerate(
+                (("monai", {}), ("nnunet", {key: CHANGES[key] for key in fields}))
+            )
         ]
         table = tables_of(make_study(cells), where)["dice"]
         return [row[0].text.partition(" differs")[0] for row in table.rows] if table.refused else []
 
-    assert refusals(tmp_path / "declared", "spacing", "patch", "crop", "augmentation", "steps", "inference") == []
+    assert (
+        refusals(tmp_path / "declared", "spacing", "patch", "crop", "augmentation", "steps", "inference")
+        == []
+    )
     assert refusals(tmp_path / "not", "spacing", "split_hash", "convention") == ["split hash", "convention"]
 
 
