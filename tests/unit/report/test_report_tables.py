@@ -20,6 +20,7 @@ from harness.report.formats import Cell, Column, Table, to_csv, to_markdown, wri
 from harness.report.frames import case_frame, trial_frame
 from harness.report.html_table import to_html
 from harness.report.latex_table import latex_escape, to_latex
+from harness.report.reference import read_reference
 from harness.report.results import Results, results_of, row_keys, with_arms
 from harness.report.tables import all_tables
 from harness.study import Cell as TrialCell
@@ -186,14 +187,57 @@ def test_a_pipeline_declares_what_it_sets_and_nothing_else(tmp_path: Path) -> No
     assert refusals(tmp_path / "not", "spacing", "split_hash", "convention") == ["split hash", "convention"]
 
 
-def test_a_selection_on_test_cases_is_marked(tmp_path: Path) -> None:
+def oracle_study(where: Path, *rules: str, **options: Any) -> Study:
     cells = [
-        scored(tmp_path, 0.5, protocol={"selection": rule}, **{"recipe.selection": rule}, seed=seed)
-        for seed, rule in enumerate(("last", "test_oracle"))
+        scored(
+            where, 0.5, protocol={"selection": rule}, **{"recipe.selection": rule}, method=method, seed=seed
+        )
+        for seed, rule in enumerate(rules)
+        for method in ("supervised", "medcontext")
     ]
-    table = tables_of(make_study(cells), tmp_path)["dice"]
-    assert table.title.endswith("checkpoints selected on test cases")
-    assert table.footnotes[0].startswith("Caution: 1 trial of 2 selected the checkpoint on the test cases")
+    return make_study(cells, **options)
+
+
+def test_a_selection_on_test_cases_is_marked_in_every_table(tmp_path: Path) -> None:
+    spec = TableSpec(name="own", rows=("method",), columns=("recipe.selection",))
+    study = oracle_study(tmp_path, "last", "test_oracle", report=ReportSpec(tables=(spec,)))
+    found, comparisons = loaded(study, tmp_path)
+    reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
+    tables = all_tables(found, comparisons, {"published": reference})
+    names = [
+        "dice",
+        "hd95",
+        "own",
+        "reference_published",
+        "reference_published_protocol",
+        "comparisons",
+        "cost",
+        "trials",
+    ]
+    assert [table.name for table in tables] == names
+    for table in tables:
+        assert table.title.endswith(", checkpoints selected on test cases")
+        assert table.footnotes[0].startswith(
+            "Caution: 2 trials of 4 selected the checkpoint on the test cases"
+        )
+        assert "selected on test cases" in to_markdown(table) and "test_oracle" in to_latex(
+            table, table.name
+        ).replace("\\_", "_")
+    plain = oracle_study(tmp_path / "plain", "last", "last")
+    assert not any("test cases" in table.title for table in tables_of(plain, tmp_path / "plain").values())
+
+
+def test_comparisons_and_published_numbers_are_refused_too(tmp_path: Path) -> None:
+    cells = [
+        scored(tmp_path, 0.5, method=method, protocol={"split_hash": hash})
+        for method, hash in (("supervised", "one"), ("medcontext", "two"))
+    ]
+    found, comparisons = loaded(make_study(cells), tmp_path)
+    reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
+    tables = {table.name: table for table in all_tables(found, comparisons, {"published": reference})}
+    refused = [name for name, table in tables.items() if table.refused]
+    assert refused == ["dice", "hd95", "reference_published", "comparisons"]
+    assert tables["comparisons"].rows[0][0].text.startswith("split hash differs")
 
 
 def test_declared_difference_is_not(tmp_path: Path) -> None:
