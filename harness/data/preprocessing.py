@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import lru_cache
@@ -148,7 +148,7 @@ def prepare(
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        contents = _contents(dataset, name, cases, root)
+        contents = _contents(dataset, name, cases, root, tick)
         content = digest(contents)
         rules = [
             recipe.spacing,
@@ -192,26 +192,46 @@ def _open(folder: Path) -> CaseCache:
     return CaseCache(folder)
 
 
-def _contents(dataset: Dataset, name: str, cases: Sequence[Case], root: Path) -> dict[str, str]:
+def _contents(
+    dataset: Dataset, name: str, cases: Sequence[Case], root: Path, tick: Callable[[], None]
+) -> dict[str, str]:
     """Return case id -> content hash; files whose size and time have not changed are not read again."""
-    path = root / f"contents-{digest([name, [str(case.image) for case in cases]])}.json"
-    known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    fresh = {}
-    for case in cases:
-        stamp = [[p.stat().st_size, p.stat().st_mtime_ns] for p in case.files if p.is_file()]
-        old = known.get(case.id)
-        if old and stamp and old["stamp"] == stamp:
-            fresh[case.id] = old
-        else:
-            for file in case.files:
-                if not file.is_file():
-                    raise UserError(
-                        file, "no such file", "a file of the dataset", "Restore it, or remove the case."
-                    )
-            fresh[case.id] = {"stamp": stamp, "hash": _content(dataset, case)}
-    if fresh != known:
-        _write_text(path, json.dumps(fresh))
-    return {id: entry["hash"] for id, entry in fresh.items()}
+    described = repr([dataset.channels, dataset.labels, dataset.regions])  # of a folder: by its dataset.json
+    path = root / f"contents-{digest([name, described, [str(case.image) for case in cases]])}.json"
+    stamps = {case.id: _stamp(case) for case in cases if case.files}
+    known = _known(path, stamps)
+    if len(known) < len(stamps):
+        with _locked(path, tick):  # one process reads for all that start together
+            known = _known(path, stamps)
+            unknown = [case for case in cases if case.files and case.id not in known]
+            known |= {case.id: [stamps[case.id], _content(dataset, case)] for case in unknown}
+            if unknown:
+                _write_text(path, json.dumps(known))
+    made = {case.id: _content(dataset, case) for case in cases if not case.files}
+    return made | {id: content for id, (_, content) in known.items()}
+
+
+def _known(path: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    """Return stamp and hash of the cases whose files are as they were when they were read."""
+    entries: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return {id: entry for id, entry in entries.items() if id in stamps and entry[0] == stamps[id]}
+
+
+def _stamp(case: Case) -> list[list[int]]:
+    """Return size and time of each file of a case.
+
+    Raises:
+        UserError: one is missing.
+    """
+    stamp = []
+    for file in case.files:
+        if not file.is_file():
+            raise UserError(
+                file, "no such file", "a file of the dataset", "Restore it, or exclude its case by name."
+            )
+        found = file.stat()
+        stamp.append([found.st_size, found.st_mtime_ns])
+    return stamp
 
 
 def _content(dataset: Dataset, case: Case) -> str:
