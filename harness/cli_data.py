@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from harness import registry
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.data.integrity import Finding
+    from harness.data.datasets.contract import Dataset
+    from harness.data.findings import Check, Finding
 
 app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -55,8 +57,15 @@ def check(
     data: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     most: Annotated[int, typer.Option(min=1, help="Findings of one kind that are printed.")] = 5,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Overview figure, .png, .pdf or .svg. Default: beside the caches."),
+    ] = None,
 ) -> None:
-    """Read every file of a dataset and list all that is wrong. Exit status 1 where there is an error."""
+    """Read every file of a dataset and list all that is wrong; a table and a figure show what is there.
+
+    Exit status 1 where there is an error.
+    """
     entry = registry.load("dataset", dataset)()
     from harness.data.integrity import check_dataset
 
@@ -68,12 +77,50 @@ def check(
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     else:
+        _print_overview(found, entry)
         _print_findings(found.findings, most)
         counts = Counter(finding.level for finding in found.findings)
         parts = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "fixed"))
         out.print(f"{dataset}: {found.cases} cases; findings: {parts}", markup=False)
+    if found.facts and (figure or not as_json):
+        drawn = _draw(dataset, entry, found, figure)
+        if not as_json:
+            out.print(f"overview: {drawn}", markup=False)
     if found.errors:
         raise typer.Exit(1)
+
+
+def _draw(name: str, entry: Dataset, found: Check, figure: Path | None) -> str:
+    """Write the overview figure; return where, or why not where nobody asked for it by name."""
+    from harness.data.preprocessing import cache_root
+    from harness.report.figures.dataset import write_overview
+    from harness.report.wording import safe_name
+
+    path = figure or cache_root() / "checks" / f"{safe_name(name)}.png"
+    try:
+        write_overview(name, entry, found, path)
+    except OSError as error:
+        if figure:
+            raise UserError(
+                path, f"a file that cannot be written ({error.strerror})", "one that can", "Name another."
+            ) from error
+        return f"not drawn, {path} cannot be written"
+    return str(path)
+
+
+def _print_overview(found: Check, entry: Dataset) -> None:
+    from harness.data.overview import COLUMNS, overview_notes, overview_rows
+
+    if not found.facts:
+        return
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
+    for row in overview_rows(found.facts, entry.labels):
+        table.add_row(*row)
+    out.print(table, width=120, crop=False)  # never cut, also in a pipe
+    for note in overview_notes(found.facts):
+        out.print(note, markup=False)
 
 
 def _print_findings(findings: Sequence[Finding], most: int) -> None:

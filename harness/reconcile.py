@@ -130,5 +130,6 @@ def _data_key(spec: TrialSpec) -> str:
             recipe.intensity,
             recipe.crop,
             recipe.resampling,
+            recipe.label_resampling,
         ]
     )

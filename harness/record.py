@@ -25,11 +25,20 @@ HISTORY = "history.jsonl"
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
+TRAINING_FIELDS = (
+    "foreground", "loss", "optimiser", "learning_rate", "weight_decay", "momentum", "schedule", "warmup_steps", "clip_norm",
+    "precision", "validate_every",
+)  # fmt: skip
+"""Fields of the recipe that a protocol holds as its ``training``."""
+
 Status = Literal["complete", "failed", "running", "pending"]
 
 
 class Protocol(Frozen):
-    """What every number of the trial rests on; two cells of a table must agree in it but for their factors."""
+    """What every number of the trial rests on; two cells of a table must agree in it but for their factors.
+
+    What is None was not written down by the version that ran the trial.
+    """
 
     dataset: str
     dataset_version: int
@@ -45,9 +54,11 @@ class Protocol(Frozen):
     intensity: str
     crop: str = "none"
     resampling: str = "linear"
+    label_resampling: str = "nearest"
     augmentation: dict[str, Any]
     steps: int
     batch: int
+    training: dict[str, Any] | None = None
     selection: str
     inference: dict[str, Any]
     postprocessing: str = "none"

@@ -77,6 +77,23 @@ class Augmentation(Frozen):
     low_resolution_probability: float = later(0.0, ge=0, le=1, description="zoomed by 0.5 to 1 and back")
     inverted_gamma_probability: float = later(0.0, ge=0, le=1, description="gamma 0.7 to 1.5, inverted")
     gamma_probability: float = later(0.0, ge=0, le=1, description="gamma 0.7 to 1.5")
+    scale_range: tuple[PositiveFloat, PositiveFloat] | None = later(
+        None,
+        description="in place of scaling: limits of one factor for all axes, the part of the volume that a side of "
+        "the patch shows; as probable as the rotation, and apart from it",
+    )
+    enlarge: bool = later(
+        False,
+        description="cut more than the patch where it is rotated or scaled, so that no corner stays empty",
+    )
+
+    @model_validator(mode="after")
+    def _scales_in_one_way(self) -> Augmentation:
+        if self.scale_range and self.scaling:
+            raise ValueError("scaling 0 where scale_range is set")
+        if self.scale_range and self.scale_range[0] > self.scale_range[1]:
+            raise ValueError("a scale_range from a smaller to a larger factor")
+        return self
 
 
 class Recipe(Frozen):
@@ -93,13 +110,16 @@ class Recipe(Frozen):
         "zscore", "zscore_clipped", "zscore_nonzero", "ct_soft_tissue", "ct_synapse", "none"
     ] = "zscore_clipped"
     crop: Literal["none", "foreground"] = later("none", description="to the box of what is not background")
-    resampling: Literal["linear", "cubic"] = later("linear", description="of images; labels by the nearest")
+    resampling: Literal["linear", "cubic"] = later("linear", description="of images")
+    label_resampling: Literal["nearest", "linear"] = later(
+        "nearest", description="of training labels; linear: which of them holds half of a voxel"
+    )
     foreground: float = Field(0.33, ge=0, le=1, description="share of patches centred on a labelled voxel")
     augmentation: Augmentation = Augmentation()
     # optimisation
     steps: int = Field(300, ge=1)
     batch: int = Field(2, ge=1)
-    loss: Literal["dice_ce", "dice_ce_nnunet"] = "dice_ce"
+    loss: Literal["dice_ce", "dice_ce_nnunet", "dice_ce_nnunet_sample"] = "dice_ce"
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)

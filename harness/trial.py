@@ -29,6 +29,7 @@ from harness.evaluation.metrics import score_case
 from harness.evaluation.operations import multiply_accumulates
 from harness.fitting import Fitting
 from harness.record import (
+    TRAINING_FIELDS,
     Cause,
     Cost,
     Environment,
@@ -271,9 +272,11 @@ def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: Trial
         intensity=recipe.intensity,
         crop=recipe.crop,
         resampling=recipe.resampling,
+        label_resampling=recipe.label_resampling,
         augmentation=plain(recipe.augmentation),
         steps=recipe.steps,
         batch=recipe.batch,
+        training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
         selection=recipe.selection,
         inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
         convention=HARNESS.name,

@@ -24,8 +24,10 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.data.patches import NO_MARGIN
+from harness.data.turns import Turn, draw_turn, largest, middle
 from harness.seeding import derive_seed
-from harness.spec import Augmentation
+from harness.spec import Augmentation, Triple
 
 
 class Augmenter:
@@ -38,33 +40,70 @@ class Augmenter:
     """
 
     def __init__(self, settings: Augmentation, seed: int, stream: str = "augmentation") -> None:
-        self._seed, self._stream = seed, stream
+        self._settings, self._seed, self._stream = settings, seed, stream
         transforms = _transforms(settings)
         self._compose = Compose(transforms) if transforms else None
 
+    def margin(self, patch: Triple, count: int, step: int) -> Triple:
+        """Return how many voxels more on each side the ``count`` patches of update ``step`` have to be cut with."""
+        if not self._settings.enlarge:
+            return NO_MARGIN
+        turns = [self._turn(step * count + index) for index in range(count)]
+        return largest(turn.margin(patch) for turn in turns if turn)
+
     def __call__(
-        self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int
+        self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int, margin: Triple = NO_MARGIN
     ) -> tuple[Tensor, Tensor]:
-        """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``."""
-        changed = self._apply({"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}, step)
+        """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``.
+
+        Args:
+            images: patches, each side longer by twice the ``margin``.
+            labels: theirs, likewise.
+            step: number of the update, from 0.
+            margin: that of the step.
+        """
+        arrays = {"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}
+        changed = self._apply(arrays, step, margin)
         return changed["image"], changed["label"].long()
 
-    def images(self, images: NDArray[np.float32], step: int) -> Tensor:
+    def images(self, images: NDArray[np.float32], step: int, margin: Triple = NO_MARGIN) -> Tensor:
         """Return images ``(B, C, D, H, W)`` of update ``step``, of which there are no labels."""
-        return self._apply({"image": torch.from_numpy(images)}, step)["image"]
+        return self._apply({"image": torch.from_numpy(images)}, step, margin)["image"]
 
-    def _apply(self, arrays: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        if self._compose is None:
-            return arrays
+    def _apply(self, arrays: dict[str, Tensor], step: int, margin: Triple) -> dict[str, Tensor]:
         set_track_meta(False)
         count = len(arrays["image"])
         samples = []
         for index in range(count):
-            self._compose.set_random_state(
-                derive_seed(self._seed, self._stream, step * count + index) % 2**32
-            )
-            samples.append(self._compose({key: values[index] for key, values in arrays.items()}))
+            sample = {key: values[index] for key, values in arrays.items()}
+            samples.append(self._change(sample, step * count + index, margin))
         return {key: torch.stack([sample[key] for sample in samples]) for key in arrays}
+
+    def _change(self, sample: dict[str, Tensor], number: int, margin: Triple) -> dict[str, Tensor]:
+        if _turns(self._settings):
+            turn = self._turn(number)
+            x, y, z = (wide - 2 * more for wide, more in zip(sample["image"].shape[1:], margin, strict=True))
+            for key, values in sample.items():
+                mode = "nearest" if key == "label" else "bilinear"
+                sample[key] = turn.apply(values, (x, y, z), mode) if turn else middle(values, (x, y, z))
+        if self._compose is None:
+            return sample
+        self._compose.set_random_state(derive_seed(self._seed, self._stream, number) % 2**32)
+        changed: dict[str, Tensor] = self._compose(sample)
+        return changed
+
+    def _turn(self, number: int) -> Turn | None:
+        return draw_turn(self._settings, self._seed, self._stream, number)
+
+
+def _turns(settings: Augmentation) -> bool:
+    """Return whether patches are turned as :mod:`harness.data.turns` draws it, and not by MONAI's RandAffined.
+
+    RandAffined came first: trials without the later settings keep their numbers.
+    """
+    changes = bool(settings.rotation or settings.scaling or settings.scale_range)
+    later = settings.enlarge or settings.scale_range is not None
+    return bool(settings.affine_probability) and changes and later
 
 
 def _transforms(settings: Augmentation) -> list[Transform]:
@@ -74,7 +113,7 @@ def _transforms(settings: Augmentation) -> list[Transform]:
 
 def _spatial(settings: Augmentation) -> Iterator[Transform]:
     both = ("image", "label")
-    if settings.affine_probability and (settings.rotation or settings.scaling):
+    if settings.affine_probability and (settings.rotation or settings.scaling) and not _turns(settings):
         angle, scaling = np.deg2rad(settings.rotation), settings.scaling
         yield RandAffined(
             both,

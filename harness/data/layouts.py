@@ -32,18 +32,31 @@ class Layout:
         name: of the layout.
         places: glob patterns below the data root; the first match is what ``read`` is given.
         read: lists the labelled cases.
+        holds: what a place has inside. A folder of that name without it is another thing: nnU-Net and its
+            descendants call what they cropped and preprocessed by the same names as the data that it came from.
         anywhere: whether the places may also lie below the working directory.
     """
 
     name: str
     places: tuple[str, ...]
     read: Callable[[Path], list[Files]]
+    holds: str = ""
     anywhere: bool = False
 
     def find(self, root: Path) -> Path | None:
         """Return the first place that is there."""
+        return next((path for path in self._named(root) if self._is_whole(path)), None)
+
+    def without_content(self, root: Path) -> list[Path]:
+        """Return the folders that have the name of a place, and lack what it holds."""
+        return [path for path in self._named(root) if not self._is_whole(path)]
+
+    def _named(self, root: Path) -> list[Path]:
         roots = [root, Path.cwd()] if self.anywhere else [root]
-        return next((path for r in roots for place in self.places for path in sorted(r.glob(place))), None)
+        return [path for r in roots for place in self.places for path in sorted(r.glob(place))]
+
+    def _is_whole(self, place: Path) -> bool:
+        return not self.holds or (place / self.holds).exists()
 
 
 def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source: str) -> tuple[Layout, Path]:
@@ -63,6 +76,13 @@ def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source:
         place = layout.find(root)
         if place is not None:
             return layout, place
+    lacking = [(path, layout.holds) for layout in layouts for path in layout.without_content(root)]
+    if lacking:
+        place, holds = lacking[0]
+        raise UserError(
+            place, f"no {holds}", f"the dataset {name!r}, in a folder with {holds}",
+            "Restore it. What a tool has cropped or preprocessed cannot stand for it: arrays without a header.",
+        )  # fmt: skip
     present = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     listed = ", ".join(present[:5]) + (", …" if len(present) > 5 else "")
     looked = "; ".join(f"{layout.name}: {' or '.join(layout.places)}" for layout in layouts)
@@ -76,7 +96,7 @@ def read_listing(listing: Path) -> list[Files]:
     """List the entries of a Decathlon's ``dataset.json`` or of a MONAI list: training and validation.
 
     Raises:
-        UserError: it is missing or broken, lists a file that is not there, or pairs two cases.
+        UserError: it is missing or broken, or pairs two cases.
     """
     try:
         content = json.loads(listing.read_text())
@@ -93,11 +113,6 @@ def read_listing(listing: Path) -> list[Files]:
     for image, label in pairs:
         if image.name.startswith("._"):
             continue
-        for path in (image, label):
-            if not path.is_file():
-                raise UserError(
-                    path, "no such file", f"a file that {listing} lists", "Restore it, or remove the entry."
-                )
         if case_id(image) != case_id(label):
             raise UserError(
                 listing, f"the image {image.name} with the label {label.name}", "files of one case",
@@ -186,11 +201,38 @@ def nifti_files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
 
 
-def is_twin(place: Path, root: Path) -> bool:
-    """Return whether a dataset below the data root is a layout twin."""
-    return any((folder / TWIN).is_file() for folder in (place, *place.parents) if folder.is_relative_to(root))
+def twin_cases(place: Path, root: Path) -> tuple[str, ...] | None:
+    """Return the cases that the card of a layout twin lists; None where what lies below the data root is none.
+
+    Raises:
+        UserError: the card is broken.
+    """
+    cards = (folder / TWIN for folder in (place, *place.parents) if folder.is_relative_to(root))
+    card = next((path for path in cards if path.is_file()), None)
+    if card is None:
+        return None
+    try:
+        return tuple(json.loads(card.read_text())["cases"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            card, f"a card that cannot be read ({error!r})", "that of a layout twin", "Write the twin again."
+        ) from error
 
 
-def raw_places(task: str) -> tuple[str, ...]:
-    """Return where nnFormer's and UNETR++'s raw data of a task may lie, its converted sibling included."""
-    return (task, f"*_raw/*_raw_data/{task}", f"*/{task}")
+def raw_data(task: str) -> Layout:
+    """Return the layout of nnFormer's and UNETR++'s raw data of a task, its converted sibling included."""
+    places = (task, f"*_raw/*_raw_data/{task}", f"*/{task}")
+    return Layout("raw data of nnFormer or UNETR++", places, read_raw, holds="imagesTr")
+
+
+def nnunet_folder(*names: str) -> Layout:
+    """Return the layout of nnU-Net v2 below the data root or a folder in it, under any of the names."""
+    folders = [f"Dataset*_{name}" for name in names]
+    places = (*folders, *(f"*/{folder}" for folder in folders))
+    return Layout("nnU-Net", places, read_folders, holds="imagesTr")
+
+
+def monai_list(*names: str) -> Layout:
+    """Return the layout of a MONAI list below the data root or in a folder there."""
+    files = [f"{name}.json" for name in names]
+    return Layout("MONAI list", (*files, *(f"*/{file}" for file in files)), read_listing)

@@ -12,14 +12,10 @@ from numpy.typing import NDArray
 from harness import registry
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.patches import ImageSampler, PatchSampler
-from harness.data.preprocessing import CaseCache, prepare
+from harness.data.preprocessing import CaseCache, LabelsLocked, prepare
 from harness.data.splits import Split, few_shot, generate_split, shipped_split, split_on_disk, without
 from harness.errors import UserError
 from harness.spec import DatasetSpec, TrialSpec
-
-
-class LabelsLocked(Exception):
-    """Something asked for test labels before the selection was frozen."""
 
 
 class TrialData:
@@ -37,8 +33,8 @@ class TrialData:
     ) -> None:
         self.dataset, self.split, self.training = dataset, split, training
         self.content = cache.content
-        self._cache, self._spec = cache, spec
-        self._frozen = False
+        self._cache = cache.with_locked(() if spec.recipe.selection == "test_oracle" else split.test)
+        self._spec, self._frozen = spec, False
 
     def sampler(self) -> PatchSampler:
         """Return the sampler of training patches."""
@@ -89,7 +85,7 @@ class TrialData:
 
     def freeze(self) -> None:
         """Say that the selection is written down; from now on test labels may be read."""
-        self._frozen = True
+        self._frozen, self._cache = True, self._cache.with_locked(())
 
     def test_reference(self, case: str) -> Volume:
         """Return the labels of a test case on the grid of its file.

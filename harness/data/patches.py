@@ -11,6 +11,9 @@ from harness.data.preprocessing import CaseCache
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, Triple
 
+NO_MARGIN: Triple = (0, 0, 0)
+"""Of a patch that is cut as it is used: voxels that it is longer by at both ends of each side."""
+
 
 class PatchSampler:
     """Draws the patches of a step; it has no state, so its position in a resumed trial is the step.
@@ -35,13 +38,18 @@ class PatchSampler:
         self._points = {case: cache.foreground(case) for case in cases}
         self._by_label = {case: _ranges(points) for case, points in self._points.items()}
 
-    def draw(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Return images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of update ``step``."""
+    def draw(self, step: int, margin: Triple = NO_MARGIN) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of update ``step``.
+
+        Args:
+            step: number of the update, from 0.
+            margin: voxels that the patches are longer by at both ends of each side.
+        """
         batch = self._recipe.batch
-        pairs = [self._draw_one(step * batch + index) for index in range(batch)]
+        pairs = [self._draw_one(step * batch + index, np.array(margin)) for index in range(batch)]
         return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
 
-    def _draw_one(self, sample: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _draw_one(self, sample: int, margin: NDArray) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         case = _case_of(self._cases, sample, self._seed, "order")
         rng = numpy_generator(self._seed, "patch", sample)
         image, label = self._images[case], self._labels[case]
@@ -50,10 +58,11 @@ class PatchSampler:
         start = rng.integers(lowest, highest, endpoint=True)
         ranges = self._by_label[case]
         if ranges and rng.random() < self._recipe.foreground:
-            first, last = ranges[rng.integers(len(ranges))]
-            point = self._points[case][rng.integers(first, last), 1:]
+            begin, end = ranges[rng.integers(len(ranges))]
+            point = self._points[case][rng.integers(begin, end), 1:]
             start = np.where(sides > patch, np.clip(point - patch // 2, lowest, highest), start)
-        return _crop(image, start, patch), _crop(label[None], start, patch)
+        first, size = start - margin, patch + 2 * margin
+        return _crop(image, first, size), _crop(label[None], first, size)
 
 
 class ImageSampler:
@@ -74,16 +83,17 @@ class ImageSampler:
         self._patch, self._batch = np.array(patch), batch
         self._seed, self._stream = seed, stream
 
-    def draw(self, step: int) -> NDArray[np.float32]:
-        """Return the images ``(B, C, D, H, W)`` of update ``step``."""
-        return np.stack([self._draw_one(step * self._batch + index) for index in range(self._batch)])
+    def draw(self, step: int, margin: Triple = NO_MARGIN) -> NDArray[np.float32]:
+        """Return the images ``(B, C, D, H, W)`` of update ``step``, with a ``margin`` at both ends of each side."""
+        samples = [step * self._batch + index for index in range(self._batch)]
+        return np.stack([self._draw_one(sample, np.array(margin)) for sample in samples])
 
-    def _draw_one(self, sample: int) -> NDArray[np.float32]:
+    def _draw_one(self, sample: int, margin: NDArray) -> NDArray[np.float32]:
         image = self._images[_case_of(self._cases, sample, self._seed, f"{self._stream} order")]
         rng = numpy_generator(self._seed, f"{self._stream} patch", sample)
         room = np.array(image.shape[1:]) - self._patch
         start = rng.integers(np.minimum(0, room), np.maximum(0, room), endpoint=True)
-        return _crop(image, start, self._patch)
+        return _crop(image, start - margin, self._patch + 2 * margin)
 
 
 def _case_of(cases: Sequence[str], sample: int, seed: int, stream: str) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from harness.spec import merge
 
 # nnU-Net v1 as nnFormer and UNETR++ use it. It draws blur and low resolution per sample (0.2 and 0.25), then per
 # channel (0.5); here all channels of a sample change together, so the products stand. 0.316 is the root of its
-# largest variance of noise.
+# largest variance of noise. Turned images are interpolated linearly (theirs: by cubic splines).
 NNUNET: dict[str, Any] = {
     "crop": "foreground",
     "resampling": "cubic",
+    "label_resampling": "linear",
     "loss": "dice_ce_nnunet",
     "augmentation": {
         "affine_probability": 0.2,
         "rotation": 30.0,
-        "scaling": 0.3,
+        "scale_range": (0.7, 1.4),
+        "enlarge": True,
         "mirror_axes": (0, 1, 2),
         "noise_probability": 0.1,
         "noise": 0.316,
@@ -26,3 +31,26 @@ NNUNET: dict[str, Any] = {
         "gamma_probability": 0.3,
     },
 }
+PLANAR: dict[str, Any] = {"planar": True, "rotation": 180.0}
+"""nnU-Net's augmentation of volumes whose slices are far apart."""
+
+# pipeline -> how MedContext's released trainers optimise and predict (hananshafi/MedContext at 6b97c57).
+# monai: 5000 epochs of 18 volumes, four patches of each a step (here: of four volumes), warm-up over 50 epochs.
+# nnunet: 1000 epochs of 250 steps. Both step the learning rate by epoch, and here it goes by step.
+_TRAINING: dict[str, dict[str, Any]] = {
+    "monai": {
+        "steps": 90_000, "batch": 4, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 1e-5,
+        "schedule": "cosine", "warmup_steps": 900, "clip_norm": 0.0, "precision": "fp16",
+        "window": "constant",
+    },
+    "nnunet": {
+        "steps": 250_000, "optimiser": "sgd", "learning_rate": 1e-2, "weight_decay": 3e-5, "momentum": 0.99,
+        "schedule": "poly", "clip_norm": 12.0, "precision": "fp16", "flips": (0, 1, 2),
+    },
+}  # fmt: skip
+
+
+def with_training(pipelines: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the pipelines and, as ``<name>_paper``, each with the training that papers combine it with."""
+    whole = {f"{name}_paper": merge(recipe, _TRAINING[name]) for name, recipe in pipelines.items()}
+    return {**pipelines, **whole}

@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.resampling import resample_cubic, resample_linear, resample_nearest
+from harness.data.resampling import (
+    resample_cubic,
+    resample_labels_linear,
+    resample_linear,
+    resample_nearest,
+)
 from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 3  # of the rules in this file
+_VERSION = 4  # of the rules in this file
 CT_WINDOW = (-175.0, 250.0)  # HU
 _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
@@ -45,18 +51,40 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medctx"
 
 
+class LabelsLocked(Exception):
+    """Something asked for test labels before the selection was frozen."""
+
+
 class CaseCache:
     """Preprocessed cases of one dataset, read by memory map.
 
     Attributes:
         content: hash of the contents of all source files.
+        locked: ids of cases whose labels cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = json.loads((folder / "index.json").read_text())
         self.content: str = index["content"]
+        self.locked: frozenset[str] = frozenset()
         self._cases: dict[str, dict[str, Any]] = index["cases"]
+
+    def with_locked(self, cases: Iterable[str]) -> CaseCache:
+        """Return the same cache, with the labels of ``cases`` and of no others locked."""
+        other = copy(self)
+        other.locked = frozenset(cases)
+        return other
+
+    def _labels(self, case: str, kind: str) -> NDArray[Any]:
+        """Return what is made from a case's labels.
+
+        Raises:
+            LabelsLocked: they are locked.
+        """
+        if case in self.locked:
+            raise LabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
+        return np.load(self.folder / f"{case}.{kind}.npy", mmap_mode="r")
 
     def image(self, case: str) -> NDArray[np.float32]:
         """Return ``(C, X, Y, Z)``, RAS, at the recipe's spacing, intensities normalised."""
@@ -64,17 +92,16 @@ class CaseCache:
 
     def label(self, case: str) -> NDArray[np.uint8]:
         """Return ``(X, Y, Z)`` on the grid of ``image``."""
-        return np.load(self.folder / f"{case}.label.npy", mmap_mode="r")
+        return self._labels(case, "label")
 
     def foreground(self, case: str) -> NDArray[np.int32]:
         """Return rows of (label, x, y, z), labelled voxels to centre patches on, sorted by label."""
-        return np.load(self.folder / f"{case}.foreground.npy", mmap_mode="r")
+        return self._labels(case, "foreground")
 
     def native_reference(self, case: str) -> Volume:
         """Return the labels on the grid of their file."""
         meta = self._cases[case]
-        name = "native" if meta["changed"] else "label"
-        return Volume(np.load(self.folder / f"{case}.{name}.npy", mmap_mode="r"), np.array(meta["affine"]))
+        return Volume(self._labels(case, "native" if meta["changed"] else "label"), np.array(meta["affine"]))
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
         """Return the most probable label on the grid of the case's file.
@@ -121,9 +148,15 @@ def prepare(
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        contents = _contents(dataset, name, cases, root)
+        contents = _contents(dataset, name, cases, root, tick)
         content = digest(contents)
-        rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling]
+        rules = [
+            recipe.spacing,
+            recipe.intensity,
+            recipe.crop,
+            recipe.resampling,
+            recipe.label_resampling,
+        ]
         key = digest([_VERSION, name, dataset.version, *rules, contents])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
@@ -159,26 +192,46 @@ def _open(folder: Path) -> CaseCache:
     return CaseCache(folder)
 
 
-def _contents(dataset: Dataset, name: str, cases: Sequence[Case], root: Path) -> dict[str, str]:
+def _contents(
+    dataset: Dataset, name: str, cases: Sequence[Case], root: Path, tick: Callable[[], None]
+) -> dict[str, str]:
     """Return case id -> content hash; files whose size and time have not changed are not read again."""
-    path = root / f"contents-{digest([name, [str(case.image) for case in cases]])}.json"
-    known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    fresh = {}
-    for case in cases:
-        stamp = [[p.stat().st_size, p.stat().st_mtime_ns] for p in case.files if p.is_file()]
-        old = known.get(case.id)
-        if old and stamp and old["stamp"] == stamp:
-            fresh[case.id] = old
-        else:
-            for file in case.files:
-                if not file.is_file():
-                    raise UserError(
-                        file, "no such file", "a file of the dataset", "Restore it, or remove the case."
-                    )
-            fresh[case.id] = {"stamp": stamp, "hash": _content(dataset, case)}
-    if fresh != known:
-        _write_text(path, json.dumps(fresh))
-    return {id: entry["hash"] for id, entry in fresh.items()}
+    described = repr([dataset.channels, dataset.labels, dataset.regions])  # of a folder: by its dataset.json
+    path = root / f"contents-{digest([name, described, [str(case.image) for case in cases]])}.json"
+    stamps = {case.id: _stamp(case) for case in cases if case.files}
+    known = _known(path, stamps)
+    if len(known) < len(stamps):
+        with _locked(path, tick):  # one process reads for all that start together
+            known = _known(path, stamps)
+            unknown = [case for case in cases if case.files and case.id not in known]
+            known |= {case.id: [stamps[case.id], _content(dataset, case)] for case in unknown}
+            if unknown:
+                _write_text(path, json.dumps(known))
+    made = {case.id: _content(dataset, case) for case in cases if not case.files}
+    return made | {id: content for id, (_, content) in known.items()}
+
+
+def _known(path: Path, stamps: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    """Return stamp and hash of the cases whose files are as they were when they were read."""
+    entries: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return {id: entry for id, entry in entries.items() if id in stamps and entry[0] == stamps[id]}
+
+
+def _stamp(case: Case) -> list[list[int]]:
+    """Return size and time of each file of a case.
+
+    Raises:
+        UserError: one is missing.
+    """
+    stamp = []
+    for file in case.files:
+        if not file.is_file():
+            raise UserError(
+                file, "no such file", "a file of the dataset", "Restore it, or exclude its case by name."
+            )
+        found = file.stat()
+        stamp.append([found.st_size, found.st_mtime_ns])
+    return stamp
 
 
 def _content(dataset: Dataset, case: Case) -> str:
@@ -244,7 +297,10 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
     )
     if shape != labels.shape:
         channels = np.stack([_resample(channel, shape, recipe, spacing) for channel in channels])
-        labels = resample_nearest(labels, shape)
+        if recipe.label_resampling == "linear":
+            labels = resample_labels_linear(labels, shape, spacing.tolist())
+        else:
+            labels = resample_nearest(labels, shape)
     array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
     np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))

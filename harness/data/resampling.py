@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,6 +17,8 @@ def resample_linear(volume: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
     """Return ``volume`` ``(X, Y, Z)`` on a grid of ``shape``, trilinear, with the border continued outwards."""
     if volume.flags.f_contiguous and not volume.flags.c_contiguous:  # as nibabel reads: a copy costs more
         return resample_linear(volume.T, shape[::-1]).T
+    import torch
+
     source = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
     resampled = torch.nn.functional.interpolate(source, size=shape, mode="trilinear", align_corners=False)
     return resampled[0, 0].numpy()
@@ -26,22 +27,63 @@ def resample_linear(volume: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
 def resample_cubic(volume: NDArray[Any], shape: Shape, spacing: Sequence[float]) -> NDArray[np.float32]:
     """Return ``volume`` on a grid of ``shape``, by cubic splines.
 
-    Where the spacing of one axis is more than three times the smallest, splines run within the slices across
-    it, and the nearest slice is taken (nnU-Net, Isensee et al., Nature Methods 2021).
+    Where the spacing of one axis, before or after, is more than three times the smallest, splines run within
+    the slices across it, and the nearest slice is taken (nnU-Net, Isensee et al., Nature Methods 2021).
 
     Args:
         volume: ``(X, Y, Z)``.
         shape: wanted.
         spacing: of ``volume``, mm.
     """
-    within = list(shape)
-    coarsest = int(np.argmax(spacing))
-    apart = max(spacing) > _ANISOTROPIC * min(spacing)
-    if apart:
-        within[coarsest] = volume.shape[coarsest]
-    factors = [new / old for new, old in zip(within, volume.shape, strict=True)]
-    resampled = ndimage.zoom(np.asarray(volume, np.float32), factors, order=3, mode="nearest", grid_mode=True)
-    return _take_nearest(resampled, coarsest, shape[coarsest]) if apart else resampled
+
+    def cubic(array: NDArray[Any], to: Shape) -> NDArray[np.float32]:
+        factors = [new / old for new, old in zip(to, array.shape, strict=True)]
+        return ndimage.zoom(np.asarray(array, np.float32), factors, order=3, mode="nearest", grid_mode=True)
+
+    return _within_slices(volume, shape, spacing, cubic)
+
+
+def resample_labels_linear(volume: NDArray[Any], shape: Shape, spacing: Sequence[float]) -> NDArray[Any]:
+    """Return labels on a grid of ``shape``: that which holds half of a voxel or more by trilinear interpolation.
+
+    Where no label does, it is background. Slices that are far apart are not mixed, as in :func:`resample_cubic`.
+
+    Args:
+        volume: ``(X, Y, Z)``.
+        shape: wanted.
+        spacing: of ``volume``, mm.
+    """
+
+    def linear(array: NDArray[Any], to: Shape) -> NDArray[Any]:
+        labels = np.zeros(to, array.dtype)
+        for value in np.unique(array[array != 0]).tolist():
+            labels[resample_linear(array == value, to) >= 0.5] = value
+        return labels
+
+    return _within_slices(volume, shape, spacing, linear)
+
+
+def _within_slices(
+    volume: NDArray[Any],
+    shape: Shape,
+    spacing: Sequence[float],
+    resample: Callable[[NDArray[Any], Shape], NDArray[Any]],
+) -> NDArray[Any]:
+    """Apply ``resample`` to a volume, or to its slices where they are far apart, of which the nearest is taken."""
+    axis = _slice_axis(volume.shape, shape, spacing)
+    if axis is None:
+        return resample(volume, shape)
+    within = (*shape[:axis], volume.shape[axis], *shape[axis + 1 :])
+    return _take_nearest(resample(volume, within), axis, shape[axis])
+
+
+def _slice_axis(old: Shape, new: Shape, spacing: Sequence[float]) -> int | None:
+    """Return the one axis along which slices are far apart in the old grid or else in the new one."""
+    after = [size * o / n for size, o, n in zip(spacing, old, new, strict=True)]
+    for sizes in (list(spacing), after):
+        if max(sizes) > _ANISOTROPIC * min(sizes):
+            return int(np.argmax(sizes)) if sizes.count(max(sizes)) == 1 else None
+    return None
 
 
 def resample_nearest(volume: NDArray[Any], shape: Shape) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """From records to tables, figures and one page.
 
-Files are read in ``frames``, ``images`` and ``qualitative`` only; ``estimates`` are pure functions on frames;
+Files are read in ``frames``, ``images``, ``qualitative`` and ``overview`` only; ``estimates`` are pure functions on frames;
 ``results``, ``score_table``, ``tables`` and ``provenance`` make plain cells and notes of them; ``formats``,
 ``figures`` and ``page`` render. Nothing heavy is imported with this package.
 """

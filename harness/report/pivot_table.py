@@ -17,11 +17,10 @@ from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
 from harness.report.provenance import (
     protocol_notes,
-    selection_notes,
     version_notes,
 )
 from harness.report.results import Key, Results, comparable, order_of
-from harness.report.score_table import DECIMALS, Entries, refused, score_data
+from harness.report.score_table import DECIMALS, Entries, score_data
 from harness.report.wording import UNSET, heading, metric_of, value_text
 from harness.study_file import TableSpec
 
@@ -41,9 +40,6 @@ def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) ->
     """
     check_axes(spec, results.keys)
     title = spec.title or spec.name.replace("_", " ").capitalize()
-    differences = results.differences
-    if differences:
-        return refused(spec.name, title, differences)
     return _Pivot(spec, results, comparisons).table(title)
 
 
@@ -128,7 +124,7 @@ class _Pivot:
                 cells += self._cells(row, column, place[index])
             cells += [cost_cell(self._cost(row), name) for name in spec.costs]
             lines.append(tuple(cells))
-        cautions = selection_notes(done) + version_notes(done) if len(done) else []
+        cautions = version_notes(done) if len(done) else []
         notes = [note for name in spec.metrics * spec.gain for note in self._tests(name)]
         firsts = [row[spec.rows[0]] for row in self.rows]
         return Table(

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.record import TRAINING_FIELDS
 from harness.report.frames import PROTOCOL_COLUMNS
 from harness.report.wording import UNSET, count, value_text
 
 # protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
 _DECLARED_BY: dict[str, tuple[str, ...]] = {
+    "content_hash": ("split.name", "split.exclude"),  # of the cases that the split divides
     "training_cases": ("shots", "subset", "split."),
     "validation_cases": ("split.",),
     "test_cases": ("split.",),
@@ -20,9 +22,14 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "split_rule": ("split.",),
     "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
     "augmentation": ("recipe.augmentation.",),
+    "training": tuple(f"recipe.{name}" for name in TRAINING_FIELDS),
     "extra_data": ("method", "method.", "shots", "subset"),
     "pretraining": ("method", "method."),
 }
+_OF_PIPELINES = {
+    "spacing", "patch", "intensity", "crop", "resampling", "label_resampling", "augmentation", "steps", "batch",
+    "training", "selection", "inference",
+}  # fmt: skip
 
 
 def protocol_notes(trials: pd.DataFrame) -> list[str]:
@@ -44,7 +51,9 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
             f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
-            f"intensity {text['intensity']}. {text['steps']} steps, batch {text['batch']}; "
+            f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
+            f"{text['label_resampling']}), augmentation: {text['augmentation']}. "
+            f"{text['steps']} steps, batch {text['batch']}, training: {text['training'] or 'unknown'}; "
             f"checkpoint selection: {text['selection']}; inference: {text['inference']}; "
             f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
@@ -119,7 +128,7 @@ def environment_rows(trials: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _declares(factor: str, field: str) -> bool:
-    if factor in ("dataset", f"recipe.{field}"):
+    if factor in ("dataset", f"recipe.{field}") or (factor == "recipe.pipeline" and field in _OF_PIPELINES):
         return True
     return any(
         factor.startswith(name) if name.endswith(".") else factor == name
@@ -140,7 +149,11 @@ def _tally(values: pd.Series) -> dict[str, int]:
 
 
 def _telling(value: Any, among: Sequence[Any]) -> str:
-    """Return a short text of ``value``; of a long list, what is not in all others."""
+    """Return a short text of ``value``; of a long list or a mapping, what is not in all others."""
+    if isinstance(value, str) and value.startswith("{"):
+        own, others = json.loads(value), [json.loads(other) for other in among]
+        telling = {key: part for key, part in own.items() if any(other.get(key) != part for other in others)}
+        return ", ".join(f"{key} {_json(part)}" for key, part in telling.items()) or "nothing more"
     if not isinstance(value, tuple) or len(value) <= 4:
         return _short(value)
     shared = set.intersection(*(set(other) for other in among))

@@ -15,7 +15,6 @@ from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
 from harness.report.provenance import (
     protocol_notes,
-    selection_notes,
     version_notes,
 )
 from harness.report.results import Key, Results, comparable, is_shared
@@ -56,11 +55,6 @@ def score_table(
     scores = results.scores[results.scores["metric"] == metric_name]
     metric = metric_of(metric_name, scores["unit"].iloc[0] if len(scores) else "")
     title = f"{metric.label} ({metric.unit})" + (f", {of}" if of else "")
-    differences = results.differences
-    if differences:
-        return refused(name, title, differences)
-    if selection_notes(results.complete):
-        title += ", checkpoints selected on test cases"
     data = score_data(results, scores, metric)
     comparisons = comparisons[comparisons["metric"] == metric_name]
     entries = Entries(results, data, comparisons, metric)
@@ -110,22 +104,6 @@ def _with_comparisons(data: pd.DataFrame, comparisons: pd.DataFrame, keys: Seque
     """Return the numbers of a score table with those of the tests beside the means over regions."""
     tests = comparisons.drop(columns=["metric", "cases", "seeds"]).assign(region=MEAN)
     return data.merge(tests, how="left", on=[*keys, "role", "region"]).astype({"role": object})
-
-
-def refused(name: str, title: str, differences: Sequence[str]) -> Table:
-    """Return what stands in the place of a table whose cells cannot be compared."""
-    return Table(
-        name=name,
-        title=title,
-        caption="Refused: the records of its trials differ in what no factor of the study declares. Run the "
-        "deviating trials again after moving their records away, or make the difference a factor.",
-        columns=(Column("Difference", "prose"),),
-        rows=tuple((Cell(difference),) for difference in differences),
-        breaks=frozenset(),
-        footnotes=(),
-        data=pd.DataFrame({"refused": differences}),
-        refused=True,
-    )
 
 
 def score_data(results: Results, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -280,5 +258,4 @@ def _footnotes(
     done, own = results.complete, _score_notes(data, results)
     if not len(done):
         return (*own, "No trial is complete yet.")
-    cautions = selection_notes(done) + version_notes(done)
-    return (*cautions, *significance_notes(comparisons, interval), *own, *protocol_notes(done))
+    return (*version_notes(done), *significance_notes(comparisons, interval), *own, *protocol_notes(done))

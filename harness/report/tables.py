@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from harness.report.cost_table import cost_table
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import records
 from harness.report.pivot_table import pivot_table
+from harness.report.provenance import selection_notes
 from harness.report.reference import Reference
 from harness.report.reference_table import reference_tables
 from harness.report.results import Results
@@ -34,18 +36,50 @@ def all_tables(
     tables = []
     for name in results.study.report.metrics:
         if len(datasets) == 1:
-            tables.append(score_table(name, name, results, comparisons))
+            tables.append(_sound(score_table(name, name, results, comparisons), results))
             continue
-        tables.append(score_table(name, name, results, comparisons, regions=False))
+        tables.append(_sound(score_table(name, name, results, comparisons, regions=False), results))
         for dataset in datasets:
-            own = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
-            tables.append(
-                score_table(f"{name}_{safe_name(dataset)}", name, results.of(dataset), own, of=dataset)
-            )
-    tables += [pivot_table(spec, results, comparisons) for spec in results.study.report.tables]
+            own, label = results.of(dataset), f"{name}_{safe_name(dataset)}"
+            tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
+            tables.append(_sound(score_table(label, name, own, tests, of=dataset), own))
+    tables += [
+        _sound(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
+    ]
     for name, reference in (published or {}).items():
-        tables += reference_tables(name, reference, results)
-    return [*tables, comparison_table(results, comparisons), cost_table(results), trials_table(results)]
+        own = results.of(reference.dataset)
+        scores, protocols = reference_tables(name, reference, results)
+        tables += [_sound(scores, own), _marked(protocols, own)]
+    tables.append(_sound(comparison_table(results, comparisons), results))
+    return [*tables, _marked(cost_table(results), results), _marked(trials_table(results), results)]
+
+
+def _sound(table: Table, results: Results) -> Table:
+    """Return a table of scores, marked; or, where its trials cannot be compared, what stands in its place."""
+    differences = results.differences
+    if not differences:
+        return _marked(table, results)
+    return Table(
+        name=table.name,
+        title=table.title,
+        caption="Refused: the records of its trials differ in what no factor of the study declares. Run the "
+        "deviating trials again after moving their records away, or make the difference a factor.",
+        columns=(Column("Difference", "prose"),),
+        rows=tuple((Cell(difference),) for difference in differences),
+        breaks=frozenset(),
+        footnotes=(),
+        data=pd.DataFrame({"refused": differences}),
+        refused=True,
+    )
+
+
+def _marked(table: Table, results: Results) -> Table:
+    """Return a table that says so where checkpoints were selected on the test cases."""
+    notes = selection_notes(results.complete)
+    if not notes:
+        return table
+    title = f"{table.title}, checkpoints selected on test cases"
+    return replace(table, title=title, footnotes=(*notes, *table.footnotes))
 
 
 def trials_table(results: Results) -> Table:

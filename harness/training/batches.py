@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.data.augmentation import Augmenter
 from harness.data.loading import TrialData
+from harness.data.patches import ImageSampler
 from harness.spec import Recipe
 from harness.training.loop import DrawBatch
 from harness.training.method import Batch, Method
@@ -23,14 +26,12 @@ def draw_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int
     """
     labelled, augment = data.sampler(), Augmenter(recipe.augmentation, seed)
     count = method.unlabelled_batch(recipe.batch)
-    if not count:
-        return lambda step: Batch(*augment(*labelled.draw(step), step))
-    unlabelled = data.unlabelled_sampler(count)
-    augment_images = Augmenter(recipe.augmentation, seed, "unlabelled augmentation")
+    images = _images(data.unlabelled_sampler(count), count, recipe, seed, "unlabelled") if count else None
 
     def draw(step: int) -> Batch:
-        image, label = augment(*labelled.draw(step), step)
-        return Batch(image, label, augment_images.images(unlabelled.draw(step), step))
+        margin = augment.margin(recipe.patch, recipe.batch, step)
+        image, label = augment(*labelled.draw(step, margin), step, margin)
+        return Batch(image, label, images(step) if images else None)
 
     return draw
 
@@ -38,8 +39,21 @@ def draw_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int
 def draw_images(data: TrialData, recipe: Recipe, seed: int) -> DrawBatch:
     """Return the function from a step of pretraining to its batch: images of all training cases, no labels."""
     sampler = data.image_sampler(data.split.train, recipe.batch, "pretraining")
-    augment = Augmenter(recipe.augmentation, seed, "pretraining augmentation")
-    return lambda step: Batch(augment.images(sampler.draw(step), step), _NO_LABEL)
+    images = _images(sampler, recipe.batch, recipe, seed, "pretraining")
+    return lambda step: Batch(images(step), _NO_LABEL)
+
+
+def _images(
+    sampler: ImageSampler, count: int, recipe: Recipe, seed: int, source: str
+) -> Callable[[int], Tensor]:
+    """Return the function from a step to its ``count`` augmented images ``(B, C, D, H, W)`` from ``sampler``."""
+    augment = Augmenter(recipe.augmentation, seed, f"{source} augmentation")
+
+    def draw(step: int) -> Tensor:
+        margin = augment.margin(recipe.patch, count, step)
+        return augment.images(sampler.draw(step, margin), step, margin)
+
+    return draw
 
 
 def held_out_images(data: TrialData, recipe: Recipe) -> list[Batch]:

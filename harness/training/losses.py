@@ -22,8 +22,9 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
 
     ``dice_ce``: soft Dice per sample with squared denominators, background included, plus cross-entropy, as
     UNETR's released training (MONAI's DiceCELoss). ``dice_ce_nnunet``: soft Dice over the batch without
-    background, smoothed by 1e-5, plus cross-entropy, as nnU-Net. Lower outputs of deep supervision weigh
-    half of the one above, against labels reduced by nearest neighbour; the weights sum to 1.
+    background, smoothed by 1e-5, plus cross-entropy, as nnU-Net where patches show a small part of a volume;
+    ``dice_ce_nnunet_sample``: the same with Dice per sample, as nnU-Net otherwise. Lower outputs of deep
+    supervision weigh half of the one above, against labels reduced by nearest neighbour; the weights sum to 1.
     """
     from monai.losses import DiceCELoss
 
@@ -34,7 +35,7 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
             softmax=True,
             to_onehot_y=True,
             include_background=False,
-            batch=True,
+            batch=name == "dice_ce_nnunet",
             smooth_nr=1e-5,
             smooth_dr=1e-5,
         )

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from harness.training.transfer import Transfer
 
 # what pretraining takes over from the recipe of the trials that it serves; the rest is its own
-_SHARED = ("patch", "spacing", "intensity", "augmentation", "batch", "precision", "memory_format", "threads")
+_SHARED = (
+    "patch", "spacing", "intensity", "crop", "resampling", "label_resampling", "augmentation", "batch", "precision",
+    "memory_format", "threads",
+)  # fmt: skip
 _SEEDS = ("paired", "shared")
 
 

@@ -63,6 +63,12 @@ def test_what_people_read_is_light_too(tmp_path: Path, command: str) -> None:
     assert heavy == [] and said in text
 
 
+def test_a_check_of_data_needs_no_network_library(tmp_path: Path) -> None:
+    text, heavy = run("data", "check", "phantom", "--figure", str(tmp_path / "x.png"))
+    assert "60 cases" in text and (tmp_path / "x.png").is_file()
+    assert not {"torch", "ray", "monai"} & set(heavy)
+
+
 @pytest.mark.parametrize(
     "command", ["plan quickstrat", "status quickstart --set stps=3", "list networks", "pln"]
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_acdc, read_folders, read_raw
-from harness.data.pipelines import NNUNET
+from harness.data.layouts import Layout, nnunet_folder, raw_data, read_acdc
+from harness.data.pipelines import NNUNET, PLANAR, with_training
 from harness.spec import merge
 
 
@@ -28,21 +28,16 @@ class ACDC(Dataset):
             ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
             read_acdc,
         ),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_ACDC"), read_raw),
-        Layout("nnU-Net", ("Dataset*_ACDC", "*/Dataset*_ACDC"), read_folders),
+        raw_data("Task0*_ACDC"),
+        nnunet_folder("ACDC"),
     )
-    pipelines = {
-        "nnunet": merge(
-            NNUNET,
-            {
-                "patch": (160, 160, 16),
-                "spacing": (1.5234, 1.5234, 6.35),
-                "intensity": "zscore",
-                "batch": 4,
-                "augmentation": {"planar": True, "rotation": 180.0, "mirror_axes": (0, 1)},
-            },
-        ),
-    }
+    pipelines = with_training({
+        "nnunet": merge(NNUNET, {
+            "patch": (160, 160, 16), "spacing": (1.5234, 1.5234, 6.35), "intensity": "zscore", "batch": 4,
+            "loss": "dice_ce_nnunet_sample",
+            "augmentation": PLANAR,
+        }),
+    })  # fmt: skip
     recipe = pipelines["nnunet"]
 
     def patient(self, case: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.layouts import Layout, raw_places, read_folders, read_msd, read_raw
-from harness.data.pipelines import NNUNET
+from harness.data.layouts import Layout, nnunet_folder, raw_data, read_msd
+from harness.data.pipelines import NNUNET, with_training
 from harness.errors import UserError
 from harness.spec import merge
 
@@ -25,16 +25,15 @@ class BraTS(Dataset):
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_tumor"), read_raw),
-        Layout(
-            "nnU-Net", ("Dataset*_BrainTumour", "Dataset*_BRATS*", "*/Dataset*_BrainTumour"), read_folders
-        ),
+        raw_data("Task0*_tumor"),
+        nnunet_folder("BrainTumour", "BRATS*"),
     )
-    pipelines = {
-        "nnunet": merge(
-            NNUNET, {"patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero"}
-        ),
-    }
+    pipelines = with_training({
+        "nnunet": merge(NNUNET, {
+            "patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero",
+            "loss": "dice_ce_nnunet_sample",
+        }),
+    })  # fmt: skip
     recipe = pipelines["nnunet"]
 
     def label(self, case: Case) -> Volume:

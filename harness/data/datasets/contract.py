@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.layouts import Layout, find_layout, is_twin
+from harness.data.layouts import Layout, find_layout, twin_cases
 from harness.errors import UserError
 
 
@@ -159,9 +159,13 @@ class Dataset:
             )
         return find_layout(self.name(), self.layouts, root, self.register or self.source)
 
+    def twin_cases(self, root: Path | None) -> tuple[str, ...] | None:
+        """Return the cases of the layout twin below the data root; None where what lies there is none."""
+        return twin_cases(self.place(root)[1], root) if root and self.layouts else None
+
     def is_twin(self, root: Path | None) -> bool:
         """Return whether what lies below the data root is a layout twin, with a part of the cases."""
-        return bool(root and self.layouts) and is_twin(self.place(root)[1], Path(str(root)))
+        return self.twin_cases(root) is not None
 
     def patient(self, case: str) -> str:
         """Return whom a case belongs to; by default each is another patient."""

@@ -15,7 +15,7 @@ class NNUNet(Dataset):
     summary = "any dataset folder of nnU-Net v2 below the data root, as nnunet:FOLDER"
     source = "Isensee et al., Nature Methods 2021; https://github.com/MIC-DKFZ/nnUNet"
     recipe = {"patch": (64, 64, 64), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_clipped"}
-    folder_layout = Layout("nnU-Net", (), read_folders)
+    folder_layout = Layout("nnU-Net", (), read_folders, holds="imagesTr")
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Take channels, labels and regions from the folder's ``dataset.json``.

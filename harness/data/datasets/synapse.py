@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
-from harness.data.layouts import Layout, raw_places, read_btcv, read_folders, read_listing, read_raw
-from harness.data.pipelines import NNUNET
+from harness.data.layouts import Layout, monai_list, nnunet_folder, raw_data, read_btcv
+from harness.data.pipelines import NNUNET, PLANAR, with_training
 from harness.spec import merge
 
 ORGANS = {
@@ -36,14 +36,12 @@ class Synapse(Dataset):
         "medcontext_unetr_18_12_no_validation",
     )
     layouts = (
-        Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv),
-        Layout("raw data of nnFormer or UNETR++", raw_places("Task0*_Synapse"), read_raw),
-        Layout("nnU-Net", ("Dataset*_Synapse", "Dataset*_BTCV", "*/Dataset*_Synapse"), read_folders),
-        Layout(
-            "MONAI list", ("dataset_18_12.json", "*/dataset_18_12.json", "*/dataset_0.json"), read_listing
-        ),
+        Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv, holds="img"),
+        raw_data("Task0*_Synapse"),
+        nnunet_folder("Synapse", "BTCV"),
+        monai_list("dataset_18_12", "dataset_synapse_split", "dataset_0"),
     )
-    pipelines = {
+    pipelines = with_training({
         "monai": {
             "patch": (96, 96, 96), "spacing": (1.5, 1.5, 2.0), "intensity": "ct_soft_tissue",
             "crop": "foreground", "foreground": 0.5,
@@ -52,8 +50,9 @@ class Synapse(Dataset):
                 "intensity_probability": 0.1,
             },
         },
-        "nnunet": merge(
-            NNUNET, {"patch": (128, 128, 64), "spacing": (0.7578, 0.7578, 3.0), "intensity": "ct_synapse"}
-        ),
-    }  # fmt: skip
+        "nnunet": merge(NNUNET, {
+            "patch": (128, 128, 64), "spacing": (0.7578, 0.7578, 3.0), "intensity": "ct_synapse",
+            "augmentation": PLANAR,
+        }),
+    })  # fmt: skip
     recipe = pipelines["monai"]

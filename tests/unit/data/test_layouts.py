@@ -177,6 +177,47 @@ def test_public_test_cases_of_raw_data_count_once(tmp_path: Path) -> None:
     assert [case.id for case in dataset.cases(root)] == [case.id for case in whole]
 
 
+def cropped(folder: Path, cases: list[Case]) -> None:
+    """Write what nnU-Net and its descendants leave beside the data that they read: arrays, and labels as they were."""
+    (folder / "gt_segmentations").mkdir(parents=True)
+    for case in cases:
+        shutil.copy(case.label, folder / "gt_segmentations" / f"{case.id}.nii.gz")
+        np.savez(folder / f"{case.id}.npz", data=np.zeros((2, 4, 4, 4), np.float32))
+        (folder / f"{case.id}.pkl").write_bytes(b"")
+    (folder / "dataset.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "raw", "others"),
+    [
+        ("synapse", "nnformer", "nnFormer_raw_data/Task02_Synapse",
+         ("nnFormer_cropped_data/Task002_Synapse", "nnFormer_preprocessed/Task002_Synapse")),
+        ("acdc", "nnunet", "nnUNet_raw/Dataset027_ACDC", ("nnUNet_preprocessed/Dataset027_ACDC",)),
+    ],
+)  # fmt: skip
+def test_cropped_and_preprocessed_folders_are_told_from_the_data(
+    tmp_path: Path, name: str, layout: str, raw: str, others: tuple[str, ...]
+) -> None:
+    written = write_twin(name, tmp_path / "written", layout, cases=1)
+    root, dataset = tmp_path / "root", load(name)
+    cases = dataset.cases(written)
+    shutil.copytree(cases[0].image.parents[1], root / raw)
+    for other in others:
+        cropped(root / other, cases)
+    assert [case.id for case in dataset.cases(root)] == [case.id for case in cases]
+    assert root / raw in dataset.cases(root)[0].image.parents
+    shutil.rmtree((root / raw).parent)
+    with pytest.raises(UserError, match=rf"{others[0]}: found no imagesTr.*arrays without a header"):
+        dataset.cases(root)
+
+
+def test_lists_of_monai_may_have_the_names_that_papers_gave_them(tmp_path: Path) -> None:
+    root = write_twin("synapse", tmp_path, "monai", cases=1)
+    ids = [case.id for case in load("synapse").cases(root)]
+    (root / "dataset_18_12.json").rename(root / "dataset_0.json")
+    assert [case.id for case in load("synapse").cases(root)] == ids
+
+
 @pytest.mark.parametrize(("name", "layout"), [("synapse", "btcv"), ("brats", "msd"), ("hippocampus", "msd")])
 def test_images_of_a_challenges_test_part_are_no_cases(tmp_path: Path, name: str, layout: str) -> None:
     root = write_twin(name, tmp_path, layout, cases=1)

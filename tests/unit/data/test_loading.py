@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from harness.data.loading import LabelsLocked, TrialData, load_data
+from harness.data.loading import TrialData, load_data
+from harness.data.patches import PatchSampler
+from harness.data.preprocessing import LabelsLocked
+from harness.fitting import Fitting
 from harness.spec import TrialSpec
+from harness.training.loop import Trainer
+from harness.trial import RunSettings, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +39,56 @@ def test_test_labels_cannot_be_read_before_the_selection_is_frozen(data: TrialDa
     assert data.selection_label(data.split.validation[0]).any()
     data.freeze()
     assert np.asarray(data.test_reference(case).array).any()
+
+
+def attempts(data: TrialData) -> Iterator[Callable[[str], object]]:
+    """Yield every way to the labels of a case."""
+    yield data.test_reference
+    yield data.selection_label
+    yield data._cache.label
+    yield data._cache.foreground
+    yield data._cache.native_reference
+    yield lambda case: PatchSampler(data._cache, [case], data._spec.recipe, 0)
+
+
+def test_while_a_trial_trains_and_selects_no_way_leads_to_test_labels(
+    spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = spec.recipe.model_copy(
+        update={"steps": 2, "batch": 1, "selection": "best_validation", "validate_every": 1, "overlap": 0.0}
+    )
+    trial = spec.model_copy(update={"recipe": recipe})
+    known: list[TrialData] = []
+    tried: Counter[str] = Counter()
+
+    def loading(*arguments: object) -> TrialData:
+        known.append(load_data(*arguments))  # type: ignore[arg-type]
+        return known[-1]
+
+    def trying(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def around(*arguments: object, **options: object) -> object:
+            (data,) = known
+            for case in data.split.test:
+                for attempt in attempts(data):
+                    with pytest.raises(LabelsLocked, match=case):
+                        attempt(case)
+                    tried[name] += 1
+            assert not list(tmp_path.rglob("cases.parquet")), "scores are written before the selection"
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, around)
+
+    monkeypatch.setattr("harness.trial.load_data", loading)
+    for owner, name in ((Trainer, "_update"), (Fitting, "_validate"), (Fitting, "select")):
+        trying(owner, name)
+    record = run_trial(trial, RunSettings(tmp_path))
+    assert record is not None and record.status == "complete", record and record.cause
+    ways = 6 * len(known[0].split.test)
+    assert tried == {"_update": 2 * ways, "_validate": 2 * ways, "select": ways}
+    rows = pd.read_parquet(tmp_path / "trials" / record.id / "cases.parquet")
+    assert set(rows["case"]) == set(known[0].split.test)
 
 
 def test_selection_on_test_cases_exists_by_that_name_only(spec: TrialSpec) -> None:

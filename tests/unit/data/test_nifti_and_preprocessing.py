@@ -24,6 +24,7 @@ from harness.data import nifti, preprocessing
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.nifti import read_image, read_label, write_label
 from harness.data.preprocessing import normalise, prepare
+from harness.data.twins import write_twin
 from harness.errors import UserError
 from harness.spec import Recipe
 
@@ -281,6 +282,22 @@ def test_a_cache_that_is_there_is_used_without_reading_a_volume(
     assert prepare(dataset, "hippocampus", cases, recipe()).folder == first.folder
     with pytest.raises(AssertionError, match="was read"):
         prepare(dataset, "hippocampus", cases, recipe((2, 2, 2)))
+
+
+def test_a_folder_that_describes_itself_in_another_way_is_other_data(tmp_path: Path) -> None:
+    root = write_twin("brats", tmp_path / "twin", "nnunet", cases=1)
+    folder = root / "Dataset001_BrainTumour"
+
+    def prepared() -> str:
+        dataset = registry.load("dataset", "nnunet:Dataset001_BrainTumour")()
+        cases = dataset.cases(root)
+        return prepare(dataset, "nnunet:Dataset001_BrainTumour", cases, recipe()).content
+
+    first = prepared()
+    assert prepared() == first
+    listing = folder / "dataset.json"
+    listing.write_text(listing.read_text().replace('"edema"', '"oedema"'))
+    assert prepared() != first
 
 
 def test_a_source_that_cannot_be_read_is_not_taken_for_the_cache(

@@ -10,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from harness.data.augmentation import Augmenter
 from harness.data.datasets.contract import Case, Fractions
 from harness.data.patches import PatchSampler
 from harness.data.splits import Split, few_shot, generate_split
+from harness.data.turns import draw_turn
 from harness.errors import UserError
 from harness.spec import Augmentation, Recipe
 
@@ -278,6 +280,96 @@ def test_planar_transforms_do_not_mix_slices() -> None:
         _, moved = Augmenter(turning, 0)(labels.astype(np.float32), labels, step)
         filled = moved[0, 0].sum(dim=(0, 1)).nonzero().ravel().tolist()
         assert filled == [2] and not np.array_equal(moved, labels)
+
+
+TURNED = Augmentation(affine_probability=1.0, rotation=30.0, scale_range=(0.7, 1.4), enlarge=True)
+
+
+def test_a_margin_is_more_of_the_volume_around_the_same_patch() -> None:
+    draws, margin = sampler(MANY), (3, 0, 5)
+    for step in range(5):
+        for plain, wide in zip(draws.draw(step), draws.draw(step, margin), strict=True):
+            assert wide.shape[2:] == (14, 8, 18)
+            np.testing.assert_array_equal(wide[:, :, 3:-3, :, 5:-5], plain)
+    image, label = draws.draw(0, margin)
+    places = image[0, 1].astype(int) - 1  # where in the volume each voxel was; -1: outside
+    inside = places >= 0
+    whole = MANY[str(int(image[0, 0].max()))]
+    np.testing.assert_array_equal(whole.ravel()[places[inside]], label[0, 0][inside])
+
+
+def test_a_turn_equals_scipys_and_its_margin_is_what_it_needs() -> None:
+    patch = (12, 10, 8)
+    for number in range(20):
+        turn = draw_turn(TURNED, 0, "test", number)
+        assert turn is not None
+        margin = turn.margin(patch)
+        wide = [side + 2 * more for side, more in zip(patch, margin, strict=True)]
+        volume = np.random.default_rng(number).normal(size=wide).astype(np.float32)
+        start = (np.array(wide) - 1) / 2 - turn.matrix @ ((np.array(patch) - 1) / 2)
+        expected = ndimage.affine_transform(volume, turn.matrix, start, patch, order=1, mode="constant")
+        turned = turn.apply(torch.from_numpy(volume)[None], patch, "bilinear")
+        np.testing.assert_allclose(turned[0].numpy(), expected, atol=1e-4)
+        whole = turn.apply(torch.ones(1, *wide), patch, "bilinear")
+        assert whole.min() > 0.999, "a corner is empty"
+        if any(margin):
+            narrow = torch.ones(1, *(max(side - 2, 1) for side in wide))
+            assert turn.apply(narrow, patch, "bilinear").min() < 0.999, (
+                "the margin is wider than it has to be"
+            )
+
+
+def test_turned_patches_have_no_empty_corner_and_others_are_untouched() -> None:
+    settings = TURNED.model_copy(update={"affine_probability": 0.3})
+    large = {"1": np.ones((60, 60, 60), np.uint8)}
+    draws, augment = sampler(large, foreground=0.0, patch=(16, 12, 8)), Augmenter(settings, 0)
+    kinds = set()
+    for step in range(30):
+        margin = augment.margin((16, 12, 8), 2, step)
+        images, labels = draws.draw(step, margin)
+        image, label = augment(images, labels, step, margin)
+        assert image.shape == (2, 2, 16, 12, 8) and label.shape == (2, 1, 16, 12, 8)
+        far = (images[:, 1, [0, -1]].reshape(2, -1) == 0).any(axis=1)  # the margin reaches out of the volume
+        plain = draws.draw(step)[0]
+        for index in range(2):
+            same = np.array_equal(image[index], plain[index])
+            assert same == (augment._turn(2 * step + index) is None)
+            kinds.add((same, any(margin)))
+            if not far[index]:
+                assert label[index].min() == 1
+    assert {(True, False), (True, True), (False, True)} <= kinds
+    assert Augmenter(TURNED.model_copy(update={"enlarge": False}), 0).margin((16, 12, 8), 2, 0) == (0, 0, 0)
+
+
+def test_rotation_and_scaling_come_apart_with_one_factor_for_all_axes() -> None:
+    settings = TURNED.model_copy(update={"affine_probability": 0.2})
+    turns = [draw_turn(settings, 0, "test", number) for number in range(4000)]
+    matrices = [turn.matrix for turn in turns if turn]
+    assert abs(len(matrices) / 4000 - (1 - 0.8**2)) < 0.03
+    factors = np.array([np.linalg.det(matrix) ** (1 / 3) for matrix in matrices])
+    for matrix, factor in zip(matrices, factors, strict=True):
+        np.testing.assert_allclose(matrix @ matrix.T, factor**2 * np.eye(3), atol=1e-6)
+    scaled = factors[abs(factors - 1) > 1e-6]
+    assert abs(len(scaled) / 4000 - 0.2) < 0.02 and 0.7 <= scaled.min() < 0.72 and 1.38 < scaled.max() <= 1.4
+    assert abs((scaled < 1).mean() - 0.5) < 0.05
+    flat = settings.model_copy(update={"planar": True, "rotation": 180.0})
+    for number in range(200):
+        turn = draw_turn(flat, 0, "test", number)
+        if turn:
+            np.testing.assert_allclose(turn.matrix[2], [0, 0, 1], atol=1e-6)
+            np.testing.assert_allclose(turn.matrix[:, 2], [0, 0, 1], atol=1e-6)
+    with pytest.raises(ValueError, match="scaling 0 where scale_range"):
+        Augmentation(scaling=0.1, scale_range=(0.7, 1.4))
+    with pytest.raises(ValueError, match="from a smaller to a larger"):
+        Augmentation(scale_range=(1.4, 0.7))
+
+
+def test_without_the_later_settings_a_patch_is_turned_as_ever() -> None:
+    """Ids of earlier records stand for these numbers."""
+    images = np.random.default_rng(0).normal(size=(1, 1, 6, 5, 4)).astype(np.float32)
+    settings = Augmentation(affine_probability=1.0, rotation=20.0, scaling=0.2)
+    image, _ = Augmenter(settings, 0)(images, images.astype(np.uint8), 0)
+    assert [round(float(value), 4) for value in image.ravel()[::40]] == [-0.0816, -0.1525, 0.0402]
 
 
 def test_quarter_turns_keep_every_voxel_and_need_a_square_patch() -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from harness.data.resampling import resample_cubic, resample_linear, resample_nearest
+from harness.data.resampling import (
+    resample_cubic,
+    resample_labels_linear,
+    resample_linear,
+    resample_nearest,
+)
 
 SHAPES = st.tuples(*[st.integers(1, 12)] * 3)
 
@@ -44,6 +49,37 @@ def test_cubic_does_not_mix_slices_that_are_far_apart() -> None:
     for index in range(8):
         one = zoomed(volume[..., index // 2 : index // 2 + 1], (12, 6, 1), 3)[..., 0]
         np.testing.assert_allclose(result[..., index], one, atol=1e-4)
+
+
+def test_slices_that_end_far_apart_are_not_mixed_either() -> None:
+    """Slices of 5 mm at 2 mm in plane become slices of 7.5 mm at 2 mm."""
+    volume = np.random.default_rng(0).normal(size=(6, 6, 12)).astype(np.float32)
+    np.testing.assert_array_equal(resample_cubic(volume, (6, 6, 8), (2, 2, 5))[..., 0], volume[..., 0])
+    mixed = resample_cubic(volume, (6, 6, 10), (2, 2, 5))  # slices of 6 mm
+    np.testing.assert_allclose(mixed, zoomed(volume, (6, 6, 10), 3), atol=1e-4)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(old=SHAPES, new=SHAPES, seed=st.integers(0, 999))
+def test_linear_labels_hold_half_of_a_voxel(old: tuple[int, ...], new: tuple[int, ...], seed: int) -> None:
+    after = [o / n for o, n in zip(old, new, strict=True)]
+    assume(max(after) <= 3 * min(after))
+    labels = np.random.default_rng(seed).integers(0, 4, old).astype(np.uint8)
+    found = resample_labels_linear(labels, new, (1, 1, 1))
+    shares = np.stack([zoomed((labels == value).astype(np.float64), new, 1) for value in range(4)])
+    for value in (1, 2, 3):
+        assert (found[shares[value] > 0.5 + 1e-5] == value).all()
+        assert (shares[value][found == value] > 0.5 - 1e-5).all()
+    assert (shares[1:, found == 0] < 0.5 + 1e-5).all() and found.dtype == np.uint8
+
+
+def test_linear_labels_do_not_mix_slices_that_are_far_apart() -> None:
+    labels = np.zeros((6, 6, 4), np.uint8)
+    labels[..., 1], labels[..., 2] = 1, 2
+    found = resample_labels_linear(labels, (9, 9, 8), (1, 1, 5))
+    assert [np.unique(found[..., index]).tolist() for index in range(8)] == [
+        [k] for k in (0, 0, 1, 1, 2, 2, 0, 0)
+    ]
 
 
 def test_memory_order_does_not_matter() -> None:

@@ -33,14 +33,15 @@ def softmax(values: Array, axis: int = 1) -> Array:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
-def dice_ce(z: Array, y: NDArray[np.int64], nnunet: bool) -> float:
+def dice_ce(z: Array, y: NDArray[np.int64], name: str) -> float:
     """Return 1 - mean Dice + mean cross-entropy of logits ``(B, K, ...)`` and labels ``(B, ...)``."""
     p = softmax(z).reshape(len(z), K, -1)
     one_hot = np.moveaxis(np.eye(K)[y.reshape(len(y), -1)], 2, 1)
     entropy = -(one_hot * np.log(p)).sum(axis=1).mean()
-    if nnunet:  # over the batch, without background, plain denominators
+    if name.startswith("dice_ce_nnunet"):  # without background, plain denominators
         p, one_hot = p[:, 1:], one_hot[:, 1:]
-        overlap, total = (p * one_hot).sum(axis=(0, 2)), (p + one_hot).sum(axis=(0, 2))
+        over = 2 if name.endswith("sample") else (0, 2)
+        overlap, total = (p * one_hot).sum(axis=over), (p + one_hot).sum(axis=over)
         dice = (2 * overlap + 1e-5) / (total + 1e-5)
     else:
         overlap, total = (p * one_hot).sum(axis=2), (p**2 + one_hot**2).sum(axis=2)
@@ -48,10 +49,10 @@ def dice_ce(z: Array, y: NDArray[np.int64], nnunet: bool) -> float:
     return float(1 - dice.mean() + entropy)
 
 
-@pytest.mark.parametrize("name", ["dice_ce", "dice_ce_nnunet"])
+@pytest.mark.parametrize("name", ["dice_ce", "dice_ce_nnunet", "dice_ce_nnunet_sample"])
 def test_dice_and_cross_entropy_follow_the_formula(name: str) -> None:
     z, y = logits(1), labels()
-    expected = dice_ce(numbers(z), y[:, 0].numpy(), nnunet=name == "dice_ce_nnunet")
+    expected = dice_ce(numbers(z), y[:, 0].numpy(), name)
     assert segmentation_loss(name)(z, y).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -62,7 +63,7 @@ def test_deep_supervision_weighs_4_2_1_sevenths_against_labels_of_the_nearest_vo
     for name in ("dice_ce", "dice_ce_nnunet"):
         loss = segmentation_loss(name)
         levels = [
-            dice_ce(numbers(z), y[:, 0, ::step, ::step, ::step].numpy(), nnunet=name != "dice_ce")
+            dice_ce(numbers(z), y[:, 0, ::step, ::step, ::step].numpy(), name)
             for z, step in zip(outputs, (1, 2, 4), strict=True)
         ]
         expected = (4 * levels[0] + 2 * levels[1] + levels[2]) / 7

@@ -1,0 +1,96 @@
+"""Rotation and scaling of a patch that are known before the patch is cut, so that it is cut with what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from monai.transforms import Affine
+from monai.transforms.utils import create_rotate
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.data.patches import NO_MARGIN
+from harness.seeding import numpy_generator
+from harness.spec import Augmentation, Triple
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A rotation and scaling about the middle of a patch.
+
+    Attributes:
+        matrix: ``(3, 3)``, from an offset to the middle in the turned patch to that in the volume, voxels.
+    """
+
+    matrix: NDArray[np.float64]
+
+    def margin(self, patch: Triple) -> Triple:
+        """Return how many voxels more on each side a turned ``patch`` is filled from."""
+        half = (np.array(patch) - 1) / 2
+        more = np.ceil(
+            np.abs(self.matrix) @ half - half - 1e-6
+        )  # what a quarter turn is rounded to does not count
+        x, y, z = np.maximum(0, more).astype(int).tolist()
+        return (x, y, z)
+
+    def apply(self, array: Tensor, size: Triple, mode: str) -> Tensor:
+        """Return the turned middle ``(C, *size)`` of an array ``(C, X, Y, Z)``; zeros where it lies outside.
+
+        Args:
+            array: with a margin.
+            size: without it.
+            mode: of interpolation, ``bilinear`` or ``nearest``.
+        """
+        affine = np.eye(4)
+        affine[:3, :3] = self.matrix
+        turn = Affine(affine=affine, spatial_size=size, mode=mode, padding_mode="zeros", image_only=True)
+        turned: Tensor = turn(array.float()).to(array.dtype)
+        return turned
+
+
+def draw_turn(settings: Augmentation, seed: int, stream: str, sample: int) -> Turn | None:
+    """Return the turn of the n-th sample of a stream, or None where it is left as it is.
+
+    With ``scale_range`` rotation and scaling come independently of each other, and one factor, evenly often
+    below and above 1, is that of all axes (nnU-Net, Isensee et al. 2021); else both come together, with a
+    factor for each axis.
+    """
+    rng = numpy_generator(seed, stream, "turn", sample)
+    axes = np.array([1, 1, 0] if settings.planar else [1, 1, 1], bool)
+    angles, factors = np.zeros(3), np.ones(3)
+    turned = rng.random() < settings.affine_probability
+    if turned:
+        about = ~axes if settings.planar else axes  # a rotation in a plane is one about its normal
+        angles[about] = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, about.sum()))
+    if settings.scale_range is not None:
+        if rng.random() < settings.affine_probability:
+            factors[axes] = _factor(settings.scale_range, rng)
+    elif turned:
+        factors[axes] = 1 + rng.uniform(-settings.scaling, settings.scaling, axes.sum())
+    if not angles.any() and (factors == 1).all():
+        return None
+    return Turn(create_rotate(3, angles.tolist())[:3, :3] @ np.diag(factors))
+
+
+def _factor(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    low, high = limits
+    if low < 1 < high:
+        low, high = (low, 1.0) if rng.random() < 0.5 else (1.0, high)
+    return float(rng.uniform(low, high))
+
+
+def largest(margins: Iterable[Triple]) -> Triple:
+    """Return the margin that holds all of ``margins``."""
+    x, y, z = np.max([NO_MARGIN, *margins], axis=0).tolist()
+    return (x, y, z)
+
+
+def middle(array: Tensor, size: Triple) -> Tensor:
+    """Return the middle ``(C, *size)`` of an array ``(C, X, Y, Z)`` that is wider by the same on both sides."""
+    box = tuple(
+        slice((wide - side) // 2, (wide + side) // 2)
+        for wide, side in zip(array.shape[1:], size, strict=True)
+    )
+    return array[(slice(None), *box)]
