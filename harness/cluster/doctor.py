@@ -1,0 +1,221 @@
+"""The doctor: everything that a study will rest on, looked at before it runs, on this machine or on every node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.cluster.findings import Finding, gpu_count
+from harness.cluster.node import NodeReport, describe
+from harness.cluster.storage import check_space, check_storage, foreign_lock
+from harness.study import Study
+
+_SKEW = 5.0  # seconds between the clocks of two nodes
+_NOTICE = 1.0  # seconds from which it is worth a word
+_LOCK = ".doctor-lock"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node as the doctor sees it: what it says of itself and, in a cluster, what Ray says of it."""
+
+    name: str
+    report: NodeReport
+    ray_gpus: float | None = None
+    ahead: float = 0.0  # seconds of its clock before ours
+
+
+def examine(study: Study | None, results: Path, data: Path | None, address: str | None) -> Iterator[Finding]:
+    """Yield what was found, in the order of looking.
+
+    Args:
+        study: whose data and room are looked at too.
+        results: folder of the records.
+        data: folder of the datasets.
+        address: of a running Ray cluster, whose nodes are all asked; by default this machine alone.
+
+    Raises:
+        UserError: there is no cluster at the address.
+    """
+    storage = check_storage(results, alone=address is None)
+    yield from storage
+    writable = all(finding.grade != "error" or finding.check != "results" for finding in storage)
+    if writable:
+        yield check_space(results, (*study.nodes, *study.cells) if study else None)
+    datasets = list(dict.fromkeys(cell.spec.dataset.name for cell in study.cells)) if study else []
+    members = [Member("", describe(datasets, data))]
+    if address is not None:
+        others, findings = _ask_cluster(address, datasets, results if writable else None, data)
+        yield from findings
+        yield from check_versions(members[0].report, others)
+        yield from check_clocks(others)
+        members = others
+    else:
+        yield from _own_token()
+        versions = members[0].report.versions
+        yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    for check in (check_gpus, check_cache, check_data):
+        yield from check(members)
+
+
+def _ask_cluster(
+    address: str, datasets: Sequence[str], results: Path | None, data: Path | None
+) -> tuple[list[Member], list[Finding]]:
+    """Return the nodes that answered, and what was found in asking."""
+    from harness.cluster.connection import admits_strangers, ask_each, connected, live_nodes
+    from harness.cluster.folders import look_for, mark
+    from harness.cluster.waiting import problems
+
+    findings: list[Finding] = []
+    members = []
+    with connected(address):
+        nodes = live_nodes()
+        lock = FileLock(results / _LOCK, timeout=60) if results else None
+        if lock:
+            lock.acquire()
+        try:
+            replies = ask_each(nodes, describe, datasets, data, results / _LOCK if results else None)
+        finally:
+            if lock:
+                lock.release()
+                Path(lock.lock_file).unlink(missing_ok=True)
+        for reply in replies:
+            name = reply.node.name
+            if reply.answer is None:
+                remedy = "Install the same environment on every node."
+                findings.append(
+                    Finding("node", "error", f"cannot run the harness: {reply.error}", remedy, name)
+                )
+                continue
+            members.append(Member(name, reply.answer, reply.node.gpus, reply.ahead))
+            if reply.answer.lock_taken is not None:
+                findings.append(foreign_lock(name, reply.answer.lock_taken))
+        if results:
+            with mark([results]) as marks:
+                sights = ask_each(nodes, look_for, marks, data)
+            for sight in sights:
+                seen = problems(sight, data)
+                remedy = "Put results and data on storage that all nodes share, under one path."
+                found = [
+                    Finding("visible", "error", f"{one.folder}: {one.problem}", remedy, sight.node.name)
+                    for one in seen
+                ]
+                findings += found or [
+                    Finding("visible", "ok", "results and data are those seen here", node=sight.node.name)
+                ]
+    findings.append(_token_of_cluster(admits_strangers(address)))
+    return members, findings
+
+
+def _token_of_cluster(open_to_all: bool) -> Finding:
+    if open_to_all:
+        remedy = "Start every node with RAY_AUTH_MODE=token; whoever reaches an open cluster runs code on it."
+        return Finding("token", "error", "the cluster lets in clients without a token", remedy)
+    from harness.cluster.connection import token_file
+
+    path = token_file()
+    if not os.environ.get("RAY_AUTH_TOKEN") and path.is_file() and path.stat().st_mode & 0o077:
+        return Finding("token", "warning", f"{path} can be read by others", f"chmod 600 {path}")
+    return Finding("token", "ok", "the cluster lets in nobody without its token")
+
+
+def _own_token() -> Iterator[Finding]:
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode == "token":
+        yield Finding("token", "ok", "Ray, when started here, asks for a token")
+    else:
+        yield Finding("token", "error", f"RAY_AUTH_MODE={mode}", "Unset RAY_AUTH_MODE, or set it to token.")
+
+
+def check_versions(here: NodeReport, members: Sequence[Member]) -> Iterator[Finding]:
+    """Yield the versions in which nodes differ from this process; numbers of one study have to share them."""
+    same = True
+    for member in members:
+        theirs = member.report.versions
+        other = [
+            f"{name} {theirs.get(name)}, here {own}"
+            for name, own in here.versions.items()
+            if theirs.get(name) != own
+        ]
+        if other:
+            same = False
+            yield Finding(
+                "versions", "error", "; ".join(other), "Install one environment on all nodes.", member.name
+            )
+    if same:
+        text = ", ".join(f"{name} {version}" for name, version in here.versions.items())
+        yield Finding("versions", "ok", f"{text} on {len(members)} nodes")
+
+
+def check_clocks(members: Sequence[Member]) -> Iterator[Finding]:
+    """Yield what was found about the clocks, each compared with that of this machine."""
+    apart = max((member.ahead for member in members), default=0.0) - min(
+        (member.ahead for member in members), default=0.0
+    )
+    worst = max(apart, *(abs(member.ahead) for member in members), 0.0)
+    found = f"at most {worst:.2f} s apart"
+    remedy = "Run a time service (chrony, ntpd) on every node."
+    if worst >= _SKEW:
+        late = ", ".join(f"{member.name} {member.ahead:+.1f} s" for member in members)
+        yield Finding("clock", "error", f"{found}: {late}; claims are judged by times", remedy)
+    elif worst >= _NOTICE:
+        yield Finding("clock", "warning", found, remedy)
+    else:
+        yield Finding("clock", "ok", found)
+
+
+def check_gpus(members: Sequence[Member]) -> Iterator[Finding]:
+    """Yield the GPUs that torch can use, against those that Ray hands out."""
+    for member in members:
+        names = member.report.gpus
+        usable = f"torch uses {gpu_count(len(names))}{f' ({names[0]})' if names else ''}"
+        given = member.ray_gpus
+        if member.report.gpu_problem:
+            remedy = "Install the build of torch that fits the driver; see nvidia-smi."
+            yield Finding("GPUs", "error", member.report.gpu_problem, remedy, member.name)
+        elif given is not None and given > len(names):
+            remedy = "See nvidia-smi and the build of torch there; or start that node with fewer GPUs."
+            yield Finding("GPUs", "error", f"Ray hands out {gpu_count(given)}, {usable}", remedy, member.name)
+        elif given is not None and given < len(names):
+            remedy = "Start that node with all of them, or leave the others to somebody else."
+            yield Finding(
+                "GPUs", "warning", f"Ray hands out {gpu_count(given)}, {usable}", remedy, member.name
+            )
+        elif names:
+            yield Finding("GPUs", "ok", usable, node=member.name)
+        else:
+            yield Finding("GPUs", "ok", "none; trials run on the CPU", node=member.name)
+
+
+def check_cache(members: Sequence[Member]) -> Iterator[Finding]:
+    """Yield whether preprocessed data can be kept."""
+    for member in members:
+        cache, problem = member.report.cache, member.report.cache_problem
+        if problem:
+            remedy = "Name another with the environment variable MEDCTX_CACHE."
+            yield Finding("cache", "error", f"{cache} cannot be written ({problem})", remedy, member.name)
+        else:
+            yield Finding("cache", "ok", f"{cache} can be written", node=member.name)
+
+
+def check_data(members: Sequence[Member]) -> Iterator[Finding]:
+    """Yield what each node sees of the datasets; they have to agree on the number of cases."""
+    most: dict[str, int] = {}
+    for member in members:
+        for one in member.report.data:
+            most[one.dataset] = max(most.get(one.dataset, 0), one.cases)
+    for member in members:
+        for one in member.report.data:
+            if one.problem:
+                yield Finding("data", "error", f"{one.dataset}: {one.problem}", one.remedy, member.name)
+            elif one.cases < most[one.dataset]:
+                found = f"{one.dataset}: {one.cases} cases, another node sees {most[one.dataset]}"
+                yield Finding(
+                    "data", "error", found, "Put the data on storage that all nodes share.", member.name
+                )
+            else:
+                yield Finding("data", "ok", f"{one.dataset}: {one.cases} cases", node=member.name)
