@@ -74,7 +74,7 @@ def slurm(
 ) -> None:
     """Run a study on SLURM: write a batch script with Ray's head and workers, and submit it."""
     from harness.cluster.slurm import SlurmJob, slurm_script, submit
-    from harness.data.preprocessing import cache_root
+    from harness.data.caches import cache_root
 
     study, _ = _checked(context, run_arguments)
     job = SlurmJob(

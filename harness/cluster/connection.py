@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what a user can act on arrives as an exception
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

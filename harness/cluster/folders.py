@@ -42,7 +42,8 @@ def look_for(marks: Sequence[Path], data: Path | None) -> list[Sight]:
     sights = [Sight(path.parent, _problem(path, until)) for path in marks]
     if data is not None:
         try:
-            sights.append(Sight(data, listing=tuple(sorted(path.name for path in data.iterdir()))))
+            names = sorted(path.name for path in data.iterdir() if not path.name.startswith("."))
+            sights.append(Sight(data, listing=tuple(names)))
         except OSError as error:
             sights.append(Sight(data, f"cannot be read ({error.strerror})"))
     return sights

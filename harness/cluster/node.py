@@ -18,7 +18,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from harness import registry
-from harness.data.preprocessing import cache_root
+from harness.data.caches import cache_root
 from harness.errors import UserError
 
 _PACKAGES = ("medcontext-harness", "ray", "torch", "monai", "numpy", "scipy", "nibabel", "optuna")

@@ -118,6 +118,7 @@ def _variables(job: SlurmJob) -> Iterator[str]:
     yield f"cache={quote(str(job.cache))}"
     yield f"data_options=({join(['--data', str(job.data)] if job.data else [])})"
     yield f"step_options=({join(step)})"
+    yield "# shellcheck disable=SC2016 # an argument is taken as it stands"
     yield f"run_arguments=({join(job.run_arguments)})"
 
 

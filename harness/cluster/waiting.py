@@ -93,12 +93,12 @@ def wait_for_cluster(
                 f"the cluster is not complete after {timeout:.0f} s: {_counts(expected, nodes)}\n"
                 f"{comparison(expected, nodes)}"
             )
+        if admits_strangers(address):
+            raise UserError(
+                f"the cluster at {address}", "a client without a token let in", "token authentication",
+                "Start every node with RAY_AUTH_MODE=token.",
+            )  # fmt: skip
         check_folders(nodes, shared, data)
-    if admits_strangers(address):
-        raise UserError(
-            f"the cluster at {address}", "a client without a token let in", "token authentication",
-            "Start every node with RAY_AUTH_MODE=token.",
-        )  # fmt: skip
 
 
 def joined(
@@ -159,7 +159,7 @@ def check_folders(nodes: Sequence[RayNode], shared: Sequence[Path], data: Path |
         rows += [(reply.node.name, str(sight.folder), sight.problem) for sight in problems(reply, data)]
     if len(rows) > 1:
         raise Incomplete(
-            f"a folder is not the same on every node; it has to lie on shared storage\n{as_table(rows)}"
+            f"not every node sees the folders that this one sees; they have to lie on shared storage\n{as_table(rows)}"
         )
 
 
