@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from harness.cluster.findings import Finding, gpu_count
-from harness.cluster.node import NodeReport, describe
+from harness.cluster.node import NodeReport, describe, versions
 from harness.cluster.storage import check_space, check_storage, foreign_lock
 from harness.study import Study
 
@@ -47,17 +47,15 @@ def examine(study: Study | None, results: Path, data: Path | None, address: str 
     if writable:
         yield check_space(results, (*study.nodes, *study.cells) if study else None)
     datasets = list(dict.fromkeys(cell.spec.dataset.name for cell in study.cells)) if study else []
-    members = [Member("", describe(datasets, data))]
-    if address is not None:
-        others, findings = _ask_cluster(address, datasets, results if writable else None, data)
-        yield from findings
-        yield from check_versions(members[0].report, others)
-        yield from check_clocks(others)
-        members = others
-    else:
+    if address is None:
+        members = [Member("", describe(datasets, data))]
         yield from _own_token()
-        versions = members[0].report.versions
-        yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+        yield Finding("versions", "ok", _listed(versions()))
+    else:
+        members, findings = _ask_cluster(address, datasets, results if writable else None, data)
+        yield from findings
+        yield from check_versions(versions(), members)
+        yield from check_clocks(members)
     for check in (check_gpus, check_cache, check_data):
         yield from check(members)
 
@@ -131,24 +129,24 @@ def _own_token() -> Iterator[Finding]:
         yield Finding("token", "error", f"RAY_AUTH_MODE={mode}", "Unset RAY_AUTH_MODE, or set it to token.")
 
 
-def check_versions(here: NodeReport, members: Sequence[Member]) -> Iterator[Finding]:
+def check_versions(here: Mapping[str, str], members: Sequence[Member]) -> Iterator[Finding]:
     """Yield the versions in which nodes differ from this process; numbers of one study have to share them."""
     same = True
     for member in members:
         theirs = member.report.versions
         other = [
-            f"{name} {theirs.get(name)}, here {own}"
-            for name, own in here.versions.items()
-            if theirs.get(name) != own
+            f"{name} {theirs.get(name)}, here {own}" for name, own in here.items() if theirs.get(name) != own
         ]
         if other:
             same = False
-            yield Finding(
-                "versions", "error", "; ".join(other), "Install one environment on all nodes.", member.name
-            )
+            remedy = "Install one environment on all nodes."
+            yield Finding("versions", "error", "; ".join(other), remedy, member.name)
     if same:
-        text = ", ".join(f"{name} {version}" for name, version in here.versions.items())
-        yield Finding("versions", "ok", f"{text} on {len(members)} nodes")
+        yield Finding("versions", "ok", f"{_listed(here)} on {len(members)} nodes")
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def check_clocks(members: Sequence[Member]) -> Iterator[Finding]:

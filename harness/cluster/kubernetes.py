@@ -257,32 +257,38 @@ def entry_program(job: KubernetesJob) -> str:
     wait += ["--gpus", str(job.workers * job.gpus_per_worker), "--timeout", str(job.join_seconds)]
     wait += ["--shared", str(job.results), "--shared", str(job.cache), *data]
     run = ["medctx", "run", *job.run_arguments, "--results", str(job.results), *data, "--address", "auto"]
-    running = quote(str(job.running))
-    return "\n".join(
-        [
-            "set -eu",
-            f"mkdir -p {quote(str(job.log.parent))} {quote(str(job.cache))}",
-            f"exec >>{quote(str(job.log))} 2>&1",
-            f"rm -f {running}",
-            join(wait),
-            f"{join(run)} &",
-            "driver=$!",
-            f"trap 'rm -f {running}' EXIT",
-            f'echo "$driver" >{running}',
-            'wait "$driver"',
-        ]
-    )
+    lines = [
+        "set -eu",
+        _running(job),
+        f"mkdir -p {quote(str(job.log.parent))} {quote(str(job.cache))}",
+        f"exec >>{quote(str(job.log))} 2>&1",
+        'rm -f "$running"',
+        join(wait),
+        f"{join(run)} &",
+        "driver=$!",
+        """trap 'rm -f "$running"' EXIT""",
+        'echo "$driver" >"$running"',
+        'wait "$driver"',
+    ]
+    return "\n".join(lines)
 
 
 def pause_program(job: KubernetesJob) -> str:
     """Return what the head does before it is stopped: tell the driver, and give it time to save checkpoints."""
-    running = quote(str(job.running))
-    return f'if [ -e {running} ]; then kill -s USR1 "$(cat {running})"; fi\n{wait_program(job)}'
+    signal = 'if [ -e "$running" ]; then kill -s USR1 "$(cat "$running")"; fi'
+    return "\n".join([_running(job), signal, _UNTIL_PAUSED])
 
 
 def wait_program(job: KubernetesJob) -> str:
     """Return what a worker does before it is stopped: serve its trials until the driver has let them save."""
-    return f"while [ -e {quote(str(job.running))} ]; do sleep 1; done"
+    return "\n".join([_running(job), _UNTIL_PAUSED])
+
+
+_UNTIL_PAUSED = 'while [ -e "$running" ]; do sleep 1; done'
+
+
+def _running(job: KubernetesJob) -> str:
+    return f"running={quote(str(job.running))}"
 
 
 def with_study_file(job: KubernetesJob, given: str, text: str) -> KubernetesJob:
