@@ -12,10 +12,10 @@ NODES = ("127.0.0.2", "127.0.0.3")  # a node's name is its address: both are thi
 SBATCH = """#!/usr/bin/env bash
 echo "$@" >"$STANDINS/sbatch.called"
 log=$(sed -n 's/^#SBATCH --output="\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p' "$1")
-export SLURM_JOB_ID=4242 SLURM_JOB_NODELIST=all SLURM_CPUS_ON_NODE=1
-( bash "$1" >"${log//%j/4242}" 2>&1 & echo $! >"$STANDINS/job.pid"; wait $!; echo $? >"$STANDINS/job.rc" ) \\
+export SLURM_JOB_ID=$STANDIN_JOB SLURM_JOB_NODELIST=all SLURM_CPUS_ON_NODE=1
+( bash "$1" >"${log//%j/$STANDIN_JOB}" 2>&1 & echo $! >"$STANDINS/job.pid"; wait $!; echo $? >"$STANDINS/job.rc" ) \\
   >/dev/null 2>&1 </dev/null &
-echo "Submitted batch job 4242"
+echo "Submitted batch job $STANDIN_JOB"
 """
 # Runs the command once for each node that is not excluded and is not missing.
 SRUN = """#!/usr/bin/env bash
@@ -52,4 +52,5 @@ def install(folder: Path, **programs: str) -> None:
 def environment(folder: Path, **values: str) -> Mapping[str, str]:
     """Return an environment in which the programs of a folder are found first."""
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "STANDINS": str(folder), "STANDIN_NODES": " ".join(NODES), **values}
+    known = {"STANDINS": str(folder), "STANDIN_NODES": " ".join(NODES), "STANDIN_JOB": "4242"}
+    return {**os.environ, "PATH": path, **known, **values}

@@ -26,7 +26,9 @@ exec sleep 300
 MEDCTX = """#!/usr/bin/env bash
 echo "$*" >>"$STANDINS/medctx.called"
 case $1 in
-  cluster-wait) exit "${WAIT_STATUS:-0}" ;;
+  cluster-wait)
+    until [ "$(cat "$STANDINS/token.mode" 2>/dev/null | wc -l)" -ge 2 ]; do sleep 0.05; done
+    exit "${WAIT_STATUS:-0}" ;;
   run) printf '%s\\n' "$@" >"$STANDINS/run.arguments"; printf '%s|%s|%s' "$RAY_AUTH_MODE" "$MEDCTX_CACHE" "$PWD" >"$STANDINS/run.environment" ;;
 esac
 [ -z "${PATIENT:-}" ] && exit "${RUN_STATUS:-0}"
