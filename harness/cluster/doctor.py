@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -13,6 +15,10 @@ from harness.cluster.findings import Finding, gpu_count
 from harness.cluster.node import NodeReport, describe, versions
 from harness.cluster.storage import check_space, check_storage, foreign_lock
 from harness.study import Study
+
+if TYPE_CHECKING:
+    from harness.cluster.connection import Reply
+    from harness.cluster.folders import Sight
 
 _SKEW = 5.0  # seconds between the clocks of two nodes
 _NOTICE = 1.0  # seconds from which it is worth a word
@@ -63,50 +69,58 @@ def examine(study: Study | None, results: Path, data: Path | None, address: str 
 def _ask_cluster(
     address: str, datasets: Sequence[str], results: Path | None, data: Path | None
 ) -> tuple[list[Member], list[Finding]]:
-    """Return the nodes that answered, and what was found in asking."""
+    """Return the nodes that answered, and what was found in asking; ``results`` is None where it cannot be used."""
     from harness.cluster.connection import admits_strangers, ask_each, connected, live_nodes
     from harness.cluster.folders import look_for, mark
-    from harness.cluster.waiting import problems
 
-    findings: list[Finding] = []
-    members = []
     with connected(address):
         nodes = live_nodes()
-        lock = FileLock(results / _LOCK, timeout=60) if results else None
-        if lock:
-            lock.acquire()
-        try:
-            replies = ask_each(nodes, describe, datasets, data, results / _LOCK if results else None)
-        finally:
-            if lock:
-                lock.release()
-                Path(lock.lock_file).unlink(missing_ok=True)
-        for reply in replies:
-            name = reply.node.name
-            if reply.answer is None:
-                remedy = "Install the same environment on every node."
-                findings.append(
-                    Finding("node", "error", f"cannot run the harness: {reply.error}", remedy, name)
-                )
-                continue
-            members.append(Member(name, reply.answer, reply.node.gpus, reply.ahead))
-            if reply.answer.lock_taken is not None:
-                findings.append(foreign_lock(name, reply.answer.lock_taken))
-        if results:
-            with mark([results]) as marks:
-                sights = ask_each(nodes, look_for, marks, data)
-            for sight in sights:
-                seen = problems(sight, data)
-                remedy = "Put results and data on storage that all nodes share, under one path."
-                found = [
-                    Finding("visible", "error", f"{one.folder}: {one.problem}", remedy, sight.node.name)
-                    for one in seen
-                ]
-                findings += found or [
-                    Finding("visible", "ok", "results and data are those seen here", node=sight.node.name)
-                ]
-    findings.append(_token_of_cluster(admits_strangers(address)))
-    return members, findings
+        with _held(results) as lock:
+            reports = ask_each(nodes, describe, datasets, data, lock)
+        with mark([results] if results else []) as marks:
+            sights = ask_each(nodes, look_for, marks, data)
+    members = [
+        Member(reply.node.name, reply.answer, reply.node.gpus, reply.ahead)
+        for reply in reports
+        if reply.answer
+    ]
+    findings = [finding for reply in reports for finding in _answer(reply)]
+    findings += [finding for reply in sights for finding in _sight(reply, data)]
+    return members, [*findings, _token_of_cluster(admits_strangers(address))]
+
+
+@contextmanager
+def _held(results: Path | None) -> Iterator[Path | None]:
+    """Hold a lock in the results folder as long as this context lasts."""
+    if results is None:
+        yield None
+        return
+    path = results / _LOCK
+    try:
+        with FileLock(path, timeout=60):
+            yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _answer(reply: Reply[NodeReport]) -> Iterator[Finding]:
+    name = reply.node.name
+    if reply.answer is None:
+        remedy = "Install the same environment on every node."
+        yield Finding("node", "error", f"cannot run the harness: {reply.error}", remedy, name)
+    elif reply.answer.lock_taken is not None:
+        yield foreign_lock(name, reply.answer.lock_taken)
+
+
+def _sight(reply: Reply[list[Sight]], data: Path | None) -> Iterator[Finding]:
+    from harness.cluster.waiting import problems
+
+    name, seen = reply.node.name, problems(reply, data)
+    remedy = "Put results and data on storage that all nodes share, under one path."
+    for one in seen:
+        yield Finding("visible", "error", f"{one.folder}: {one.problem}", remedy, name)
+    if not seen:
+        yield Finding("visible", "ok", "results and data are those seen here", node=name)
 
 
 def _token_of_cluster(open_to_all: bool) -> Finding:
