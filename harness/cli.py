@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
+from harness.cli_cluster import app as launch_app
+from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
 from harness.errors import UserError
@@ -268,7 +270,10 @@ def _write_report(
 
 
 app.command()(evaluate)
+app.command()(doctor)
+app.command(hidden=True)(cluster_wait)
 app.add_typer(data_app, name="data")
+app.add_typer(launch_app, name="launch")
 
 
 @app.command()

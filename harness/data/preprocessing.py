@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harness.data.caches import cache_root
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.resampling import (
     resample_cubic,
@@ -41,14 +42,6 @@ _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
 _WAIT = 5.0  # seconds between ticks while another process builds a cache
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
-
-
-def cache_root() -> Path:
-    """Return the folder of all caches: ``MEDCTX_CACHE``, or ``medctx`` in the user's cache folder."""
-    named = os.environ.get("MEDCTX_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medctx"
 
 
 class LabelsLocked(Exception):

@@ -55,11 +55,16 @@ def test_plan() -> None:
     assert plan["skipped"] and all("multiples of [16, 16, 16]" in skip["reason"] for skip in plan["skipped"])
 
 
-@pytest.mark.parametrize("command", ["list methods", "plan quickstart", "status quickstart"])
+LAUNCH = "launch slurm --nodes 1 --gpus-per-node 0 --dry-run quickstart"
+
+
+@pytest.mark.parametrize("command", ["list methods", "plan quickstart", "status quickstart", LAUNCH])
 def test_what_people_read_is_light_too(tmp_path: Path, command: str) -> None:
     results = ["--results", str(tmp_path)] if command.startswith("status") else []
     text, heavy = run(*command.split(), *results)
-    said = {"list": "supervised", "plan": "8 trials", "status": "8 pending"}[command.split()[0]]
+    said = {"list": "supervised", "plan": "8 trials", "status": "8 pending", "launch": "#SBATCH"}[
+        command.split()[0]
+    ]
     assert heavy == [] and said in text
 
 

@@ -1,0 +1,150 @@
+"""What one node says of itself: versions, GPUs, folders, data. Runs on every node; imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from harness import registry
+from harness.data.caches import cache_root
+from harness.errors import UserError
+
+_PACKAGES = ("medcontext-harness", "ray", "torch", "monai", "numpy", "scipy", "nibabel", "optuna")
+_GPUS = "import json, torch; print(json.dumps([torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]))"
+_TORCH_SECONDS = 100.0  # to import torch from a cold network file system
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a node sees of a dataset: its number of cases, or what is wrong and what to do."""
+
+    dataset: str
+    cases: int = 0
+    problem: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node says of itself.
+
+    Attributes:
+        host: its name.
+        versions: of Python and the packages that can change a number.
+        gpus: names of those that torch can use.
+        gpu_problem: why torch uses none, where the machine has some.
+        cache: its folder of preprocessed data.
+        cache_problem: why that cannot be used.
+        data: of each dataset.
+        lock_taken: whether it could take the lock that the asking process holds; None where there is none.
+    """
+
+    host: str
+    versions: dict[str, str]
+    gpus: tuple[str, ...]
+    gpu_problem: str
+    cache: Path
+    cache_problem: str
+    data: tuple[DataReport, ...]
+    lock_taken: bool | None = None
+
+
+def describe(datasets: Sequence[str], data_root: Path | None, held_lock: Path | None = None) -> NodeReport:
+    """Return what this node says of itself.
+
+    Args:
+        datasets: names, as in a study.
+        data_root: folder of the datasets.
+        held_lock: a lock that a process on another node holds.
+    """
+    gpus, gpu_problem = usable_gpus()
+    cache = cache_root()
+    return NodeReport(
+        host=socket.gethostname(),
+        versions=versions(),
+        gpus=gpus,
+        gpu_problem=gpu_problem,
+        cache=cache,
+        cache_problem=_cache_problem(cache),
+        data=tuple(_data(name, data_root) for name in datasets),
+        lock_taken=_takes(held_lock) if held_lock else None,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that records of one study have to share."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def usable_gpus() -> tuple[tuple[str, ...], str]:
+    """Return the names of the GPUs that torch can use on this node, and what is wrong where it can use none."""
+    done = subprocess.run(
+        [sys.executable, "-c", _GPUS], env=_environment(), capture_output=True, text=True,
+        timeout=_TORCH_SECONDS, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        return (), f"torch fails: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+    names = tuple(json.loads(done.stdout.strip().splitlines()[-1]))
+    present = Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+    hidden = _environment().get("CUDA_VISIBLE_DEVICES") == ""
+    return (
+        names,
+        "the machine has NVIDIA's driver, torch uses no GPU" if present and not names and not hidden else "",
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment that decides on GPUs: Ray hides them from a worker without any, not from its own raylet."""
+    environment = dict(os.environ)
+    raylet = os.environ.get("RAY_RAYLET_PID")
+    if raylet:
+        theirs = psutil.Process(int(raylet)).environ()
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        if "CUDA_VISIBLE_DEVICES" in theirs:
+            environment["CUDA_VISIBLE_DEVICES"] = theirs["CUDA_VISIBLE_DEVICES"]
+    return environment
+
+
+def _cache_problem(cache: Path) -> str:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        probe = cache / f".probe-{socket.gethostname()}-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return str(error.strerror)
+    return ""
+
+
+def _data(name: str, root: Path | None) -> DataReport:
+    try:
+        cases = registry.load("dataset", name)().cases(root)
+    except UserError as error:
+        return DataReport(name, problem=f"{error.where}: {error.found}", remedy=error.remedy)
+    return DataReport(name, len(cases))
+
+
+def _takes(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return True
+    except Timeout:
+        return False

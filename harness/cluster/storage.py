@@ -1,0 +1,194 @@
+"""Whether a results folder can hold records: writable, lock-safe, with atomic renames, room and the right time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from harness.cluster.findings import Finding
+from harness.store import Store
+from harness.study import Cell
+
+_SHARED = {
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cifs", "smb3", "glusterfs", "fuse.glusterfs",
+    "panfs", "wekafs", "orangefs", "pvfs2", "afs", "9p", "virtiofs", "fuse.juicefs", "ocfs2", "gfs2",
+}  # fmt: skip
+_MEMORY = {"tmpfs", "ramfs"}
+_ASSUMED = 500 * 2**20  # bytes of a trial's record, where none is there to measure
+_SAMPLE = 50  # records that are measured
+_SKEW = 5.0  # seconds between clocks; claims are judged by the times of files
+_CONTENDER = """
+import sys
+from filelock import FileLock, Timeout
+lock = FileLock(sys.argv[1], timeout=0)
+try:
+    lock.acquire()
+    print("won", flush=True)
+except Timeout:
+    print("lost", flush=True)
+sys.stdin.read()
+"""
+
+
+def check_storage(results: Path, alone: bool) -> list[Finding]:
+    """Return what was found about a results folder; files are made below it and taken away again.
+
+    Args:
+        results: the folder; made where it is not there.
+        alone: whether this machine alone will use it.
+    """
+    checks = {"lock": _lock, "rename": _rename, "hard links": _link, "file times": _clock}
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=results) as scratch:
+            findings = [_tried(name, check, Path(scratch)) for name, check in checks.items()]
+    except OSError as error:
+        remedy = "Name another folder with --results DIR."
+        return [Finding("results", "error", f"{results} cannot be written ({error.strerror})", remedy)]
+    writable = Finding("results", "ok", f"{results} can be written")
+    return [writable, _judge_file_system(file_system(results), alone), *findings]
+
+
+def _tried(name: str, check: Callable[[Path], Finding], folder: Path) -> Finding:
+    try:
+        return check(folder)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(name, "error", f"failed: {error}", "Put the results on another file system.")
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that a path lies on."""
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    place = path.resolve()
+    return next((mounts[parent] for parent in (place, *place.parents) if parent in mounts), "unknown")
+
+
+def _judge_file_system(kind: str, alone: bool) -> Finding:
+    if kind in _SHARED:
+        return Finding("file system", "ok", f"{kind}, which nodes share")
+    if kind in _MEMORY:
+        return Finding(
+            "file system", "warning", f"{kind}: records lie in memory", "Choose a folder on a disk."
+        )
+    if alone:
+        return Finding("file system", "ok", f"{kind}, of this machine; a cluster needs one that nodes share")
+    remedy = "Choose a folder on NFS, Lustre or the like, unless 'visible' is ok on every node."
+    return Finding("file system", "warning", f"{kind}, which is mostly of one machine", remedy)
+
+
+def _lock(folder: Path) -> Finding:
+    """Let two processes contend for one lock; both hold on to what they got until both have tried."""
+    command = [sys.executable, "-c", _CONTENDER, str(folder / "lock")]
+    pipe = subprocess.PIPE
+    contenders = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    results = [process.stdout.readline().strip() if process.stdout else "" for process in contenders]
+    for process in contenders:
+        process.communicate()
+    if sorted(results) == ["lost", "won"]:
+        return Finding("lock", "ok", "of two processes one got the lock")
+    said = " and ".join(result or "nothing" for result in results)
+    return Finding("lock", "error", f"two processes that contended for a lock: {said}", _LOCK_REMEDY)
+
+
+_LOCK_REMEDY = (
+    "Mount the file system with locks (NFS: version 4, not 'nolock' or 'local_lock'), or choose another."
+)
+
+
+def foreign_lock(node: str, taken: bool) -> Finding:
+    """Return what it means that another node could, or could not, take a lock that this process holds."""
+    if taken:
+        return Finding("lock", "error", "took a lock that is held on another node", _LOCK_REMEDY, node)
+    return Finding("lock", "ok", "respects a lock that is held on another node", node=node)
+
+
+def _rename(folder: Path) -> Finding:
+    """Replace a file, and give a filled folder another name, as publishing a record does."""
+    old, new = folder / "record", folder / "partial"
+    old.write_text("old")
+    new.write_text("new")
+    new.replace(old)
+    attempt, final = folder / "attempt", folder / "final"
+    attempt.mkdir()
+    (attempt / "file").write_text("whole")
+    attempt.rename(final)
+    if old.read_text() == "new" and not new.exists() and (final / "file").read_text() == "whole":
+        return Finding("rename", "ok", "files and folders are renamed whole")
+    return Finding(
+        "rename", "error", "a renamed file or folder is not whole", "Put the results on another file system."
+    )
+
+
+def _link(folder: Path) -> Finding:
+    first, second = folder / "first", folder / "second"
+    first.write_text("x")
+    try:
+        os.link(first, second)
+    except OSError as error:
+        return Finding(
+            "hard links",
+            "warning",
+            f"none ({error.strerror}): checkpoints are copied",
+            "Expect more room and time.",
+        )
+    return Finding(
+        "hard links", "ok" if first.samefile(second) else "warning", "checkpoints are shared, not copied"
+    )
+
+
+def _clock(folder: Path) -> Finding:
+    path = folder / "clock"
+    path.touch()
+    ahead = path.stat().st_mtime - time.time()
+    if abs(ahead) < _SKEW:
+        return Finding("file times", "ok", f"{ahead:+.1f} s from this machine's clock")
+    return Finding(
+        "file times", "error", f"{ahead:+.1f} s from this machine's clock; claims are judged by them",
+        "Set the clocks of the file server and of this machine by one time server.",
+    )  # fmt: skip
+
+
+def check_space(results: Path, cells: Sequence[Cell] | None) -> Finding:
+    """Return whether there is room for the trials that are missing, judged by the records that are there."""
+    free = shutil.disk_usage(results).free
+    if cells is None:
+        return Finding("free space", "ok", f"{_size(free)}; name a study for a forecast")
+    store = Store(results, writable=False)
+    missing = sum(store.status(cell.spec.id) != "complete" for cell in cells)
+    sizes = list(_record_sizes(store))
+    each = sum(sizes) / len(sizes) if sizes else _ASSUMED
+    basis = f"the mean of {len(sizes)} records" if sizes else "assumed, without a record to measure"
+    needed = missing * each
+    found = f"{_size(free)}; {missing} trials need about {_size(needed)} ({_size(each)} each, {basis})"
+    if needed > free:
+        return Finding(
+            "free space",
+            "error",
+            found,
+            "Make room, set 'keep: none' in the study, or choose another folder.",
+        )
+    if needed > free / 2:
+        return Finding("free space", "warning", found, "Keep an eye on it.")
+    return Finding("free space", "ok", found)
+
+
+def _record_sizes(store: Store) -> Iterator[int]:
+    folders = sorted(store.trials.glob("*/trial.json"))[:_SAMPLE]
+    for record in folders:
+        yield sum(path.stat().st_size for path in record.parent.rglob("*") if path.is_file())
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"
