@@ -219,9 +219,10 @@ def twin_cases(place: Path, root: Path) -> tuple[str, ...] | None:
         ) from error
 
 
-def raw_data(task: str) -> Layout:
-    """Return the layout of nnFormer's and UNETR++'s raw data of a task, its converted sibling included."""
-    places = (task, f"*_raw/*_raw_data/{task}", f"*/{task}")
+def raw_data(name: str) -> Layout:
+    """Return the layout of nnFormer's and UNETR++'s raw data, or where they are missing of its converted sibling."""
+    tasks = (f"Task0?_{name}", f"Task0??_{name}")
+    places = tuple(place for task in tasks for place in (task, f"*_raw/*_raw_data/{task}", f"*/{task}"))
     return Layout("raw data of nnFormer or UNETR++", places, read_raw, holds="imagesTr")
 
 

@@ -219,11 +219,11 @@ def _by_patient(twin: _Twin) -> dict[str, list[str]]:
     return patients
 
 
-def _raw(task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path], None]:
-    """Return the writer of nnFormer's raw data; test cases are there twice."""
+def _raw(tool: str, task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path], None]:
+    """Return the writer of the raw data of nnFormer or UNETR++; test cases are there twice."""
 
     def write(twin: _Twin, root: Path) -> None:
-        folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task
+        folder = root / f"{tool}_raw" / f"{tool}_raw_data" / task
         testing = shipped_split(twin.name, twin.dataset.splits[0]).test
         names = {case: (f"{case}.nii.gz", f"{label_name(case)}.nii.gz") for case in twin.ids}
         for case, (image, label) in names.items():
@@ -232,6 +232,18 @@ def _raw(task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path],
         _write_listing(twin, folder, names, ())
 
     return write
+
+
+def _raws(task: str, label_name: Callable[[str], str]) -> dict[str, Callable[[_Twin, Path], None]]:
+    """Return the writers of raw data, and of the sibling in which each channel has a file of its own."""
+
+    def converted(twin: _Twin, root: Path) -> None:
+        folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task.replace("Task", "Task0")
+        _save_by_channel(twin, folder)
+        _write_listing(twin, folder, {case: (f"{case}.nii.gz",) * 2 for case in twin.ids}, ())
+
+    tools = {tool.lower(): _raw(tool, task, label_name) for tool in ("nnFormer", "unetr_pp")}
+    return {**tools, "converted": converted}
 
 
 def _msd(task: str) -> Callable[[_Twin, Path], None]:
@@ -277,14 +289,18 @@ def _monai_list(twin: _Twin, root: Path) -> None:
     (root / "dataset_18_12.json").write_text(json.dumps(content, indent=1))
 
 
+def _save_by_channel(twin: _Twin, folder: Path) -> None:
+    """Write every channel of an image as a file, and labels under the case's id, as nnU-Net has them."""
+    for case in twin.ids:
+        for index in range(len(twin.dataset.channels)):
+            twin.save(twin.image(case)[..., index], folder / "imagesTr" / f"{case}_{index:04d}.nii.gz")
+        twin.save(twin.label(case), folder / "labelsTr" / f"{case}.nii.gz")
+
+
 def _nnunet(folder_name: str) -> Callable[[_Twin, Path], None]:
     def write(twin: _Twin, root: Path) -> None:
         folder = root / folder_name
-        for case in twin.ids:
-            for index in range(len(twin.dataset.channels)):
-                path = folder / "imagesTr" / f"{case}_{index:04d}.nii.gz"
-                twin.save(twin.image(case)[..., index], path)
-            twin.save(twin.label(case), folder / "labelsTr" / f"{case}.nii.gz")
+        _save_by_channel(twin, folder)
         description = {
             "channel_names": {str(index): name for index, name in enumerate(twin.dataset.channels)},
             "labels": {name: value for value, name in twin.dataset.labels.items()},
@@ -299,18 +315,18 @@ def _nnunet(folder_name: str) -> Callable[[_Twin, Path], None]:
 _WRITERS: Mapping[str, Mapping[str, Callable[[_Twin, Path], None]]] = {
     "synapse": {
         "btcv": _btcv,
-        "nnformer": _raw("Task02_Synapse", lambda case: case.replace("img", "label")),
+        **_raws("Task02_Synapse", lambda case: case.replace("img", "label")),
         "monai": _monai_list,
         "nnunet": _nnunet("Dataset002_Synapse"),
     },
     "acdc": {
         "acdc": _acdc,
-        "nnformer": _raw("Task01_ACDC", lambda case: f"{case}_gt"),
+        **_raws("Task01_ACDC", lambda case: f"{case}_gt"),
         "nnunet": _nnunet("Dataset027_ACDC"),
     },
     "brats": {
         "msd": _msd("Task01_BrainTumour"),
-        "nnformer": _raw("Task03_tumor", lambda case: case),
+        **_raws("Task03_tumor", lambda case: case),
         "nnunet": _nnunet("Dataset001_BrainTumour"),
     },
     "hippocampus": {"msd": _msd("Task04_Hippocampus")},

@@ -1,8 +1,9 @@
-"""Four processes that prepare and read one dataset at the same time: reads of each file, and private memory.
+"""The data of four trials that start together on one host: reads of each file, and private memory.
 
-Writes 40 cases of 96 x 96 x 96 voxels in the layout of the Decathlon, starts four processes that prepare it and
-then read every case through the cache, and prints how often each file was read as NIfTI, in all, and the
-private memory that a process adds, as a share of the cache's size (the cache itself is shared: a memory map).
+Writes 40 cases of 96 x 96 x 96 voxels in the layout of the Decathlon, starts four processes that each load a
+trial's data, draw 100 batches and go through every volume, and prints how often each file was hashed, and read as
+NIfTI, in all, and the private memory that a process adds, as a share of the cache's size (the cache itself is
+shared: a memory map).
 
     python tests/benchmarks/cache_memory.py
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-CASES, SIDE, PROCESSES = 40, 96, 4
+CASES, SIDE, PROCESSES, STEPS = 40, 96, 4, 100
 
 
 def write_dataset(root: Path) -> None:
@@ -38,32 +39,42 @@ def write_dataset(root: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps({"training": training}))
 
 
-def prepare_and_read(root: Path) -> tuple[int, float, float]:
-    """Return NIfTI files read, MB of private memory added, and MB of the cache."""
-    from harness import registry
+def prepare_and_read(root: Path) -> tuple[int, int, float, float]:
+    """Load and use a trial's data; return NIfTI files hashed and read, MB of private memory added, and MB of the cache."""
     from harness.data import nifti
-    from harness.data.preprocessing import prepare
-    from harness.spec import Recipe
+    from harness.data.datasets.contract import Case, Dataset
+    from harness.data.loading import load_data
+    from harness.study import resolve
+    from harness.study_file import StudyFile
 
-    reads, load = 0, nifti._load
+    reads, hashed, load, content = 0, 0, nifti._load, Dataset.content
 
     def counted(path: Path) -> object:
         nonlocal reads
         reads += 1
         return load(path)
 
-    nifti._load = counted
-    dataset = registry.load("dataset", "hippocampus")()
-    cases = dataset.cases(root)
+    def counting(self: Dataset, case: Case) -> str:
+        nonlocal hashed
+        hashed += len(case.files)
+        return content(self, case)
+
+    nifti._load, Dataset.content = counted, counting
+    settings = {"dataset": "hippocampus", "architecture": "unet", "method": "supervised", "shots": "all",
+                "subset": 0, "seed": 0, "recipe.patch": [32, 32, 32]}  # fmt: skip
+    spec = resolve(Path("benchmark"), StudyFile(question="?"), settings)
     before = private_megabytes()
-    cache = prepare(dataset, "hippocampus", cases, Recipe(patch=(32,) * 3, spacing=(1, 1, 1)))
-    total = 0.0
-    held = []
-    for case in cases:
-        held += [cache.image(case.id), cache.label(case.id)]
-        total += float(held[-2].sum()) + float(held[-1].sum())
-    size = sum(path.stat().st_size for path in cache.folder.glob("*.npy")) / 1e6
-    return reads, private_megabytes() - before, size
+    data = load_data(spec, root)
+    sampler = data.sampler()
+    for step in range(STEPS):
+        sampler.draw(step)
+    data.freeze()
+    held = [data.image(case) for case in data.split.cases]
+    held += [data.test_reference(case).array for case in data.split.test]
+    total = sum(float(array.sum()) for array in held)
+    assert np.isfinite(total)
+    size = sum(path.stat().st_size for path in data._cache.folder.glob("*.npy")) / 1e6
+    return hashed, reads, private_megabytes() - before, size
 
 
 def private_megabytes() -> float:
@@ -83,12 +94,17 @@ def main() -> None:
             PROCESSES, mp_context=context, initializer=together.wait, initargs=(120,)
         ) as pool:
             found = list(pool.map(prepare_and_read, [root] * PROCESSES))
-    reads, size = sum(count for count, _, _ in found), found[0][2]
-    print(f"{2 * CASES} files, read {reads} times in all by {PROCESSES} processes; cache {size:.0f} MB")
-    for count, private, _ in found:
+    size, added = found[0][3], sum(private for *_, private, _ in found)
+    print(
+        f"{2 * CASES} files, hashed {sum(count for count, *_ in found)} times and read {sum(count for _, count, *_ in found)} "
+        f"times in all by {PROCESSES} trials' data; cache {size:.0f} MB"
+    )
+    for hashed, count, private, _ in found:
         print(
-            f"  read {count:3d} files, private memory added {private:6.1f} MB, {private / size:6.1%} of the cache"
+            f"  hashed {hashed:3d}, read {count:3d} files, private memory added {private:6.1f} MB, "
+            f"{private / size:6.1%} of the cache"
         )
+    print(f"  private memory added in all: {added:.1f} MB, {added / size:.1%} of the cache")
 
 
 if __name__ == "__main__":

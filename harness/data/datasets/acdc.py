@@ -28,7 +28,7 @@ class ACDC(Dataset):
             ("training/patient*", "*/training/patient*", "*/*/training/patient*", "patient*"),
             read_acdc,
         ),
-        raw_data("Task0*_ACDC"),
+        raw_data("ACDC"),
         nnunet_folder("ACDC"),
     )
     pipelines = with_training({

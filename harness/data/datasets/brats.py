@@ -25,7 +25,7 @@ class BraTS(Dataset):
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
-        raw_data("Task0*_tumor"),
+        raw_data("tumor"),
         nnunet_folder("BrainTumour", "BRATS*"),
     )
     pipelines = with_training({

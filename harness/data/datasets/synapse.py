@@ -37,7 +37,7 @@ class Synapse(Dataset):
     )
     layouts = (
         Layout("BTCV", ("RawData/Training", "*/RawData/Training"), read_btcv, holds="img"),
-        raw_data("Task0*_Synapse"),
+        raw_data("Synapse"),
         nnunet_folder("Synapse", "BTCV"),
         monai_list("dataset_18_12", "dataset_synapse_split", "dataset_0"),
     )

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from harness import registry
 from harness.data import twins
 from harness.data.datasets.contract import Case, Dataset
+from harness.data.integrity import check_dataset
 from harness.data.loading import load_data
 from harness.data.splits import few_shot, shipped_split
 from harness.data.twins import layouts_of, write_twin
@@ -60,6 +61,7 @@ def test_every_layout_gives_the_same_cases(tmp_path: Path, name: str, layout: st
     cases = dataset.cases(write_twin(name, tmp_path / "twin", layout, cases=1))
     chosen = json.loads((tmp_path / "twin" / "TWIN.json").read_text())["cases"]
     assert [case.id for case in cases] == sorted(chosen)
+    assert check_dataset(dataset, tmp_path / "twin").findings == []
     image, label = dataset.image(cases[0]), dataset.label(cases[0])
     assert image.array.shape == (len(dataset.channels), *label.array.shape)
     assert set(np.unique(label.array).tolist()) == set(dataset.labels)
@@ -68,8 +70,12 @@ def test_every_layout_gives_the_same_cases(tmp_path: Path, name: str, layout: st
 
 
 @pytest.mark.parametrize("name", ["synapse", "acdc", "brats", "hippocampus"])
-def test_a_twin_is_preprocessed_trained_on_and_scored_on_the_files_grid(tmp_path: Path, name: str) -> None:
+def test_a_twin_is_checked_preprocessed_trained_on_and_scored_on_the_files_grid(
+    tmp_path: Path, name: str
+) -> None:
     root = write_twin(name, tmp_path / "twin", cases=2)
+    checked = check_dataset(load(name), root)
+    assert checked.findings == [] and checked.cases == len(load(name).cases(root))
     record = run_trial(spec_of(name), RunSettings(tmp_path / "results", root))
     assert record is not None and record.status == "complete", record and record.cause
     assert (record.protocol is not None and "twin" in record.protocol.split_rule) or name == "hippocampus"
@@ -244,7 +250,7 @@ def test_a_dataset_that_is_nowhere_names_the_layouts(tmp_path: Path) -> None:
     (tmp_path / "something").mkdir()
     with pytest.raises(UserError) as refusal:
         load("synapse").cases(tmp_path)
-    for part in ("RawData/Training", "Task0*_Synapse", "dataset_18_12.json", "something", "synapse.org"):
+    for part in ("RawData/Training", "Task0?_Synapse", "dataset_18_12.json", "something", "synapse.org"):
         assert part in str(refusal.value)
 
 

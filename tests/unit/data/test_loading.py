@@ -30,6 +30,15 @@ def test_a_trial_sees_its_shots_alone(data: TrialData) -> None:
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
+def test_which_cases_are_labelled_depends_on_the_draw_and_not_on_the_seed(spec: TrialSpec) -> None:
+    def training(**changes: int) -> tuple[str, ...]:
+        return load_data(spec.model_copy(update=changes), None).training
+
+    assert training(seed=1) == training(seed=2) == training()
+    assert len({training(subset=draw) for draw in range(5)}) > 1
+    assert set(training(subset=1, shots=5)) > set(training(subset=1, shots=2, seed=9))
+
+
 def test_test_labels_cannot_be_read_before_the_selection_is_frozen(data: TrialData) -> None:
     case = data.split.test[0]
     with pytest.raises(LabelsLocked, match=case):
