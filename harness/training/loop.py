@@ -15,6 +15,7 @@ from monai.networks.utils import eval_mode
 from harness.errors import TrialFailure
 from harness.seeding import seed_everything
 from harness.spec import Recipe
+from harness.training.memory import keep_freed_memory
 from harness.training.method import Batch, Losses, Method, Progress
 from harness.training.schedules import learning_rate
 
@@ -55,6 +56,7 @@ class Trainer:
     ) -> None:
         self.method, self.recipe, self.seed, self.device = method, recipe, seed, device
         self.step = 0
+        keep_freed_memory()
         self._draw = draw
         self._parameters = list(method.trainable())
         self._optimiser = _optimiser(self._parameters, recipe)

@@ -28,7 +28,9 @@ class Masking(Frozen):
     block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
     per_sample: bool = True
     before_pos: bool = Field(False, description="mask tokens before positions are added")
-    fill: Literal["learned", "zero", "mean"] = "learned"
+    fill: Literal["learned", "zero", "mean"] = Field(
+        "learned", description="of hidden places; presets take zero for image blocks"
+    )
     mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
 
 
@@ -36,13 +38,13 @@ MASKING_ACTS_WITH = {"masking.block": {"masking.level": "image"}}
 
 
 def published_masking(setting: Setting) -> dict[str, Any]:
-    """Return what differs from the defaults in our reading of MedContext's intent: ratio and level."""
-    return {"level": _level(setting), "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}
+    """Return what differs from the defaults in our reading of MedContext's intent: ratio, level and fill."""
+    return {**_level(setting), "ratio": 0.6 if setting.dataset_name == "acdc" else 0.4}
 
 
 def released_masking(setting: Setting) -> dict[str, Any]:
     """Return what MedContext's released trainers do; a network without released code follows UNETR's."""
-    shared = {"level": _level(setting), "per_sample": False}
+    shared = {**_level(setting), "per_sample": False}
     if setting.architecture_name != "nnformer":
         return {**shared, "axis": 0, "ratio": 0.6}
     # the arrays of the released nnFormer begin with the slices, ours end with them
@@ -107,8 +109,15 @@ class MaskedPass:
             return network(image)
 
 
-def _level(setting: Setting) -> str:
-    return "token" if setting.architecture.tokens(setting.patch) else "image"
+def _level(setting: Setting) -> dict[str, str]:
+    """Return that tokens are masked where there are tokens, and else blocks of the image.
+
+    Blocks are filled with zeros: a learned fill needs the gradient of the whole image, which nothing else in
+    a step does, and which costs a small network a tenth of its pass.
+    """
+    if setting.architecture.tokens(setting.patch):
+        return {"level": "token"}
+    return {"level": "image", "fill": "zero"}
 
 
 def _mask_grid(setting: Setting, masking: Masking) -> Triple:

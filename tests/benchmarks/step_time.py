@@ -1,9 +1,9 @@
 """One training step of the harness against a bare PyTorch loop with the same network, data and augmentation.
 
-The bare loop is what a researcher would write; both run interleaved in one process, one thread. Prints
-milliseconds per step (median) and the ratio, and each method's step against the supervised one. Then, each
-in a fresh process and three times, the peak of resident memory while training, less that after building: of a
-method that pretrains, in its fine-tuning.
+The bare loop is what a researcher would write; all run interleaved in one process, one thread. Prints
+milliseconds of processor time per step (median), so that other processes disturb little, the ratio, and each
+method's step against the supervised one. Then, each in a fresh process and three times, the peak of resident
+memory while training, less that after building: of a method that pretrains, in its fine-tuning.
 
     python tests/benchmarks/step_time.py [--steps N] [--architecture NAME]
 """
@@ -56,10 +56,10 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in loops}
     for step in range(options.steps + WARM_UP):
         for name, loop in loops.items():
-            start = time.perf_counter()
+            start = time.process_time()
             next(loop)
             if step >= WARM_UP:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
     medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
     print(f"{'loop':24}{'ms/step':>10}{'to bare':>10}{'to supervised':>16}")
     for name, value in medians.items():
@@ -83,8 +83,8 @@ def median_growth(spec) -> float:
 def growth(spec) -> int:
     """Return the resident high-water mark of a few steps, less that after building, bytes."""
     loop = trainer_of(spec).run_until(6)
-    built = psutil.Process().memory_info().rss
     reset_peak(torch.device("cpu"))
+    built = psutil.Process().memory_info().rss
     for _ in loop:
         pass
     return peak_bytes(torch.device("cpu")) - built

@@ -318,7 +318,7 @@ def test_a_network_without_tokens_is_masked_by_image_blocks() -> None:
     setting = make_setting("unet", architecture=Untokened)
     for preset in ("as_published", "as_released"):
         parameters = MedContext.resolve({"preset": preset}, "test", setting)
-        assert parameters.masking.level == "image"
+        assert (parameters.masking.level, parameters.masking.fill) == ("image", "zero")
 
 
 def reason(architecture: type = Tiny, **settings: Any) -> str | None:
