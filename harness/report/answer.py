@@ -63,9 +63,14 @@ def answer(results: Results, comparisons: pd.DataFrame) -> str:
 def _difference(row: dict[str, Any], metric: Metric, target: str, keys: tuple[str, ...]) -> str:
     low, high = (signed(row[f"{end}_{target}"] * metric.scale) for end in ("low", "high"))
     return (
-        f"{signed(row['difference'] * metric.scale)} {metric.unit} {metric.label}, 95 % interval [{low}, {high}] for "
+        f"{signed(row['difference'] * metric.scale)} {_unit(metric)}, 95 % interval [{low}, {high}] for "
         f"{TARGET_WORDS[target]}, {count(row['seeds'], 'seed')}, {count(row['cases'], 'test case')}"
     )
+
+
+def _unit(metric: Metric) -> str:
+    """Return what a difference is counted in: a difference of percentages is one of points."""
+    return f"percentage points of {metric.label}" if metric.unit == "%" else f"{metric.unit} {metric.label}"
 
 
 def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
@@ -74,8 +79,8 @@ def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
     span = signed(gains.min()) if len(rows) == 1 else f"{signed(gains.min())} to {signed(gains.max())}"
     reasons = ", ".join(dict.fromkeys(rows["reason_networks"]))
     return (
-        f"No answer that statistics support: {count(len(rows), 'difference')} to {baseline} of {span} {metric.unit} "
-        f"{metric.label}, without interval ({reasons})."
+        f"No answer that statistics support: {count(len(rows), 'difference')} to {baseline} of {span} "
+        f"{_unit(metric)}, without interval ({reasons})."
     )
 
 

@@ -96,11 +96,11 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
         "over seeds)",
     }
     intervals = {
-        "retraining": "95 % interval: of the gain for retraining, by the same model.",
+        "retraining": "95 % interval: of the gain for retraining, by the two-way model.",
         "networks": "95 % interval: of the gain of these networks on new cases (studentised paired bootstrap over cases); it "
         "says nothing of other seeds.",
     }
-    notes = [intervals[interval]] if interval else []
+    notes = []
     for target in TARGETS:
         tested = comparisons[comparisons[f"p_{target}"].notna()]
         refused = comparisons[f"reason_{target}"][comparisons[f"reason_{target}"] != ""]
@@ -115,6 +115,7 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
             note += f" Smallest p that so many cases can reach after correction: {p_text(min(1.0, smallest))}"
             note += "; no star is possible." if smallest >= LEVEL else "."
         notes.append(note + (f" Without a test: {why}." if why else ""))
+    notes += [intervals[interval]] if interval else []
     dropped = comparisons[comparisons["dropped"] > 0]
     if len(dropped):
         most = int(dropped["dropped"].max())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,21 @@ import pandas as pd
 from harness.report.comparisons import mean_intervals
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.figures import bars, boxes, cost, curves, gallery, ranks
-from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, panel_title, save
+from harness.report.figures.style import (
+    MOST_PANELS,
+    MOST_POINTS,
+    SUFFIXES,
+    distinct,
+    panel_title,
+    save,
+)
 from harness.report.frames import records
 from harness.report.page import Picture
+from harness.report.provenance import sample_note
 from harness.report.qualitative import Gallery
 from harness.report.results import OF_A_FIGURE, Results, with_arms
 from harness.report.statistics import RESAMPLES, rank_arms, rank_stability
-from harness.report.wording import UNSET, heading, metric_of, safe_name
+from harness.report.wording import UNSET, heading, metric_of, safe_name, shots_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,13 +83,21 @@ def _drawn(sketch: Sketch, target: Path) -> Picture:
 def _score_sketches(results: Results) -> Iterator[Sketch]:
     differences = results.differences
     scores = dice_series(results)
+    sample = (
+        sample_note(results.complete, [len(ids) for ids in results.networks.values()]) if len(scores) else ""
+    )
     for sketch in _sketches_of(results, scores):
         if differences:
             yield Sketch(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
         elif not len(scores):
             yield Sketch(sketch.name, sketch.title, lambda: "no trial is complete")
         else:
-            yield sketch
+            yield Sketch(sketch.name, sketch.title, partial(_with_sample, sketch.draw, sample))
+
+
+def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tuple[Figure, str] | str:
+    found = draw()
+    return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
 
 
 def _sketches_of(results: Results, scores: pd.DataFrame) -> Iterator[Sketch]:
@@ -95,15 +112,24 @@ def _sketches_of(results: Results, scores: pd.DataFrame) -> Iterator[Sketch]:
         )
     yield Sketch("role_bars", "Student and teacher at inference", partial(_roles, scores))
     datasets = list(dict.fromkeys(results.complete["dataset"]))
-    for metric in results.study.report.metrics:
-        for dataset in datasets:
-            name = f"regions_{metric}" + (f"_{safe_name(dataset)}" if len(datasets) > 1 else "")
-            title = f"{metric_of(metric).label} by region" + (f" on {dataset}" if len(datasets) > 1 else "")
-            yield Sketch(name, title, partial(_boxes, results.of(dataset), metric))
+    yield from _box_sketches(results, datasets)
     ranked = ranked_groups(results)
     yield Sketch("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
     yield Sketch("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
     yield Sketch("cost", "Dice against time", partial(_cost, results, students))
+
+
+def _box_sketches(results: Results, datasets: Sequence[str]) -> Iterator[Sketch]:
+    """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
+    shots = {dataset: list(dict.fromkeys(results.of(dataset).complete["shots"])) for dataset in datasets}
+    for metric, dataset in product(results.study.report.metrics, datasets):
+        for number in shots[dataset]:
+            name, title = f"regions_{metric}", f"{metric_of(metric).label} by region"
+            if len(datasets) > 1:
+                name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
+            if len(shots[dataset]) > 1:
+                name, title = f"{name}_{number}", f"{title}, {shots_text(number)}"
+            yield Sketch(name, title, partial(_boxes, results.of(dataset), number, metric))
 
 
 def dice_series(results: Results) -> pd.DataFrame:
@@ -172,19 +198,21 @@ def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:
         "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Bars: "
         f"{_OVER_SEEDS}; {_POINTS}"
     )
-    return bars.role_bars(rows), caption + _left_out(rows, bars.ROLE_PANELS)
+    return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
 
 
-def _boxes(results: Results, metric_name: str) -> tuple[Figure, str] | str:
-    chosen = (results.cases["metric"] == metric_name) & (results.cases["role"] == STUDENT)
-    cases = results.cases[chosen & results.cases["value"].notna()]
+def _boxes(results: Results, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
+    every = with_arms(results.complete, results.study).set_index("id")
+    arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
+    if arms["arm"].nunique() > MOST_BOXED_ARMS:
+        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
+    cases = results.cases
+    chosen = (cases["metric"] == metric_name) & (cases["role"] == STUDENT) & cases["id"].isin(arms.index)
+    cases = cases[chosen & cases["value"].notna()]
     if not len(cases):
         return f"no case has a value of {metric_name}"
     metric = metric_of(metric_name, str(cases["unit"].iloc[0]))
-    arms = with_arms(results.complete, results.study).set_index("id")[["architecture", "shots", "arm"]]
-    if arms["arm"].nunique() > MOST_BOXED_ARMS:
-        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
-    by = ["architecture", "shots", "arm", "region", "case"]
+    by = ["architecture", "arm", "region", "case"]
     joined = cases[["id", "region", "case", "value"]].assign(
         **{key: _of_trials(cases["id"], arms[key]) for key in arms}
     )
@@ -196,7 +224,7 @@ def _boxes(results: Results, metric_name: str) -> tuple[Figure, str] | str:
         f"{metric.label} of the student in {metric.unit} over test cases, means over seeds. Boxes: quartiles and median; "
         "whiskers: the last case within 1.5 box lengths; points: cases."
     )
-    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})")
+    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
     return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
 
 
@@ -214,16 +242,14 @@ def _ranks(found: Sequence[ranks.RankedArms], tested: bool) -> tuple[Figure, str
         return "; ".join(reasons) or "no three arms have the same dataset, architecture and shots"
     shown = groups[:MOST_PANELS]
     note = f" The first {MOST_PANELS} of {len(groups)} panels are shown." if len(groups) > MOST_PANELS else ""
-    what = (
-        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best"
-    )
     if not tested:
         return ranks.rank_stability(shown), (
-            f"{what}; cases are drawn anew {RESAMPLES:,} times. Area: how often an arm has a rank by its mean."
-            + note
+            f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
+            "Area: how often an arm has a rank; of these networks on new cases, not of retraining." + note
         )
     return ranks.critical_difference(shown), (
-        f"{what}; shown are mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
+        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
+        "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
         "of these networks on new cases, not of retraining." + note
     )
 
@@ -277,8 +303,8 @@ def _training(results: Results, history: pd.DataFrame) -> Sketch:
     def draw() -> tuple[Figure, str] | str:
         if not len(series):
             return "no complete trial has a history"
-        most = MOST_PANELS // series["kind"].nunique()
-        return curves.training_curves(series), caption + _left_out(series, curves.TRAINING_PANELS, most)
+        left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
+        return curves.training_curves(series), caption + left_out
 
     return Sketch("training_curves", "Training", draw)
 

@@ -14,6 +14,11 @@ _LATEX = {
     "…": r"\ldots{}", "≥": r"$\geq$", "≤": r"$\leq$", "\u202f": r"\,", "\u00a0": "~", "→": r"$\to$", "†": r"\textsuperscript{\dag}", "°": r"\textsuperscript{$\circ$}",
     "*": r"\textsuperscript{*}", "β": r"$\beta$",
 }  # fmt: skip
+_MOST_ROWS = 45
+"""Rows on one page; a longer table goes on in a float of its own, with its head again."""
+_MOST_FLOATS = 12
+"""Floats that LaTeX can hold back."""
+_FITTING = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
 _ALONE = r"""% Input it into a document that loads booktabs, graphicx and xcolor, or compile it as it is.
 \makeatletter
 \ifx\@nodocument\relax \def\medctxend{}\else
@@ -25,25 +30,43 @@ _ALONE = r"""% Input it into a document that loads booktabs, graphicx and xcolor
 
 
 def to_latex(table: Table, label: str) -> str:
-    """Return a booktabs table; wide ones are scaled to the text width."""
+    """Return a booktabs table; wide ones span both columns of a page and are scaled to its width."""
+    wide = len(table.columns) > 6
+    float_name = "table*" if wide else "table"
+    title = latex_escape(f"{table.title}. {table.caption}")
+    starts = range(0, max(1, len(table.rows)), _MOST_ROWS)
+    notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.footnotes)
+    parts = []
+    for start in starts:
+        caption = (
+            f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
+            if start == 0
+            else f"\\par {latex_escape(table.title)}, continued.\\par"
+        )
+        body = _tabular(table, start)
+        if wide:
+            body = rf"\resizebox{{{_FITTING}}}{{!}}{{%{chr(10)}{body}}}"
+        if start == starts[-1]:
+            body += (
+                "\n\\par\\medskip\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright\n"
+                f"{notes}\n\\end{{minipage}}"
+            )
+        parts.append(
+            f"\\begin{{{float_name}}}\n\\centering\\small\n{caption}\\smallskip\n{body}\n\\end{{{float_name}}}\n"
+        )
+    pages = ["".join(parts[i : i + _MOST_FLOATS]) for i in range(0, len(parts), _MOST_FLOATS)]
+    return _ALONE + "\\clearpage\n".join(pages) + "\\medctxend\n"
+
+
+def _tabular(table: Table, start: int) -> str:
     kinds = {"text": "l", "prose": "p{6cm}", "number": "r"}
     lines = _head(table)
-    for index, row in enumerate(table.rows):
-        if index in table.breaks:
+    for index in range(start, min(start + _MOST_ROWS, len(table.rows))):
+        if index in table.breaks and index > start:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_entry(cell) for cell in row) + r" \\")
+        lines.append(" & ".join(_entry(cell) for cell in table.rows[index]) + r" \\")
     spec = "".join(kinds[column.kind] for column in table.columns)
-    body = "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
-    if len(table.columns) > 6:
-        body = rf"\resizebox{{\linewidth}}{{!}}{{%{chr(10)}{body}}}"
-    notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.footnotes)
-    return (
-        f"{_ALONE}\\begin{{table}}\n\\centering\\small\n"
-        f"\\caption{{{latex_escape(f'{table.title}. {table.caption}')}}}\n"
-        f"\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}\\smallskip\n{body}\n"
-        f"\\par\\medskip\\begin{{minipage}}{{\\linewidth}}\\footnotesize\\raggedright\n{notes}\n"
-        "\\end{minipage}\n\\end{table}\n\\medctxend\n"
-    )
+    return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def _head(table: Table) -> list[str]:

@@ -5,5 +5,5 @@ ORGANS = (
     "#44AA99", "#DDCC77", "#AA4499", "#88CCEE", "#117733", "#CC6677", "#332288",
 )  # fmt: skip
 """Of label values 1, 2, …: Okabe and Ito's, then Tol's."""
-ERRORS = {"missed": "#0072B2", "extra": "#D55E00", "wrong label": "#CC79A7"}
-"""Of the values 1, 2, 3 of an error map."""
+ERRORS = {"missed": "#00D5FF", "extra": "#FF3B1F", "wrong label": "#FFE600"}
+"""Of the values 1, 2, 3 of an error map; brighter than any label's."""

@@ -194,8 +194,9 @@ class _Pivot:
 
     def _tests(self, metric: str) -> list[str]:
         own = self.comparisons[self.comparisons["metric"] == metric]
-        label = self.entries[metric].metric.label
-        return [f"{label}: {note}" for note in significance_notes(own, "")]
+        entries = self.entries[metric]
+        notes = significance_notes(own, "") + entries.gain_notes()
+        return [f"{entries.metric.label}: {note}" for note in notes]
 
     def _caption(self) -> str:
         metrics = [entries.metric for entries in self.entries.values()]

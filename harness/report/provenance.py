@@ -45,7 +45,7 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             name: " / ".join(str(number) for number in dict.fromkeys(len(cases) for cases in facts[name]))
             for name in ("training_cases", "validation_cases", "test_cases")
         }
-        text = {name: " / ".join(_short(value) for value in values) for name, values in facts.items()}
+        text = {name: " / ".join(short_text(value) for value in values) for name, values in facts.items()}
         notes.append(
             f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training, "
             f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
@@ -59,6 +59,26 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
         )
     return notes
+
+
+def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
+    """Return in a sentence what the numbers of a figure rest on: seeds, test cases, split, selection, convention.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+        seeds: how many each arm has.
+    """
+    numbers = sorted(set(seeds))
+    several = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(numbers[0], "seed")
+    cases = " / ".join(dict.fromkeys(str(len(cases)) for cases in _distinct(trials["test_cases"])))
+    facts = {
+        name: " / ".join(short_text(value) for value in _distinct(trials[name]))
+        for name in ("split_hash", "selection", "convention")
+    }
+    return (
+        f"{several} for each arm, {cases} test cases; split {facts['split_hash']}, checkpoint selection "
+        f"{facts['selection']}, convention {facts['convention']}."
+    )
 
 
 def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
@@ -155,14 +175,15 @@ def _telling(value: Any, among: Sequence[Any]) -> str:
         telling = {key: part for key, part in own.items() if any(other.get(key) != part for other in others)}
         return ", ".join(f"{key} {_json(part)}" for key, part in telling.items()) or "nothing more"
     if not isinstance(value, tuple) or len(value) <= 4:
-        return _short(value)
+        return short_text(value)
     shared = set.intersection(*(set(other) for other in among))
     extra = [str(part) for part in value if part not in shared]
     listed = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
     return f"{len(value)} cases" + (f" (with {listed})" if extra else "")
 
 
-def _short(value: Any) -> str:
+def short_text(value: Any) -> str:
+    """Return a field of the protocol as words; a mapping, which frames hold as JSON, as its keys and values."""
     if isinstance(value, str) and value.startswith("{"):
         return ", ".join(f"{key} {_json(part)}" for key, part in json.loads(value).items())
     return value_text(value)

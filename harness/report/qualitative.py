@@ -20,9 +20,11 @@ from harness.report.estimates import STUDENT, ranked_cases
 from harness.report.frames import records, trial_folder
 from harness.report.images import CaseImage, case_image
 from harness.report.results import Results, with_arms
-from harness.report.wording import UNSET, value_text
+from harness.report.wording import UNSET, shots_text, value_text
 
 MOST_ARMS = 6
+_LEAST_ZOOM, _MOST_ZOOM = 0.2, 0.5
+"""Bounds of the enlarged part's sides, as shares of the slice's."""
 _ANY_LABEL = range(256)
 
 
@@ -52,7 +54,7 @@ class CaseRow:
     Attributes:
         title: the rule that chose the case, and its id.
         aspect: a pixel's height over its width.
-        box: top, bottom, left and right of the part that is enlarged, in pixels, ends excluded.
+        box: top, bottom, left and right of the part that is enlarged, in pixels, ends excluded; of the slice's shape.
         panels: one per column.
     """
 
@@ -150,8 +152,8 @@ def gallery(
         return "no case has a Dice value"
     dice = {row["id"]: ranked_cases(cases, row["id"]) for row in kept}
     other = next((row for row in kept if row["id"] != reference["id"]), None)
-    shown = kept[:MOST_ARMS]
-    many = len({row["architecture"] for row in kept}) > 1
+    shown = _shown(kept, reference)
+    many = len({row["architecture"] for row in shown}) > 1
     names = [f"{row['architecture']}\n{row['arm']}" if many else row["arm"] for row in shown]
     volumes = []
     for title, case in _picked(ranked, dice[other["id"]] if other else None).items():
@@ -167,12 +169,19 @@ def gallery(
         columns=("Image", "Reference", *names),
         volumes=tuple(volumes),
         labels=_label_names(reference["dataset"]),
-        caption=_caption(reference, other, len(kept)),
+        caption=_caption(reference, other, shown, len(kept)),
     )
 
 
 def _first_shots(done: pd.DataFrame) -> pd.DataFrame:
     return done[[value == done["shots"].iloc[0] for value in done["shots"]]]
+
+
+def _shown(kept: list[dict[str, Any]], reference: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the arms that have room: where not all do, the first ones on the architecture of ``reference``."""
+    if len(kept) > MOST_ARMS:
+        kept = [row for row in kept if row["architecture"] == reference["architecture"]] or kept
+    return kept[:MOST_ARMS]
 
 
 def _picked(ranked: pd.Series, other: pd.Series | None) -> dict[str, str]:
@@ -212,15 +221,17 @@ def _case_row(case: CaseVolumes) -> CaseRow:
     index = fullest_slice(case.reference)
     image, reference = axial(case.image, index), axial(case.reference, index)
     panels = [Panel(image), Panel(image, reference, reference)]
-    marked = reference > 0
+    wrong = np.zeros(reference.shape, np.int64)
     for volume, note in zip(case.predictions, case.notes, strict=True):
         if volume is None:
             panels.append(Panel(image, note="not kept"))
             continue
         label = axial(volume, index)
-        panels.append(Panel(image, label, reference, error_map(reference, label), note))
-        marked |= label > 0
-    return CaseRow(case.title, case.spacing[1] / case.spacing[0], _box(marked), tuple(panels))
+        errors = error_map(reference, label)
+        panels.append(Panel(image, label, reference, errors, note))
+        wrong += errors > 0
+    box = zoom_box(reference > 0, wrong)
+    return CaseRow(case.title, case.spacing[1] / case.spacing[0], box, tuple(panels))
 
 
 def error_map(reference: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -232,15 +243,32 @@ def error_map(reference: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray
     return errors
 
 
-def _box(marked: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of what is marked and some margin; the whole where nothing is."""
-    found = []
-    for axis, size in enumerate(marked.shape):
-        places = np.flatnonzero(marked.any(axis=1 - axis))
-        low, high = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, size)
-        margin = max(2, (high - low) // 8)
-        found += [max(0, low - margin), min(size, high + margin)]
-    return found[0], found[1], found[2], found[3]
+def zoom_box(labelled: NDArray[np.bool_], wrong: NDArray[np.int64]) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of the part of a slice with most errors; its middle where there are none.
+
+    Its sides are 0.6 of those of the labelled part, and 0.2 to 0.5 of the slice's, whose shape it has.
+
+    Args:
+        labelled: ``(rows, columns)``, of the reference.
+        wrong: ``(rows, columns)``, how many arms err in each pixel.
+    """
+    places = [np.flatnonzero(labelled.any(axis=1 - axis)) for axis in (0, 1)]
+    spans = [(p[-1] - p[0] + 1) / size for p, size in zip(places, wrong.shape, strict=True) if len(p)]
+    share = float(np.clip(0.6 * max(spans, default=1.0), _LEAST_ZOOM, _MOST_ZOOM))
+    height, width = (max(1, round(share * size)) for size in wrong.shape)
+    if not wrong.any():
+        top, left = (wrong.shape[0] - height) // 2, (wrong.shape[1] - width) // 2
+    else:
+        added = np.pad(wrong, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+        inside = (
+            added[height:, width:]
+            - added[:-height, width:]
+            - added[height:, :-width]
+            + added[:-height, :-width]
+        )
+        fullest = np.argwhere(inside == inside.max())
+        top, left = (int(place) for place in fullest[len(fullest) // 2])
+    return top, top + height, left, left + width
 
 
 def to_ras(
@@ -272,13 +300,17 @@ def _label_names(dataset: str) -> dict[int, str]:
     return {int(value): str(name) for value, name in labels.items() if value != 0}
 
 
-def _caption(reference: Mapping[str, Any], other: Mapping[str, Any] | None, arms: int) -> str:
+def _caption(
+    reference: Mapping[str, Any], other: Mapping[str, Any] | None, shown: Sequence[Mapping[str, Any]], arms: int
+) -> str:  # fmt: skip
     gain = f", and largest gain of {other['arm']} on {other['architecture']} over it" if other else ""
     text = (
         f"Cases by rule: median and lowest mean Dice of the student of {reference['arm']} on "
         f"{reference['architecture']}{gain}; seed {value_text(reference['seed'])}, "
-        f"{value_text(reference['shots'])} shots. Axial slice with most labelled voxels in the reference; the "
-        "patient's right is on the left; dotted: the part enlarged below, with the reference's outline in white. "
-        "Students of each arm's lowest seed; Dice is the mean over regions of the whole case."
+        f"{shots_text(reference['shots'])}. Axial slice with most labelled voxels in the reference; the "
+        "patient's right is on the left; dotted: where the arms err most, enlarged below, with the reference's outline "
+        "in white. Students of each arm's lowest seed; Dice is the mean over regions of the whole case."
     )
-    return text + (f" The first {MOST_ARMS} of {arms} arms are shown." if arms > MOST_ARMS else "")
+    if len(shown) == arms:
+        return text
+    return text + f" {len(shown)} of {arms} arms are shown, the first on {shown[0]['architecture']}."

@@ -15,7 +15,8 @@ class PublishedRow(Frozen):
     """One line of a published table.
 
     ``architecture`` and ``method`` are the registered names that it can be compared with; values are by region, ``mean``
-    is printed by the source, in the units of the file.
+    is printed by the source, in the units of the file. ``parameters`` in millions, ``flops`` in 10^9 as printed (most
+    papers count a multiply-accumulate as one).
     """
 
     name: str
@@ -23,6 +24,8 @@ class PublishedRow(Frozen):
     method: str = "supervised"
     dice: dict[str, float] = {}
     hd95: dict[str, float] = {}
+    parameters: float | None = None
+    flops: float | None = None
     protocol: dict[str, Any] = {}
 
     def values(self, metric: str) -> dict[str, float]:

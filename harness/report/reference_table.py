@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report import estimates
+from harness.report.cost_table import COSTS, cost_cell
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import PROTOCOL_COLUMNS, records
+from harness.report.provenance import short_text
 from harness.report.reference import PublishedRow, Reference
 from harness.report.results import Key, Results
 from harness.report.score_table import DECIMALS, Entries, score_data
@@ -25,6 +28,8 @@ from harness.report.wording import (
 )
 
 MARK = "†"
+_COSTS = {"parameters": "parameters", "multiply_accumulates": "flops"}
+"""Columns of cost, and what they are called in files of published numbers."""
 _COUNTED = ("training_cases", "validation_cases", "test_cases")
 
 
@@ -63,6 +68,8 @@ def _scores(name: str, reference: Reference, results: Results) -> Table:
     header = [Column("Trained by"), *(Column(heading(key)) for key in keys)]
     header += [Column(*_heading(reference, metric, region)) for metric, region in shown]
     header += [Column("Gap", "number", f"to {MARK}"), Column("Seeds", "number")]
+    priced = [name for name, field in _COSTS.items() if any(getattr(row, field) for row in reference.rows)]
+    header += [Column(COSTS[name][0], "number", "Cost") for name in priced]
     published = [
         (
             Cell(f"{row.name}{MARK}"),
@@ -70,10 +77,11 @@ def _scores(name: str, reference: Reference, results: Results) -> Table:
             *_printed(row, shown),
             Cell(UNSET),
             Cell(UNSET),
+            *(_printed_cost(getattr(row, _COSTS[name])) for name in priced),
         )
         for row in reference.rows
     ]
-    ours = list(_ours(reference, results, shown))
+    ours = _ours(reference, results, shown, priced)
     title = f"{reference.title}, and ours"
     return Table(
         name=name,
@@ -84,7 +92,12 @@ def _scores(name: str, reference: Reference, results: Results) -> Table:
         columns=tuple(header),
         rows=tuple(published + ours),
         breaks=frozenset({len(published)}),
-        footnotes=(f"{MARK} Published: {reference.source}.", *reference.notes, *_unit_notes(reference, results)),
+        footnotes=(
+            f"{MARK} Published: {reference.source}.",
+            *reference.notes,
+            *["Published MACs are what the source prints as FLOPs."] * ("multiply_accumulates" in priced),
+            *_unit_notes(reference, results),
+        ),
         data=pd.DataFrame([[cell.text for cell in row] for row in published + ours],
                           columns=[column.full_heading for column in header]),
     )  # fmt: skip
@@ -100,7 +113,13 @@ def _printed(row: PublishedRow, shown: Sequence[tuple[str, str]]) -> list[Cell]:
     return [Cell(number(value, DECIMALS), value=value) for value in values]
 
 
-def _ours(reference: Reference, results: Results, shown: Sequence[tuple[str, str]]) -> list[tuple[Cell, ...]]:
+def _printed_cost(value: float | None) -> Cell:
+    return Cell(UNSET) if value is None else Cell(f"{value:g}", value=value)
+
+
+def _ours(
+    reference: Reference, results: Results, shown: Sequence[tuple[str, str]], priced: Sequence[str]
+) -> list[tuple[Cell, ...]]:
     entries = {}
     for metric in dict.fromkeys(metric for metric, _ in shown):
         scores = results.scores[results.scores["metric"] == metric]
@@ -108,6 +127,10 @@ def _ours(reference: Reference, results: Results, shown: Sequence[tuple[str, str
         entries[metric] = Entries(
             results, data, pd.DataFrame(columns=[*results.keys, "role"]), metric_of(metric)
         )
+    taken = {
+        tuple(row[key] for key in results.keys): row
+        for row in records(estimates.costs(results.trials, results.keys))
+    }
     rows = []
     for arm in results.arms():
         if arm not in results.networks:
@@ -118,9 +141,9 @@ def _ours(reference: Reference, results: Results, shown: Sequence[tuple[str, str
         ]
         words = [Cell(value_text(value)) for value in arm]
         seeds = Cell(f"n={len(results.networks[arm])}")
-        rows.append(
-            (Cell("this study"), *words, *cells, _gap(reference, results, arm, entries, shown), seeds)
-        )
+        gap = _gap(reference, results, arm, entries, shown)
+        costs = [cost_cell(taken.get(arm), name) for name in priced]
+        rows.append((Cell("this study"), *words, *cells, gap, seeds, *costs))
     return rows
 
 
@@ -166,9 +189,9 @@ def _protocols(name: str, reference: Reference, results: Results) -> Table:
         for field in PROTOCOL_COLUMNS:
             verdict = _verdict(field, first[field], known)
             if verdict != "same":
-                told = value_text(_plain(field, known[field])) if field in known else UNSET
+                told = short_text(_plain(field, known[field])) if field in known else UNSET
                 words = [*(value_text(value) for value in arm), field.replace("_", " "), told]
-                rows.append((*words, value_text(_plain(field, first[field])), verdict))
+                rows.append((*words, short_text(_plain(field, first[field])), verdict))
     columns = (*(Column(heading(key)) for key in results.keys), Column("Field"), Column("Published", "prose"),
                Column("Ours", "prose"), Column("Verdict"))  # fmt: skip
     matched = count(sum(1 for arm in results.networks

@@ -145,12 +145,16 @@ def with_arms(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFr
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
     Architecture, dataset and shots have panels or axes of their own, and so has the factor ``without``; subsets and
-    seeds are points.
+    seeds are points. What all arms of a method have in common is not named.
     """
     others = [key for key in study.varying() if key not in (*OF_A_FIGURE, without)]
-    labels = {
-        values: arm_label(str(values[0]), list(zip(others, values[1:], strict=True)))
-        for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None)
-    }
+    seen: dict[tuple[Any, str], set[Any]] = {}
+    for cell in study.cells:
+        for key in others:
+            seen.setdefault((cell.factors["method"], key), set()).add(repr(cell.factors.get(key)))
+    labels = {}
+    for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None):
+        own = [(key, v) for key, v in zip(others, values[1:], strict=True) if len(seen[values[0], key]) > 1]
+        labels[values] = arm_label(str(values[0]), own)
     arms = [labels[values] for values in frame[["method", *others]].itertuples(index=False, name=None)]
     return frame.assign(arm=pd.Series(arms, index=frame.index, dtype=object))

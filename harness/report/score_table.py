@@ -31,7 +31,7 @@ from harness.report.wording import (
 )
 
 DECIMALS = 2
-_FEW_REGIONS = 6  # with more of them the mean stands first
+_FEW_REGIONS = 6  # with more of them the mean and the gain stand first
 
 
 def score_table(
@@ -59,28 +59,32 @@ def score_table(
     comparisons = comparisons[comparisons["metric"] == metric_name]
     entries = Entries(results, data, comparisons, metric)
     shown = [r for r in dict.fromkeys(data["region"]) if r != MEAN] if regions else []
-    spread = (MEAN, *shown) if len(shown) > _FEW_REGIONS else (*shown, MEAN)
+    mean_first = len(shown) > _FEW_REGIONS
+    before, after = ((), shown) if mean_first else (shown, ())
     arms = results.arms()
     rows: list[tuple[Key, str]] = [(arm, role) for arm in arms for role in entries.roles(arm) or [UNSET]]
     groups = [comparable(results.keys, arm) for arm, _ in rows]
     has_roles = any(role not in (STUDENT, UNSET) for _, role in rows)
     has_gains = bool(data["gain"].notna().any())
     interval = _interval_target(comparisons) if has_gains else ""
-    places = {region: _places(entries, rows, groups, region) for region in spread}
+    places = {region: _places(entries, rows, groups, region) for region in (*shown, MEAN)}
     lines = []
     for index, (arm, role) in enumerate(rows):
         cells = [Cell(value_text(value)) for value in arm] + ([Cell(role)] if has_roles else [])
-        cells += [entries.score(arm, role, region, places[region][index]) for region in spread]
+        scores_of = {region: entries.score(arm, role, region, places[region][index]) for region in places}
+        cells += [scores_of[region] for region in (*before, MEAN)]
         cells += [entries.gain(arm, role)] if has_gains else []
         cells += [entries.interval(arm, role, interval)] if interval else []
+        cells += [scores_of[region] for region in after]
         cells += entries.counts(arm, role, arms[arm])
         lines.append(tuple(cells))
     header = [Column(heading(key)) for key in results.keys] + ([Column("Role")] if has_roles else [])
     label = f"{metric.label} ({metric.unit})"
-    header += [Column("Mean" if region == MEAN else region, "number", label) for region in spread]
+    header += [Column(region, "number", label) for region in before] + [Column("Mean", "number", label)]
     against = f"vs {results.study.report.baseline}"
     header += [Column("Gain", "number", against)] if has_gains else []
     header += [Column("95 % interval", "number", against)] if interval else []
+    header += [Column(region, "number", label) for region in after]
     header += [Column(text, "number") for text in ("Seeds", "Cases", "Misses")]
     return Table(
         name=name,
@@ -89,7 +93,7 @@ def score_table(
         columns=tuple(header),
         rows=tuple(lines),
         breaks=frozenset(i for i in range(1, len(rows)) if groups[i] != groups[i - 1]),
-        footnotes=_footnotes(data, comparisons, interval, results),
+        footnotes=_footnotes(data, comparisons, interval, results, entries.gain_notes() if has_gains else []),
         data=_with_comparisons(data, comparisons, results.keys),
         metric=metric_name,
     )
@@ -170,6 +174,22 @@ class Entries:
         better = (gain > 0) == self.metric.higher_is_better
         tone = "" if round(gain, DECIMALS) == 0 else "good" if better else "bad"
         return Cell(text, tone=tone, value=gain, trials=self._trials[arm])
+
+    def gain_notes(self) -> list[str]:
+        """Return why a printed gain is not the difference that was tested, where one is not."""
+        found = (self._found.get((*key, MEAN), {}).get("gain", math.nan) for key in self._tests)
+        pairs = zip(found, (test["difference"] for test in self._tests.values()), strict=True)
+        texts = [
+            [signed(value * self.metric.scale, DECIMALS) for value in pair]
+            for pair in pairs
+            if pair[0] == pair[0]
+        ]
+        if all(gain == tested for gain, tested in texts):
+            return []
+        return [
+            "Where seeds or values are missing, a gain is not quite the difference that is tested: that takes all seeds, and "
+            "the cases that every network has a value for (table of comparisons)."
+        ]
 
     def interval(self, arm: Key, role: str, target: str) -> Cell:
         """Return the interval of the difference for a target."""
@@ -252,10 +272,11 @@ def _score_notes(data: pd.DataFrame, results: Results) -> list[str]:
 
 
 def _footnotes(
-    data: pd.DataFrame, comparisons: pd.DataFrame, interval: str, results: Results
+    data: pd.DataFrame, comparisons: pd.DataFrame, interval: str, results: Results, gain_notes: list[str]
 ) -> tuple[str, ...]:
     """Return cautions first, then what the columns mean, then the protocol of each dataset."""
     done, own = results.complete, _score_notes(data, results)
     if not len(done):
         return (*own, "No trial is complete yet.")
-    return (*version_notes(done), *significance_notes(comparisons, interval), *own, *protocol_notes(done))
+    tests = significance_notes(comparisons, interval) + gain_notes
+    return (*version_notes(done), *tests, *own, *protocol_notes(done))

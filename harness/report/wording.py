@@ -37,6 +37,10 @@ METRICS = {
 
 def metric_of(name: str, unit: str = "") -> Metric:
     """Return how a metric is shown; an unknown one is shown as recorded, higher taken as better."""
+    kind, _, tolerance = name.partition("@")
+    if kind == "nsd" and tolerance:
+        told = f"share of both surfaces within {tolerance} mm of the other"
+        return Metric(name, f"NSD at {tolerance} mm", "%", 100.0, True, "fraction", told)
     return METRICS.get(name) or Metric(name, name, unit or "1", 1.0, True, unit or "1", "as recorded")
 
 
@@ -102,6 +106,11 @@ def arm_label(method: str, settings: Sequence[tuple[str, Any]]) -> str:
 def count(number_of: int, noun: str, nouns: str = "") -> str:
     """Return ``1 case``, ``2 cases``; ``nouns`` where the plural has another form."""
     return f"{number_of} {noun if number_of == 1 else nouns or f'{noun}s'}"
+
+
+def shots_text(shots: Any) -> str:
+    """Return ``1 training case``, ``5 training cases`` or ``all training cases``."""
+    return f"{value_text(shots)} training case{'' if shots == 1 else 's'}"
 
 
 def safe_name(name: str) -> str:

@@ -12,11 +12,12 @@ from matplotlib.patches import Patch
 
 from harness.report.figures.style import (
     MOST_POINTS,
-    colours,
+    Look,
     distinct,
     grid,
     label_left,
     legend,
+    looks,
     panel_title,
     panels,
     styled,
@@ -24,7 +25,6 @@ from harness.report.figures.style import (
 )
 
 BAR_PANELS = ("dataset", "shots")
-ROLE_PANELS = ("dataset", "architecture", "shots")
 
 
 @styled
@@ -39,12 +39,19 @@ def dice_bars(scores: pd.DataFrame) -> Figure:
 
 @styled
 def role_bars(scores: pd.DataFrame) -> Figure:
-    """Return bars of mean Dice by arm and role: a panel per dataset, architecture and shots, a point per seed.
+    """Return bars of mean Dice by role: panels of :func:`role_panels`, a point per seed.
 
     Args:
         scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
     """
-    return _bars(scores, ROLE_PANELS, across="arm", bars="role")
+    by = role_panels(scores)
+    return _bars(scores, by, across="arm" if "architecture" in by else "architecture", bars="role")
+
+
+def role_panels(scores: pd.DataFrame) -> tuple[str, ...]:
+    """Return what panels of roles differ in: of architectures and arms those that are fewer; the others stand side by side."""
+    several = scores["architecture"].nunique() > scores["arm"].nunique()
+    return ("dataset", "shots", "arm") if several else ("dataset", "architecture", "shots")
 
 
 def _bars(scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str) -> Figure:
@@ -52,27 +59,32 @@ def _bars(scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str) -> 
     shown = panels(scores, by)
     room = max(max(0.28 * len(kinds), 0.7) * len(places), 1.3)
     figure, axes = grid(len(shown), width=0.7 + room, height=2.2)
-    palette, width = colours(kinds), 0.8 / len(kinds)
+    styles, width = looks(kinds), 0.8 / len(kinds)
+    inches = width * min(room, float(figure.get_figwidth()) - 0.7) / len(places)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         groups = dict(list(rows.groupby([across, bars], sort=False, observed=True)["value"]))
         for i, kind in enumerate(kinds):
             for j, place in enumerate(places):
                 if (place, kind) in groups:
                     x = j + (i - (len(kinds) - 1) / 2) * width
-                    _bar(axis, x, width, groups[place, kind], palette[kind])
+                    _bar(axis, x, width, groups[place, kind], styles[kind], inches)
         axis.set_xticks(range(len(places)), [wrapped(place, room / len(places)) for place in places])
         axis.tick_params(axis="x", length=0)
         axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_ylim(0, 100)
         axis.set_title(panel_title(scores, values))
     label_left(axes, "Dice (%)")
-    legend(figure, {kind: Patch(facecolor=palette[kind], alpha=0.8) for kind in kinds})
+    legend(figure, {kind: Patch(**_face(styles[kind])) for kind in kinds})
     return figure
 
 
-def _bar(axis: Axes, x: float, width: float, values: pd.Series, colour: Any) -> None:
+def _face(look: Look) -> dict[str, Any]:
+    return {"facecolor": look.colour, "alpha": 0.8, "hatch": look.hatch, "linewidth": 0}
+
+
+def _bar(axis: Axes, x: float, width: float, values: pd.Series, look: Look, inches: float) -> None:
     mean, sd = values.mean(), values.std()
-    axis.bar(x, mean, width * 0.9, color=colour, alpha=0.8, linewidth=0)
+    axis.bar(x, mean, width * 0.9, **_face(look))
     top = max(values.max(), mean + (0 if np.isnan(sd) else sd))
     if not np.isnan(sd):
         axis.errorbar(x, mean, sd, color="black", elinewidth=0.8, capsize=2, capthick=0.8)
@@ -80,4 +92,6 @@ def _bar(axis: Axes, x: float, width: float, values: pd.Series, colour: Any) -> 
         spread = np.linspace(-0.18, 0.18, len(values)) * width if len(values) > 1 else [0.0]
         axis.plot(x + np.asarray(spread), values, "o", markersize=2.4, markerfacecolor="white",
                   markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
-    axis.annotate(f"{mean:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=6)
+    if inches > 0.09:
+        axis.annotate(f"{mean:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", va="bottom",
+                      fontsize=6, rotation=0 if inches > 0.21 else 90)  # fmt: skip

@@ -12,35 +12,36 @@ from matplotlib.patches import Patch
 
 from harness.report.figures.style import (
     PAGE,
-    colours,
     distinct,
     legend,
+    looks,
     panel_title,
     panels,
     styled,
 )
 
-BOX_PANELS = ("architecture", "shots")
-MOST_BOX_PANELS = 4
+BOX_PANELS = ("architecture",)
+MOST_BOX_PANELS = 6
 _MOST_CASES = 60  # drawn one by one beside the boxes
 
 
 @styled
-def region_boxes(values: pd.DataFrame, label: str) -> Figure:
-    """Return a box per region and arm, over cases: a panel per architecture and shots, one below the other.
+def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figure:
+    """Return a box per region and arm, over cases: a panel per architecture, one below the other.
 
     A box spans the quartiles with the median across; whiskers reach to the last case within 1.5 box lengths.
 
     Args:
-        values: one row per architecture, shots, arm, region (a categorical, in order) and case: ``value``, in the
+        values: one row per architecture, arm, region (a categorical, in order) and case: ``value``, in the
             printed unit.
         label: of the values, with their unit.
+        every: arm of the study, so that each has one colour in all figures.
     """
     arms, regions = distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
-    palette = colours(arms)
+    palette = {arm: look.colour for arm, look in looks(every).items()}
     shown = panels(values, BOX_PANELS)[:MOST_BOX_PANELS]
     width = min(PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
-    figure = Figure(figsize=(width, 0.4 + 1.8 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axis, (names, rows) in zip(axes, shown, strict=True):
         common = {"data": rows, "x": "region", "y": "value", "hue": "arm", "order": regions, "hue_order": arms,
@@ -50,6 +51,7 @@ def region_boxes(values: pd.DataFrame, label: str) -> Figure:
             _points(axis, rows, regions, arms)
         axis.set(xlabel="", ylabel=label, title=panel_title(values, names))
         axis.tick_params(axis="x", length=0)
+        axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))
     legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
     return figure
 

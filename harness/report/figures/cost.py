@@ -9,11 +9,11 @@ from matplotlib.patches import Patch
 
 from harness.report.figures.style import (
     MARKERS,
-    colours,
     distinct,
     grid,
     label_left,
     legend,
+    looks,
     panel_title,
     panels,
     styled,
@@ -30,15 +30,16 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
     """
     arms, architectures = distinct(scores["arm"]), distinct(scores["architecture"])
-    palette, markers = colours(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
+    styles, markers = looks(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
     shown = panels(scores, COST_PANELS)
     figure, axes = grid(len(shown), width=2.4, height=2.1)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         means = rows.groupby(["architecture", "arm"], sort=False, observed=True)[["minutes", "value"]]
         for (architecture, arm), point in means.agg(["mean", "std"]).iterrows():
+            look = styles[arm]
             axis.errorbar(point["minutes", "mean"], point["value", "mean"], point.fillna(0)["value", "std"],
-                          color=palette[arm], marker=markers[architecture], markersize=4.5, capsize=2,
-                          elinewidth=0.8)  # fmt: skip
+                          color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
+                          markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
         if rows["minutes"].max() > 10 * rows["minutes"].min():
             axis.set_xscale("log")
         else:
@@ -46,8 +47,9 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
         axis.set_xlabel("Minutes per trial, pretraining included")
         axis.set_title(panel_title(scores, values))
     label_left(axes, "Dice (%)")
-    kinds = {arm: Patch(facecolor=palette[arm]) for arm in arms}
+    kinds = {arm: Patch(edgecolor=look.colour, facecolor="white" if look.hatch else look.colour)
+             for arm, look in styles.items()}  # fmt: skip
     shapes = {a: Line2D([], [], color="0.3", marker=markers[a], linestyle="", markersize=4.5)
               for a in architectures}  # fmt: skip
-    legend(figure, kinds | (shapes if len(shapes) > 1 else {}))
+    legend(figure, kinds, shapes if len(shapes) > 1 else {})
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from harness.report.estimates import binned
 from harness.report.figures.style import (
-    MOST_PANELS,
+    COLUMN,
     MOST_POINTS,
     PAGE,
-    colours,
+    Look,
     distinct,
     grid,
     label_left,
     legend,
+    looks,
     panel_title,
     panels,
     styled,
@@ -29,6 +31,7 @@ from harness.report.figures.style import (
 
 FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
+MOST_TRAINING_PANELS = 10
 
 
 @styled
@@ -40,7 +43,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             cases), ``arm``, ``value`` (%).
     """
     arms = distinct(scores["arm"])
-    palette = colours(arms)
+    styles = looks(arms)
     shown = panels(scores, FEW_SHOT_PANELS)
     figure, axes = grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
@@ -51,9 +54,8 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             summary = own.groupby("training")["value"].agg(["mean", "std"])
             nudge = apart ** (i - (len(arms) - 1) / 2)
             x = summary.index.to_numpy(float) * nudge
-            axis.errorbar(x, summary["mean"], summary["std"].fillna(0), color=palette[arm], capsize=2,
-                          marker="o", markersize=3.5, linewidth=1.2, elinewidth=0.8)  # fmt: skip
-            _points(axis, own["training"].astype(float) * nudge, own["value"], palette[arm])
+            _line(axis, x, summary["mean"], summary["std"].fillna(0), styles[arm])
+            _points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
         axis.xaxis.set_minor_locator(NullLocator())
@@ -63,15 +65,24 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         axis.set_xlabel("Training cases")
         axis.set_title(panel_title(scores, values))
     label_left(axes, "Dice (%)")
-    legend(figure, {arm: Line2D([], [], color=palette[arm], marker="o", markersize=3.5) for arm in arms})
+    legend(figure, {arm: _key(styles[arm], "o") for arm in arms})
     return figure
+
+
+def _line(axis: Axes, x: Any, y: Any, reach: Any, look: Look) -> None:
+    axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker="o", markersize=3.5,
+                  linewidth=1.2, elinewidth=0.8)  # fmt: skip
+
+
+def _key(look: Look, marker: str = "", line: Any = "") -> Line2D:
+    return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.5)
 
 
 @styled
 def factor_curves(scores: pd.DataFrame, label: str) -> Figure:
     """Return mean Dice against a numeric factor: a panel per dataset, architecture and shots.
 
-    An arm that does not set the factor is a dashed line across its panel, with its interval as a band.
+    Values that would lie too close are evenly spaced. An arm that does not set the factor is a dashed line across its panel, with its interval as a band.
 
     Args:
         scores: one row per trial: ``dataset``, ``architecture``, ``shots``, ``arm``, ``value`` (%), ``x`` (the
@@ -80,44 +91,53 @@ def factor_curves(scores: pd.DataFrame, label: str) -> Figure:
         label: of the factor.
     """
     arms = distinct(scores["arm"])
-    palette = colours(arms)
+    styles = looks(arms)
+    unset = {arm: bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
+    setting = [arm for arm in arms if not unset[arm]]
+    places, even = _places(scores["x"])
     shown = panels(scores, FACTOR_PANELS)
     figure, axes = grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for arm, own in rows.groupby("arm", sort=False):
-            colour = palette[str(arm)]
-            if own["x"].isna().all():
-                mean, low, high = own[["value", "low", "high"]].mean()
-                axis.axhline(mean, color=colour, linewidth=1, linestyle="--")
-                if not np.isnan(low):
-                    axis.axhspan(low, high, color=colour, alpha=0.12, linewidth=0)
+            look = styles[str(arm)]
+            if unset[arm]:
+                _across(axis, own, look)
                 continue
             points = own.groupby("x")[["value", "low", "high"]].mean()
             reach = [
                 (points["value"] - points["low"]).fillna(0),
                 (points["high"] - points["value"]).fillna(0),
             ]
-            axis.errorbar(points.index, points["value"], reach, color=colour, capsize=2, marker="o",
-                          markersize=3.5, linewidth=1.2, elinewidth=0.8)  # fmt: skip
-            _points(axis, own["x"], own["value"], colour)
-        axis.xaxis.set_major_locator(FixedLocator(_legible(rows["x"])))
-        axis.set_xlabel(label)
+            nudge = 0.04 * (setting.index(str(arm)) - (len(setting) - 1) / 2) * _least_gap(places)
+            _line(axis, points.index.map(places) + nudge, points["value"], reach, look)
+            _points(axis, own["x"].map(places) + nudge, own["value"], look.colour)
+        axis.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+        axis.set_xlabel(f"{label} (evenly spaced)" if even else label)
         axis.set_title(panel_title(scores, values))
     label_left(axes, "Dice (%)")
-    unset = {arm: rows["x"].isna().all() for arm, rows in scores.groupby("arm", sort=False)}
-    legend(figure, {arm: Line2D([], [], color=palette[arm], linestyle="--" if unset[arm] else "-",
-                                marker="" if unset[arm] else "o", markersize=3.5) for arm in arms})  # fmt: skip
+    keys = {arm: _key(look, "", "--") if unset[arm] else _key(look, "o") for arm, look in styles.items()}
+    legend(figure, keys)
     return figure
 
 
-def _legible(values: pd.Series) -> list[float]:
-    """Return the values that get a tick: those at least a tenth of the axis apart."""
-    ordered = sorted(values.dropna().unique())
-    ticks: list[float] = []
-    for value in ordered:
-        if not ticks or value - ticks[-1] >= 0.1 * (ordered[-1] - ordered[0]):
-            ticks.append(float(value))
-    return ticks
+def _across(axis: Axes, own: pd.DataFrame, look: Look) -> None:
+    """Draw an arm that does not set the factor: a line with its interval as a band."""
+    mean, low, high = own[["value", "low", "high"]].mean()
+    axis.axhline(mean, color=look.colour, linewidth=1, linestyle="--")
+    if not np.isnan(low):
+        axis.axhspan(low, high, color=look.colour, alpha=0.12, linewidth=0)
+
+
+def _places(values: pd.Series) -> tuple[dict[float, float], bool]:
+    """Return where each value of a factor stands, and whether that is evenly: where to scale they would lie too close."""
+    ordered = [float(value) for value in sorted(values.dropna().unique())]
+    least = min((b - a for a, b in pairwise(ordered)), default=0.0)
+    even = len(ordered) > 2 and least < 0.1 * (ordered[-1] - ordered[0])
+    return {value: float(i) if even else value for i, value in enumerate(ordered)}, even
+
+
+def _least_gap(places: Mapping[float, float]) -> float:
+    return min((b - a for a, b in pairwise(places.values())), default=0.0)
 
 
 def _points(axis: Axes, x: pd.Series, y: pd.Series, colour: Any) -> None:
@@ -138,12 +158,12 @@ def training_curves(history: pd.DataFrame) -> Figure:
             ``dice``), ``value``.
     """
     arms = distinct(history["arm"])
-    palette = colours(arms)
+    styles = looks(arms)
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
-    shown = panels(history, TRAINING_PANELS)[: MOST_PANELS // len(kinds)]
-    columns = min(len(shown), 4)
+    shown = panels(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
+    columns = min(len(shown), 4 if len(shown) < 9 else 5)
     blocks = -(-len(shown) // columns)
-    size = (min(PAGE, 1.2 + 1.9 * columns), 0.4 + 1.6 * blocks * len(kinds))
+    size = (min(PAGE, max(COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
     figure = Figure(figsize=size, layout="constrained")
     axes = np.atleast_2d(figure.subplots(blocks * len(kinds), columns, squeeze=False, sharey="row"))
     for axis in axes.flat:
@@ -153,28 +173,26 @@ def training_curves(history: pd.DataFrame) -> Figure:
         for k, kind in enumerate(kinds):
             axis = axes[block * len(kinds) + k, column]
             axis.set_visible(True)
-            _curves(axis, rows[rows["kind"] == kind], palette)
+            _curves(axis, rows[rows["kind"] == kind], styles)
+            axis.set_xlim(0, 1.02 * rows["step"].max())
             if k == 0:
                 axis.set_title(panel_title(history, values).replace(", ", "\n"))
             if k == len(kinds) - 1:
                 axis.set_xlabel("Step")
             if column == 0:
                 axis.set_ylabel({"loss": "Total loss", "dice": "Validation Dice (%)"}[kind])
-    legend(figure, {arm: Line2D([], [], color=palette[arm]) for arm in arms})
+    legend(figure, {arm: _key(styles[arm]) for arm in arms})
     return figure
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any]) -> None:
+def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, Look]) -> None:
     scale = 100.0 if (rows["kind"] == "dice").any() else 1.0
     for arm, own in rows.groupby("arm", sort=False):
-        thin = binned(own, ["id"])
+        look, thin = styles[str(arm)], binned(own, ["id"])
         if thin["id"].nunique() <= MOST_POINTS:
             for _, one in thin.groupby("id", sort=False, observed=True):
-                axis.plot(
-                    one["step"], one["value"] * scale, color=palette[str(arm)], linewidth=0.5, alpha=0.4
-                )
+                axis.plot(one["step"], one["value"] * scale, color=look.colour, linewidth=0.5, alpha=0.4)
         mean = thin.groupby("step")["value"].mean()
         marker = "o" if scale > 1 and len(mean) < 30 else ""
-        axis.plot(
-            mean.index, mean * scale, color=palette[str(arm)], linewidth=1.3, marker=marker, markersize=2.5
-        )
+        axis.plot(mean.index, mean * scale, color=look.colour, linestyle=look.line, linewidth=1.3, marker=marker,
+                  markersize=2.5)  # fmt: skip

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
-from textwrap import fill
 from typing import Any, TypeVar
 
 import matplotlib
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from harness.report.palette import ORGANS
-from harness.report.wording import safe_name, value_text
+from harness.report.wording import safe_name, shots_text, value_text
 
 PAGE = 7.0  # inches: the text width of a two-column paper
 COLUMN = 3.4
 SUFFIXES = ("pdf", "svg", "png")
+_DPI = 220
 STYLE: Any = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
     "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#d9d9d9", "grid.linewidth": 0.5,
-    "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 100, "savefig.dpi": 220,
+    "axes.axisbelow": True, "legend.frameon": False,
     "pdf.fonttype": 42, "svg.hashsalt": "medctx", "figure.facecolor": "white",
 }  # fmt: skip
 MOST_POINTS = 20
 """Trials of one arm that are drawn one by one; of more, mean and spread say enough."""
-MOST_PANELS = 9
+MOST_PANELS = 12
 """Panels of a figure that fits a page; the tables have the rest."""
+_LETTER = 0.065  # inches, of a letter at 7 to 7.5 pt
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 Draw = TypeVar("Draw", bound=Callable[..., Any])
@@ -55,22 +62,41 @@ def styled(function: Draw) -> Draw:
 def save(figure: Figure, folder: Path, name: str) -> float:
     """Write ``<folder>/<name>.{pdf,svg,png}``, each whole or not at all, without dates; return the width, inches."""
     folder.mkdir(parents=True, exist_ok=True)
-    undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    figure.set_dpi(_DPI)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, not for every format
-    for suffix in SUFFIXES:
+    # The canvases' own methods: figure.savefig would draw everything twice.
+    printers: dict[str, Callable[[BytesIO], Any]] = {
+        "png": lambda file: FigureCanvasAgg(figure).print_png(file),
+        "svg": lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}),
+        "pdf": lambda file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None}),
+    }
+    for suffix, write in printers.items():
         buffer = BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=undated[suffix])
+        write(buffer)
         partial = folder / f".{safe_name(name)}.{suffix}"
         partial.write_bytes(buffer.getvalue())
         partial.replace(folder / f"{safe_name(name)}.{suffix}")
     return float(figure.get_figwidth())
 
 
-def colours(arms: Sequence[str]) -> dict[str, Any]:
-    """Return a colour for each arm that colour-blind readers can tell apart (up to ten)."""
-    palette = "colorblind" if len(arms) <= 10 else "viridis"
-    return dict(zip(arms, seaborn.color_palette(palette, len(arms)), strict=True))
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn: the ``hatch`` of its bars and the ``line`` of its curves tell arms of one colour apart."""
+
+    colour: Any
+    hatch: str
+    line: Any
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
+    palette = seaborn.color_palette("colorblind", 10)
+    patterns = (("", "-"), ("////", "--"), ("....", ":"), ("xxxx", "-."))
+    return {
+        arm: Look(palette[i % 10], *patterns[i // 10 % len(patterns)])
+        for i, arm in enumerate(dict.fromkeys(arms))
+    }
 
 
 def organ_colour(value: int) -> tuple[float, float, float]:
@@ -89,7 +115,7 @@ def grid(number: int, width: float, height: float, share_y: bool = True) -> tupl
     """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes."""
     columns = max(1, min(number, int(PAGE // min(width, PAGE))))
     rows = -(-number // columns)
-    size = (min(PAGE, max(COLUMN, width * columns + 0.3)), height * rows + 0.4)
+    size = (min(PAGE, max(COLUMN, width * columns + 0.3)), height * rows + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
     for axis in axes[number:]:
@@ -103,22 +129,31 @@ def distinct(column: pd.Series) -> list[str]:
 
 
 def wrapped(text: str, width: float) -> str:
-    """Return text at 7 pt in lines of at most ``width`` inches, broken after commas first."""
-    letters = max(8, int(width / 0.065))
-    lines = [part for line in text.split("\n") for part in _at_commas(line, letters)]
-    return "\n".join(fill(line, letters) for line in lines)
+    """Return text at 7 pt in lines of about ``width`` inches, broken after commas if that will do, and within no word."""
+    letters = max(8, int(width / _LETTER))
+    parts = [part for line in text.split("\n") for part in [*_parts(line, letters), "\n"]]
+    lines = [""]
+    for part in parts[:-1]:
+        if part == "\n" or (lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters):
+            lines.append("")
+        lines[-1] += part.strip("\n")
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _at_commas(line: str, letters: int) -> list[str]:
-    return line.replace(", ", ",\n").split("\n") if len(line) > letters else [line]
+def _parts(line: str, letters: int) -> list[str]:
+    """Return the pieces that a line may be broken into: at commas, and where that is not enough at spaces and underscores."""
+    clauses = re.findall(r".+?(?:, |$)", line)
+    return [
+        part
+        for clause in clauses
+        for part in ([clause] if len(clause.rstrip()) <= letters else re.findall(r"[^ _]+[ _]?|[ _]", clause))
+    ]
 
 
 def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     """Return what tells a panel from the others; all of its values where nothing varies."""
     varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
-    words = [
-        f"{value_text(v)} training cases" if key == "shots" else value_text(v) for key, v in varying.items()
-    ]
+    words = [shots_text(v) if key == "shots" else value_text(v) for key, v in varying.items()]
     return ", ".join(words)
 
 
@@ -129,10 +164,28 @@ def label_left(axes: Sequence[Axes], text: str) -> None:
             axis.set_ylabel(text)
 
 
-def legend(figure: Figure, handles: Mapping[str, Any]) -> None:
-    """Write the legend below the panels, in as many columns as fit."""
-    if not handles:
+def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
+    """Write the legend below the panels and make room for it: in rows, each group of entries on a row of its own."""
+    names = [name for group in groups for name in group]
+    if not names:
         return
-    widest = 0.5 + 0.065 * max(len(name) for name in handles)  # inches, of an entry
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // widest)))
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+    room = float(figure.get_figwidth()) - 0.2
+    if room < min(_entry_width(names), PAGE - 0.2):
+        room = min(_entry_width(names), PAGE - 0.2)
+        figure.set_figwidth(room + 0.2)
+    columns = max(1, min(max(map(len, groups)), int(room // _entry_width(names))))
+    rows: list[list[tuple[str, Any]]] = []
+    for group in groups:
+        entries = [(wrapped(name, room - 0.5), handle) for name, handle in group.items()]
+        rows += [entries[i : i + columns] for i in range(0, len(entries), columns)]
+    blank = ("", Line2D([], [], linestyle=""))
+    filled = [row + [blank] * (columns - len(row)) for row in rows]
+    labels, handles = zip(*(entry for column in zip(*filled, strict=True) for entry in column), strict=True)
+    lines = sum(max(name.count("\n") + 1 for name, _ in row) for row in rows)
+    figure.set_figheight(figure.get_figheight() + 0.17 * lines + 0.05)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def _entry_width(names: Sequence[str]) -> float:
+    """Return the inches that the widest entry of a legend takes."""
+    return 0.5 + _LETTER * max(len(name) for name in names)
