@@ -1,6 +1,6 @@
 """The documented schema of what a trial leaves on disk, and the only code that writes or reads it.
 
-``<results>/trials/<id>/`` holds, a pretraining's without cases and predictions,
+``<results>/trials/<id>/`` holds, that of a pretraining or of a search without cases and predictions,
 
 - ``trial.json``: :class:`TrialRecord`;
 - ``cases.parquet``: one row per case, region, role and metric, columns :data:`CASE_COLUMNS`;
@@ -25,7 +25,7 @@ HISTORY = "history.jsonl"
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
-Status = Literal["complete", "failed", "running", "pending"]
+Status = Literal["complete", "failed", "pruned", "running", "pending"]
 
 
 class Protocol(Frozen):
@@ -117,10 +117,10 @@ class TransferRecord(Frozen):
 
 
 class TrialRecord(Frozen):
-    """``trial.json``. A failed trial has a cause, and may lack what it did not reach."""
+    """``trial.json``. A failed or pruned trial has a cause, and may lack what it did not reach."""
 
     id: str
-    status: Literal["complete", "failed"]
+    status: Literal["complete", "failed", "pruned"]
     kind: Literal["train", "pretrain"]
     spec: TrialSpec
     protocol: Protocol | None = None

@@ -178,6 +178,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     recipe: Recipe
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
+    tested: bool = later(True, description="False: of a search, scored on the validation cases alone")
 
     @cached_property
     def id(self) -> str:

@@ -32,7 +32,7 @@ import psutil
 from filelock import FileLock
 
 from harness.errors import ClaimLost, UserError
-from harness.record import HISTORY, Status, TrialRecord, read_record, write_record, write_text
+from harness.record import HISTORY, Status, TrialRecord, read_history, read_record, write_record, write_text
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
 _SILENT = 600.0  # seconds after which another host's claim is stale
@@ -124,6 +124,16 @@ class Store:
         except (OSError, json.JSONDecodeError):
             return None
 
+    def history(self, id: str) -> list[dict[str, Any]]:
+        """Return the history of a trial: the record's, or that which another attempt would go on from."""
+        folder = self.trials / id
+        if not folder.is_dir():
+            newest = _newest_checkpoint(self._running / id)
+            if newest is None:
+                return []
+            folder = newest
+        return list(read_history(folder))
+
     def paused_at(self, id: str) -> int | None:
         """Return the step at which a trial paused that nobody has gone on with, or None."""
         try:
@@ -141,7 +151,7 @@ class Store:
             if self.status(id) == "complete" or self._is_live(folder):
                 return None
             folder.mkdir(exist_ok=True)
-            earlier = [path for path in folder.iterdir() if path.is_dir()]
+            earlier = _newest_checkpoint(folder)
             attempt = Attempt(self, id, folder, _next_name(folder))
             attempt.start(driver, earlier)
             (folder / _PAUSED).unlink(missing_ok=True)
@@ -152,14 +162,14 @@ class Store:
         return FileLock(self._running / ".lock", timeout=60)
 
     def reopen(self, ids: Iterable[str]) -> None:
-        """Make the failed trials among ``ids`` pending again.
+        """Make the failed and the pruned trials among ``ids`` pending again.
 
         They will go on from their checkpoints, but after a bug, whose traces the weights may carry.
         """
         for id in ids:
             with self.locked():
                 record = self.record(id)
-                if record is None or record.status != "failed":
+                if record is None or record.status not in ("failed", "pruned"):
                     continue
                 failed, home = self.trials / id, self._running / id
                 if record.cause and record.cause.kind not in _REPEATS and (failed / RESUME).is_file():
@@ -202,15 +212,13 @@ class Attempt:
         self.number = int(name.rpartition("-")[2])
         self._beat = 0.0
 
-    def start(self, driver: Process, earlier: list[Path]) -> None:
-        """Take the claim, and the newest checkpoint and history of earlier attempts; holds the lock."""
+    def start(self, driver: Process, earlier: Path | None) -> None:
+        """Take the claim, and checkpoint and history of the earlier attempt to go on from; holds the lock."""
         self.folder.mkdir()
-        with_checkpoint = [path for path in earlier if (path / RESUME).is_file()]
-        if with_checkpoint:
-            newest = max(with_checkpoint, key=lambda path: (path / RESUME).stat().st_mtime_ns)
+        if earlier is not None:
             for name in (SELECTED, HISTORY, RESUME):
-                if (newest / name).is_file():
-                    _link(newest / name, self.folder / name)
+                if (earlier / name).is_file():
+                    _link(earlier / name, self.folder / name)
         owner = {"worker": asdict(Process.this()), "driver": asdict(driver), "attempt": self._name}
         write_text(self._home / "claim.json", json.dumps(owner))
         self._beat = time.monotonic()
@@ -269,6 +277,16 @@ def _read_claim(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / "claim.json").read_text())
     except (OSError, json.JSONDecodeError):
         return None
+
+
+def _newest_checkpoint(home: Path) -> Path | None:
+    """Return the folder of the attempt with the newest checkpoint, of equals the later one."""
+    found = [path.parent for path in home.glob(f"attempt-*/{RESUME}")]
+
+    def age(attempt: Path) -> tuple[int, int]:
+        return (attempt / RESUME).stat().st_mtime_ns, int(attempt.name.rpartition("-")[2])
+
+    return max(found, key=age, default=None)
 
 
 def _next_name(home: Path) -> str:

@@ -142,7 +142,7 @@ class _Run:
         fitting.run()
         selected = fitting.select()
         tested = time.time()
-        if not pretrains:
+        if self.spec.tested and not pretrains:
             data.freeze()
             write_cases(self.attempt.folder, self._test(method, data))
         return TrialRecord(
