@@ -31,13 +31,14 @@ class Range(Frozen):
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Range:
-        if self.choices and self != Range(choices=self.choices):
+        given = self.model_fields_set
+        if self.choices and given != {"choices"}:
             raise ValueError("either choices, or low and high")
         if any(self.choices.count(value) > 1 for value in self.choices):
             raise ValueError("choices that are all different")
         if self.low is None or self.high is None:
-            if self != Range.model_construct(choices=self.choices):
-                raise ValueError("both low and high")
+            if not self.choices and given:
+                raise ValueError("both low and high, or choices")
             return self
         if not self.low < self.high:
             raise ValueError("low below high")

@@ -1,0 +1,93 @@
+"""Trials that nobody trains: their validation Dice is a formula, so that searches are tested in milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness.agenda import Work
+from harness.record import Cause, TrialRecord, append_history
+from harness.searching import search_work
+from harness.settings import Cell
+from harness.spec import TrialSpec
+from harness.store import RESUME, Process, Store
+from harness.study import Study, load_study
+
+STUDY = """
+question: which?
+base: {dataset: phantom, architecture: unet, shots: 2, recipe: {steps: 40, validate_every: 10}}
+search:
+  arms:
+    medcontext:
+      method.masking.ratio: declared
+      method.teacher.m0: declared
+      recipe.learning_rate: {low: 0.0003, high: 0.03, log: true}
+  suggestions: 7
+  batch: 3
+  seeds: [0, 1]
+  startup: 3
+  confirm: {best: 2, seeds: [10, 11]}
+"""
+
+
+def write_study(folder: Path, text: str = STUDY) -> Study:
+    path = folder / "sought.yaml"
+    path.write_text(text)
+    return load_study(str(path))
+
+
+def dice(spec: TrialSpec, step: int) -> float:
+    """Return a validation Dice that is best at a ratio of 0.6 and a learning rate of 0.003, and grows with the steps."""
+    ratio = spec.method.parameters.get("masking", {}).get("ratio", 0.6)
+    miss = (ratio - 0.6) ** 2 + 0.1 * math.log10(spec.recipe.learning_rate / 0.003) ** 2
+    return 0.8 * (1 - math.exp(-step / 20)) - miss + 0.01 * spec.seed
+
+
+def run_cell(store: Store, cell: Cell, pause_at: int | None = None, fails: str = "") -> None:
+    """Do to the store what a trial does: pause, or publish a record with its history."""
+    spec = cell.spec
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt is not None, "a finished trial was handed out again"
+    last = min(pause_at or spec.recipe.steps, spec.recipe.steps)
+    steps = range(10, last + 1, 10)
+    (attempt.folder / "history.jsonl").unlink(missing_ok=True)
+    append_history(
+        attempt.folder,
+        ({"step": s, "validation": {"lobe": dice(spec, s)}, "mean": dice(spec, s)} for s in steps),
+    )
+    if last < spec.recipe.steps and not fails:
+        (attempt.folder / RESUME).write_bytes(b"weights")
+        attempt.pause(last)
+        return
+    cause = Cause(kind=fails, message="as it was told to") if fails else None
+    status = "failed" if fails else "complete"
+    attempt.publish(
+        TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=spec, selected_step=last, cause=cause)
+    )
+
+
+def run_work(store: Store, work: Work, fails: Callable[[TrialSpec], str] = lambda spec: "") -> Iterator[Cell]:
+    """Run a portion as the sweep does, and yield each trial once it has ended."""
+    store.reopen(cell.spec.id for cell in work.cells)
+    for cell in work.cells:
+        done = store.status(cell.spec.id) == "complete"
+        paused = store.paused_at(cell.spec.id)
+        if not done and (paused is None or work.pause_at is None or paused < work.pause_at):
+            run_cell(store, cell, work.pause_at, fails(cell.spec))
+        yield cell
+
+
+def run_search(
+    study: Study,
+    results: Path,
+    fails: Callable[[TrialSpec], str] = lambda spec: "",
+    order: Callable[[Sequence[Cell]], Sequence[Cell]] = lambda cells: cells,
+) -> list[Work]:
+    """Run a search to its end, and return the portions that it asked for."""
+    store, seen = Store(results), []
+    for work in search_work(study, store):
+        seen.append(work)
+        for _ in run_work(store, Work(tuple(order(work.cells)), work.pause_at), fails):
+            pass
+    return seen
