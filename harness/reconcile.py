@@ -77,8 +77,7 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
     for cell in cells:
         record = store.record(cell.spec.id)
         done = record is not None and (
-            record.status in ("complete", "pruned")
-            or (record.cause is not None and record.cause.kind in _FINAL)
+            record.status == "complete" or (record.cause is not None and record.cause.kind in _FINAL)
         )
         if not done:
             missing.append(cell)

@@ -31,7 +31,6 @@ def search_work(study: Study, store: Store) -> Iterator[Work]:
         for journal in journals:
             _judge([asked for asked in batch if asked.journal is journal], store)
         surviving = [cell for asked in batch if not asked.pruned for cell in asked.cells]
-        store.reopen(cell.spec.id for cell in surviving if store.status(cell.spec.id) == "pruned")
         yield from _portions(surviving, store)
         for asked in batch:
             asked.journal.tell(*asked.outcome(store))
@@ -41,9 +40,10 @@ def search_work(study: Study, store: Store) -> Iterator[Work]:
 
 
 def _portions(cells: Iterable[Cell], store: Store, pause_at: int | None = None) -> Iterator[Work]:
-    """Yield those of ``cells`` that are not done, none twice."""
+    """Yield those of ``cells`` that are not done, none twice; what another search failed at or pruned is tried again."""
     distinct = {cell.spec.id: cell for cell in cells}
     missing = missing_cells(list(distinct.values()), store)
+    store.reopen(cell.spec.id for cell in missing)
     if missing:
         yield Work(tuple(missing), pause_at)
 

@@ -69,9 +69,8 @@ def run_cell(store: Store, cell: Cell, pause_at: int | None = None, fails: str =
 
 def run_work(store: Store, work: Work, fails: Callable[[TrialSpec], str] = lambda spec: "") -> Iterator[Cell]:
     """Run a portion as the sweep does, and yield each trial once it has ended."""
-    store.reopen(cell.spec.id for cell in work.cells)
     for cell in work.cells:
-        done = store.status(cell.spec.id) == "complete"
+        done = store.status(cell.spec.id) != "pending"
         paused = store.paused_at(cell.spec.id)
         if not done and (paused is None or work.pause_at is None or paused < work.pause_at):
             run_cell(store, cell, work.pause_at, fails(cell.spec))

@@ -55,7 +55,9 @@ def count_or_kill(monkeypatch: pytest.MonkeyPatch, kill_at: int | None) -> list[
 def test_killed_at_any_write_it_ends_with_the_same_suggestions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    study = write_study(tmp_path, text.replace("suggestions: 7", "suggestions: 5").replace("batch: 3", "batch: 2"))
+    study = write_study(
+        tmp_path, text.replace("suggestions: 7", "suggestions: 5").replace("batch: 3", "batch: 2")
+    )
     with monkeypatch.context() as patch:
         writes = count_or_kill(patch, None)
         run_search(study, tmp_path / "whole")
@@ -272,7 +274,7 @@ def test_a_grid_is_tried_in_order_and_ends_where_it_ends(tmp_path: Path) -> None
     study = write_study(tmp_path, text)
     run_search(study, tmp_path)
     points = [tuple(one.values.values()) for one in suggestions(study, tmp_path)]
-    assert points == [(r, b, l) for r in (0.2, 0.4, 0.6) for b in (4, 8) for l in (0.01, 0.001)]
+    assert points == [(a, b, c) for a in (0.2, 0.4, 0.6) for b in (4, 8) for c in (0.01, 0.001)]
     assert all(type(block) is int for _, block, _ in points)
 
 
