@@ -18,7 +18,7 @@ from harness.cli_evaluate import evaluate
 from harness.errors import UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
-from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
+from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry, search_entry
 from harness.store import Store
 from harness.study import Cell, Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
@@ -122,8 +122,10 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
     loaded = load_study(study, overrides or [])
     entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
+    searches = [search_entry(arm) for arm in loaded.search.arms] if loaded.search else []
     if as_json:
-        print(json.dumps({"study": loaded.name, "trials": entries, "skipped": skipped}, indent=1))
+        found = {"study": loaded.name, "trials": entries, "skipped": skipped}
+        print(json.dumps(found | ({"search": searches} if searches else {}), indent=1))
         return
     out.print(loaded.question)
     hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
@@ -133,8 +135,18 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
     out.print(f"{len(entries)} trials")
+    for search in searches:
+        out.print(_search_line(search), markup=False)
     for skip in skipped:
         out.print(f"skipped: {skip['reason']}", markup=False)
+
+
+def _search_line(search: dict[str, Any]) -> str:
+    parameters = "; ".join(f"{key} {values}" for key, values in search["parameters"].items())
+    return (
+        f"to come: {search['trials']} trials of {search['suggestions']} suggestions for {search['arm']} "
+        f"({parameters}), then {search['confirming']} that confirm the best"
+    )
 
 
 @app.command()

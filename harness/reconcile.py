@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
+from harness.search import SETTING, Arm
 from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
 from harness.study import Cell, Study
@@ -20,7 +21,7 @@ def plan_entry(cell: Cell) -> dict[str, object]:
     """
     spec = cell.spec
     extra: dict[str, object] = {"pretraining": spec.pretraining} if spec.pretraining else {}
-    extra |= {key: value for key, value in cell.factors.items() if "." in key}
+    extra |= {key: value for key, value in cell.factors.items() if "." in key or key == SETTING}
     return {
         "id": spec.id,
         "kind": spec.kind,
@@ -32,6 +33,19 @@ def plan_entry(cell: Cell) -> dict[str, object]:
         "subset": spec.subset,
         "seed": spec.seed,
         **extra,
+    }
+
+
+def search_entry(arm: Arm) -> dict[str, object]:
+    """Return the search of an arm as ``plan --json`` prints it: what is to come, of which no trial has an id yet."""
+    spec = arm.spec
+    return {
+        "arm": arm.name,
+        "parameters": {one.key: str(one.range) for one in arm.dimensions},
+        "suggestions": arm.planned,
+        "seeds": list(spec.seeds),
+        "trials": arm.planned * len(spec.seeds),
+        "confirming": spec.confirm.best * len(spec.confirm.seeds),
     }
 
 
