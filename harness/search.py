@@ -6,7 +6,7 @@ Nothing here knows Optuna or the disk; :mod:`harness.tuning` draws the values an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -149,10 +149,11 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Findings:
-    """The suggestions of an arm so far, in order of their numbers."""
+    """The suggestions of an arm so far, in order of their numbers, and the share of each dimension in the better ones."""
 
     arm: Arm
     suggestions: tuple[Suggestion, ...] = ()
+    importances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def to_come(self) -> int:

@@ -17,11 +17,14 @@ from harness.study import load_study
 from harness.study_file import PruneSpec
 
 
-@pytest.mark.parametrize("name", registry.names("method"))
+DECLARED = {
+    name: declared_ranges(registry.load("method", name).Parameters) for name in registry.names("method")
+}
+
+
+@pytest.mark.parametrize("name", [name for name, ranges in DECLARED.items() if ranges])
 def test_what_a_method_declares_to_be_searched_holds_possible_values(name: str, tmp_path: Path) -> None:
-    declared = declared_ranges(registry.load("method", name).Parameters)
-    if not declared:
-        pytest.skip("it declares nothing")
+    declared = DECLARED[name]
     parameters = "".join(f"\n      method.{key}: declared" for key in declared)
     arms = (
         STUDY.partition("    medcontext:")[0]
@@ -37,7 +40,7 @@ def test_what_a_method_declares_to_be_searched_holds_possible_values(name: str, 
 
 
 def test_medcontext_declares_mask_ratio_momentum_and_weight() -> None:
-    declared = declared_ranges(registry.load("method", "medcontext").Parameters)
+    declared = DECLARED["medcontext"]
     assert set(declared) == {"masking.ratio", "teacher.m0", "losses.cons"}
     assert declared["teacher.m0"].complement and declared["teacher.m0"].log
 
