@@ -65,9 +65,8 @@ def axis_of(dimension: Dimension) -> figures.Axis:
     """Return a dimension as an axis."""
     searched, label = dimension.range, heading(dimension.key)
     categories = () if _is_numeric(dimension) else tuple(value_text(choice) for choice in searched.choices)
-    return figures.Axis(
-        dimension.key, f"1 − {label}" if searched.complement else label, searched.log, categories
-    )
+    label = f"1 − {label}" if searched.complement else label
+    return figures.Axis(dimension.key, label, searched.log, dimension.whole, categories)
 
 
 def _is_numeric(dimension: Dimension) -> bool:

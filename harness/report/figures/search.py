@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.tri import LinearTriInterpolator, Triangulation
+from matplotlib.tri import LinearTriInterpolator, Triangulation, UniformTriRefiner
 
 from harness.report.figures.style import MOST_PANELS, colours, grid, label_left, legend, styled, wrapped
 
@@ -23,7 +23,7 @@ _DICE = "Validation Dice (%)"
 _COMPLETE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}
 _PRUNED: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": "", "markerfacecolor": "white"}
 _FAILED: dict[str, Any] = {"marker": "x", "markersize": 4, "linestyle": "", "color": "0.3"}
-_RESOLUTION = 60  # points along a side of the plane that contours are drawn on
+_TRIANGLES = 10_000  # that a surface is drawn with; small ones have straight sides on logarithmic axes too
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Axis:
     column: str
     label: str
     log: bool = False
+    whole: bool = False
     categories: tuple[str, ...] = ()
 
 
@@ -138,14 +139,17 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
     levels = MaxNLocator(10).tick_values(frame["value"].min(), frame["value"].max())
     shades = Normalize(levels[0], levels[-1])
     for axis, (across, up) in zip(axes, pairs, strict=True):
-        plane = _plane(frame, across, up)
-        if plane:
-            axis.contourf(*plane, levels=levels, cmap="viridis", norm=shades)
+        surface = _surface(frame, across, up)
+        if surface:
+            axis.tricontourf(*surface, levels=levels, cmap="viridis", norm=shades)
         axis.scatter(frame[across.column], frame[up.column], c=frame["value"], cmap="viridis", norm=shades, s=12,
                      edgecolors="white", linewidths=0.6, zorder=3)  # fmt: skip
         axis.grid(False)
         _scale(axis, across)
         _scale(axis, up, vertical=True)
+        axis.use_sticky_edges = False
+        axis.margins(0.06)
+        axis.autoscale_view()
     _bar(figure, axes, ScalarMappable(shades, "viridis"), _DICE)
     return figure
 
@@ -157,8 +161,8 @@ def contour_pairs(dimensions: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
     ]
 
 
-def _plane(frame: pd.DataFrame, across: Axis, up: Axis) -> tuple[Any, Any, Any] | None:
-    """Return a grid of both axes and the objective on it, NaN outside of the suggestions; None where they lie on a line."""
+def _surface(frame: pd.DataFrame, across: Axis, up: Axis) -> tuple[Triangulation, Any] | None:
+    """Return fine triangles between the suggestions and the objective at their corners; None where they lie on a line."""
     units = []
     for one in (across, up):
         values = frame[one.column].to_numpy(float)
@@ -166,15 +170,19 @@ def _plane(frame: pd.DataFrame, across: Axis, up: Axis) -> tuple[Any, Any, Any] 
     spans = [np.ptp(unit) for unit in units]
     if min(spans) == 0:
         return None
-    scaled = [(unit - unit.min()) / span for unit, span in zip(units, spans, strict=True)]
     try:
-        between = LinearTriInterpolator(Triangulation(*scaled), frame["value"].to_numpy(float))
+        coarse = Triangulation(*((unit - unit.min()) / span for unit, span in zip(units, spans, strict=True)))
     except (RuntimeError, ValueError):  # fewer than three, or all on one line
         return None
-    side = np.linspace(0, 1, _RESOLUTION)
-    found = between(*np.meshgrid(side, side))
-    x, y = (unit.min() + side * span for unit, span in zip(units, spans, strict=True))
-    return 10**x if across.log else x, 10**y if up.log else y, found
+    heights = frame["value"].to_numpy(float)
+    linear = LinearTriInterpolator(coarse, heights)
+    halvings = int(np.log(_TRIANGLES / len(coarse.triangles)) / np.log(4))  # of their sides
+    fine, values = UniformTriRefiner(coarse).refine_field(heights, linear, subdiv=min(max(halvings, 0), 5))
+    x, y = (
+        unit.min() + place * span for unit, place, span in zip(units, (fine.x, fine.y), spans, strict=True)
+    )
+    corners = (10**x if across.log else x, 10**y if up.log else y)
+    return Triangulation(*corners, fine.triangles), values
 
 
 def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
@@ -186,7 +194,7 @@ def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
         getattr(axis, f"set_{name}ticks")(ticks, [wrapped(word, 0.8) for word in dimension.categories])
         getattr(axis, f"set_{name}lim")(-0.5, len(dimension.categories) - 0.5)
     else:
-        getattr(axis, f"{name}axis").set_major_locator(MaxNLocator(4))
+        getattr(axis, f"{name}axis").set_major_locator(MaxNLocator(4, integer=dimension.whole))
     getattr(axis, f"set_{name}label")(dimension.label)
 
 
