@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
+from harness.agenda import plain_work
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
 from harness.errors import UserError
@@ -172,13 +174,15 @@ def run(
             check_data((*loaded.nodes, *loaded.cells), missing, store, data)
         from harness.sweep import sweep
 
-        with Board(missing, store, out).shown():
+        board = Board(store, out)
+        with board.shown():
             sweep(
-                missing,
+                board.following(plain_work(missing, store)),
                 store,
                 data_root=data,
                 keep=loaded.keep,
                 workers=workers,
+                threads=max(cell.spec.recipe.threads for cell in missing),
                 address=address,
                 checkpoint_minutes=checkpoint_minutes,
             )
@@ -199,9 +203,10 @@ def status(
     store = Store(results, writable=False)
     cells = (*loaded.nodes, *loaded.cells)
     states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
-    names = ("complete", "running", "failed", "pending")
-    counts = {"planned": len(states)} | {name: list(states.values()).count(name) for name in names}
-    counts |= {"skipped": len(loaded.skipped), "pruned": 0}
+    found = Counter(states.values())
+    counts = {"planned": len(states)}
+    counts |= {name: found[name] for name in ("complete", "running", "failed", "pending")}
+    counts |= {"skipped": len(loaded.skipped), "pruned": found["pruned"]}
     if as_json:
         print(json.dumps(counts))
         return

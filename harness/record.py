@@ -25,7 +25,8 @@ HISTORY = "history.jsonl"
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
-Status = Literal["complete", "failed", "running", "pending"]
+Outcome = Literal["complete", "failed", "pruned"]
+Status = Literal["complete", "failed", "pruned", "running", "pending"]
 
 
 class Protocol(Frozen):
@@ -117,10 +118,13 @@ class TransferRecord(Frozen):
 
 
 class TrialRecord(Frozen):
-    """``trial.json``. A failed trial has a cause, and may lack what it did not reach."""
+    """``trial.json``. A failed trial has a cause, and may lack what it did not reach.
+
+    A search that gave a trial up early leaves it ``pruned``; its numbers stand in no table.
+    """
 
     id: str
-    status: Literal["complete", "failed"]
+    status: Outcome
     kind: Literal["train", "pretrain"]
     spec: TrialSpec
     protocol: Protocol | None = None
