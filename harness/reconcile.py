@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
-from harness.search import SETTING, Arm
+from harness.search import SETTING, Arm, Findings
 from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
 from harness.study import Cell, Study
 
 _FINAL = ("nan",)  # failures that the same numbers would repeat
+
+
+@dataclass(frozen=True)
+class Known:
+    """A study as far as it is known.
+
+    Attributes:
+        declared: the study as its file declares it.
+        findings: of its searches, so far.
+    """
+
+    declared: Study
+    findings: Sequence[Findings] = ()
+
+    @cached_property
+    def study(self) -> Study:
+        """The study with the trials that confirm what its searches have found: what a report is about."""
+        return self.declared.joined_by([trials for found in self.findings for trials in found.confirming()])
+
+    @cached_property
+    def whole(self) -> Study:
+        """The same with the trials of all suggestions."""
+        return self.study.joined_by([trials for found in self.findings for trials in found.suggested()])
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All trials that have an id, pretrainings first."""
+        return (*self.whole.nodes, *self.whole.cells)
+
+    @property
+    def to_come(self) -> int:
+        """How many trials will come of searches that have no id yet."""
+        return sum(found.trials_to_come for found in self.findings)
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search is not over."""
+        return not all(found.is_over for found in self.findings)
 
 
 def plan_entry(cell: Cell) -> dict[str, object]:

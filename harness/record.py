@@ -25,6 +25,7 @@ HISTORY = "history.jsonl"
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
+Outcome = Literal["complete", "failed", "pruned"]
 Status = Literal["complete", "failed", "pruned", "running", "pending"]
 
 
@@ -117,10 +118,13 @@ class TransferRecord(Frozen):
 
 
 class TrialRecord(Frozen):
-    """``trial.json``. A failed or pruned trial has a cause, and may lack what it did not reach."""
+    """``trial.json``. A failed trial has a cause, and may lack what it did not reach.
+
+    A search that gave a trial up early leaves it ``pruned``; its numbers stand in no table.
+    """
 
     id: str
-    status: Literal["complete", "failed", "pruned"]
+    status: Outcome
     kind: Literal["train", "pretrain"]
     spec: TrialSpec
     protocol: Protocol | None = None

@@ -23,7 +23,15 @@ from harness.study_file import PruneSpec, SearchSpec, StudyFile
 SETTING, DEFAULT = "setting", "default"
 """The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
 _SEARCHED_FACTORS = ("architecture",)
-_MEASURE = ("pipeline", "spacing", "crop", "resampling", "selection", "validate_every")  # of the recipe
+_MEASURE = (
+    "pipeline",
+    "spacing",
+    "crop",
+    "resampling",
+    "selection",
+    "validate_every",
+    "threads",
+)  # of the recipe
 _BRANCHES = ("recipe", "method", "architecture")
 
 
@@ -161,9 +169,23 @@ class Findings:
         return max(0, self.arm.planned - len(self.suggestions))
 
     @property
+    def trials_to_come(self) -> int:
+        """How many trials are not known yet: of suggestions to draw, and of the best ones before they are known."""
+        spec = self.arm.spec
+        confirming = 0 if self.is_over else spec.confirm.best * len(spec.confirm.seeds)
+        return self.to_come * len(spec.seeds) + confirming
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to draw or to run."""
         return not self.to_come and all(one.state != "running" for one in self.suggestions)
+
+    def summary(self) -> str:
+        """Return how many suggestions there are, by what came of them."""
+        states = [one.state for one in self.suggestions]
+        told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none yet"
+        drawn = f"{len(states)} of {self.arm.planned}" if self.to_come else str(len(states))
+        return f"{drawn} suggestions ({told})"
 
     def best(self) -> list[Suggestion]:
         """Return the best complete suggestions, of equals the earlier ones, that the study confirms; no values twice."""
@@ -173,6 +195,11 @@ class Findings:
             if all(one.values != other.values for other in found):
                 found.append(one)
         return found[: self.arm.spec.confirm.best]
+
+    def suggested(self) -> list[Trials]:
+        """Return the trials of all suggestions so far."""
+        found = (self.arm.suggested(one.values) for one in self.suggestions)
+        return [trials for trials in found if isinstance(trials, Trials)]
 
     def confirming(self) -> list[Trials]:
         """Return the trials that confirm the best suggestions; none before the search is over."""

@@ -2,7 +2,7 @@
 
 ::
 
-    <results>/trials/<id>/            a published record: complete or failed
+    <results>/trials/<id>/            a published record: complete, failed or pruned
     <results>/running/<id>/claim.json who works on it: worker and driver, with host, pid and process start
     <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
     <results>/running/<id>/paused.json  the step at which it stopped on request, with a checkpoint
@@ -162,17 +162,18 @@ class Store:
         return FileLock(self._running / ".lock", timeout=60)
 
     def reopen(self, ids: Iterable[str]) -> None:
-        """Make the failed and the pruned trials among ``ids`` pending again.
+        """Make the failed and pruned trials among ``ids`` pending again.
 
         They will go on from their checkpoints, but after a bug, whose traces the weights may carry.
         """
         for id in ids:
             with self.locked():
                 record = self.record(id)
-                if record is None or record.status not in ("failed", "pruned"):
+                if record is None or record.status == "complete":
                     continue
                 failed, home = self.trials / id, self._running / id
-                if record.cause and record.cause.kind not in _REPEATS and (failed / RESUME).is_file():
+                repeats = record.cause is not None and record.cause.kind in _REPEATS
+                if not repeats and (failed / RESUME).is_file():
                     home.mkdir(exist_ok=True)
                     (failed / "trial.json").unlink()
                     failed.rename(home / _next_name(home))

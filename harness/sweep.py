@@ -10,11 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 import traceback
 import uuid
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,68 +31,47 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from harness.agenda import Agenda, Work, publish_failure
 from harness.errors import UserError
-from harness.record import Cause, TrialRecord
+from harness.record import Cause
 from harness.spec import TrialSpec
 from harness.store import Process, Store
-from harness.study import Cell
 
 _LOSSES = 3  # of a trial's worker, before the trial counts as failed
-_POLL = 2.0  # seconds between looks at trials that another driver runs
 
 
 class _Handout(Searcher):
-    """Hands out trials in order; a trial whose worker died goes to the front again.
+    """Passes on what the agenda says; a trial whose worker died goes to the front again."""
 
-    A trial that starts from a pretraining is handed out once that is complete, and fails where that failed.
-    """
-
-    def __init__(self, cells: Sequence[Cell], shared: dict[str, Any], store: Store) -> None:
+    def __init__(self, agenda: Agenda, shared: dict[str, Any], store: Store) -> None:
         super().__init__(metric="done", mode="max")
-        self._waiting = deque(cell.spec for cell in cells)
+        self._agenda, self._shared, self._store = agenda, shared, store
         self._handed: dict[str, TrialSpec] = {}
         self._lost: dict[str, int] = {}
-        self._shared, self._store = shared, store
         self._driver = Process.this()
 
     def suggest(self, trial_id: str) -> Any:
-        spec = self._next_ready()
-        if spec is None:
-            # a worker may still die and its trial come back; what waits for another driver's is left to later
-            return None if self._handed else Searcher.FINISHED
-        self._handed[trial_id] = spec
-        return {"spec": spec.model_dump(mode="json"), **self._shared}
-
-    def _next_ready(self) -> TrialSpec | None:
-        """Return the first trial that can start; those whose pretraining failed are published as failed."""
-        for spec in list(self._waiting):
-            needed = self._store.status(spec.pretraining) if spec.pretraining else "complete"
-            if needed in ("complete", "failed"):
-                self._waiting.remove(spec)
-            if needed == "complete":
-                return spec
-            if needed == "failed":
-                cause = Cause(kind="pretraining", message=f"pretraining {spec.pretraining} failed")
-                _publish_failure(spec, self._store, cause)
-        return None
+        task = self._agenda.next()
+        if task is None:
+            return Searcher.FINISHED if self._agenda.finished else None
+        self._handed[trial_id] = task.spec
+        return {"spec": task.spec.model_dump(mode="json"), "pause_at": task.pause_at, **self._shared}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        spec = self._handed.pop(trial_id, None)
-        if spec is None or self._store.status(spec.id) == "complete":
-            return
+        spec = self._handed.pop(trial_id)
         if error or (result and result.get("error")):
             self._store.drop_claim(spec.id, self._driver)
         if result and result.get("error"):
-            _publish_failure(spec, self._store, Cause(kind="error", **result["error"]))
+            publish_failure(spec, self._store, Cause(kind="error", **result["error"]))
         if not error:
+            self._agenda.returned(spec.id)
             return
         self._lost[spec.id] = self._lost.get(spec.id, 0) + 1
-        if self._lost[spec.id] < _LOSSES:
-            self._waiting.appendleft(spec)
-        else:
+        if self._lost[spec.id] >= _LOSSES:
             times = self._lost[spec.id]
             message = f"its worker died {times} times (killed, out of host memory, or its node was lost)"
-            _publish_failure(spec, self._store, Cause(kind="worker_lost", message=message))
+            publish_failure(spec, self._store, Cause(kind="worker_lost", message=message))
+        self._agenda.again(spec.id)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -123,6 +100,7 @@ class _Worker(tune.Trainable):
             keep=config["keep"],
             checkpoint_minutes=config["checkpoint_minutes"],
             driver=Process(**config["driver"]),
+            pause_at=config["pause_at"],
         )
         try:
             run_trial(TrialSpec.model_validate(config["spec"]), settings)
@@ -135,27 +113,28 @@ class _Worker(tune.Trainable):
 
 
 def sweep(
-    cells: Sequence[Cell],
+    work: Iterator[Work],
     store: Store,
     *,
     data_root: Path | None,
     keep: str,
     workers: int | None,
+    threads: int = 1,
     address: str | None = None,
     checkpoint_minutes: float = 5.0,
 ) -> None:
-    """Run ``cells`` until each is complete or failed.
+    """Run ``work`` until each of its trials has ended.
 
     Args:
-        cells: trials that are not complete.
+        work: trials that are not complete; drawn one after the other.
         store: where records go.
         data_root: folder of the datasets, the same on all nodes.
         keep: predictions to keep, ``all`` or ``none``.
         workers: trials at a time; by default as many as the GPUs, or the CPU cores, allow.
+        threads: the largest number of CPU threads that a trial takes.
         address: of a running Ray cluster; by default Ray is started on this machine.
         checkpoint_minutes: between a trial's checkpoints.
     """
-    store.reopen(cell.spec.id for cell in cells)
     shared = {
         "results": str(store.results),
         "data_root": str(data_root.resolve()) if data_root else None,
@@ -163,29 +142,12 @@ def sweep(
         "checkpoint_minutes": checkpoint_minutes,
         "driver": asdict(Process.this()),
     }
-    while True:
-        states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
-        pending = [cell for cell in cells if states[cell.spec.id] == "pending"]
-        ready = [cell for cell in pending if not _waits_for_another(cell.spec, pending, store)]
-        if ready:
-            _run_on_ray(pending, store, shared, workers, address)
-        elif pending or "running" in states.values():
-            time.sleep(_POLL)  # another driver works on what is left
-        else:
-            return
-
-
-def _waits_for_another(spec: TrialSpec, pending: Sequence[Cell], store: Store) -> bool:
-    """Return whether another driver runs the pretraining that a trial starts from."""
-    if spec.pretraining is None or any(cell.spec.id == spec.pretraining for cell in pending):
-        return False
-    return store.status(spec.pretraining) not in ("complete", "failed")
+    _run_on_ray(_Handout(Agenda(work, store), shared, store), store, threads, workers, address)
 
 
 def _run_on_ray(
-    cells: Sequence[Cell], store: Store, shared: dict[str, Any], workers: int | None, address: str | None
+    handout: _Handout, store: Store, threads: int, workers: int | None, address: str | None
 ) -> None:
-    threads = max(cell.spec.recipe.threads for cell in cells)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     start: dict[str, Any] = {"address": address}
@@ -208,7 +170,7 @@ def _run_on_ray(
         tuner = tune.Tuner(
             tune.with_resources(_Worker, {"cpu": threads, "gpu": gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=_Handout(cells, shared, store),
+                search_alg=handout,
                 num_samples=-1,
                 max_concurrent_trials=workers,
                 reuse_actors=True,
@@ -228,14 +190,3 @@ def _run_on_ray(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _publish_failure(spec: TrialSpec, store: Store, cause: Cause) -> None:
-    """Record a trial that failed where it could not record it itself."""
-    attempt = store.claim(spec.id, Process.this())
-    if attempt is not None:
-        attempt.publish(
-            TrialRecord(
-                id=spec.id, status="failed", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number
-            )
-        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,9 @@ def read_findings(study: Study, results: Path) -> list[Findings]:
     return [Journal.read(results / study.name, arm) for arm in study.search.arms]
 
 
-def with_confirmed(study: Study, results: Path) -> Study:
-    """Return a study with the trials that confirm its best suggestions, where its search is over."""
-    return study.joined_by(
-        [trials for found in read_findings(study, results) for trials in found.confirming()]
-    )
+def with_importances(findings: Findings) -> Findings:
+    """Return findings with the share of each dimension."""
+    return replace(findings, importances=importances(findings))
 
 
 def importances(findings: Findings) -> dict[str, float]:

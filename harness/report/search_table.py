@@ -83,16 +83,13 @@ def _rank(one: Suggestion) -> tuple[int, float, int]:
 
 
 def _account(found: Findings) -> str:
-    """Return how many suggestions an arm had, by what came of them."""
-    states = [one.state for one in found.suggestions]
-    told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    """Return how an arm was searched."""
     spec = found.arm.spec
-    drawn = f"{len(states)} of {found.arm.planned}" if found.to_come else str(len(states))
     sampler = {"tpe": f"TPE after {spec.startup} random ones", "random": "random", "grid": "a grid"}[
         spec.sampler
     ]
     return (
-        f"{found.arm.name}: {drawn} suggestions ({told or 'none yet'}), {sampler}, in batches of {spec.batch}, "
+        f"{found.arm.name}: {found.summary()}, {sampler}, in batches of {spec.batch}, "
         f"{count(len(spec.seeds), 'seed')} each."
     )
 

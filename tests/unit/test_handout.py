@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ray.tune.search import Searcher
 
+from harness.agenda import Agenda, plain_work
 from harness.store import Store
 from harness.study import load_study
 from harness.sweep import _Handout
@@ -19,16 +19,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def handout(store: Store) -> _Handout:
-    return _Handout(load_study("quickstart").cells[:2], {}, store)
-
-
-def test_each_trial_is_handed_out_once_and_then_it_waits_and_ends(handout: _Handout) -> None:
-    seeds = [handout.suggest(name)["spec"]["seed"] for name in ("a", "b")]
-    assert seeds == [0, 1]
-    assert handout.suggest("c") is None
-    handout.on_trial_complete("a", {"done": True})
-    handout.on_trial_complete("b", {"done": True})
-    assert handout.suggest("c") == Searcher.FINISHED
+    return _Handout(Agenda(plain_work(load_study("quickstart").cells[:2], store), store), {}, store)
 
 
 def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(

@@ -16,7 +16,6 @@ from harness.spec import Recipe
 from harness.study import load_study
 from harness.study_file import PruneSpec
 
-
 DECLARED = {
     name: declared_ranges(registry.load("method", name).Parameters) for name in registry.names("method")
 }

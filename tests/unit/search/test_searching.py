@@ -9,13 +9,14 @@ import optuna
 import pytest
 from fake_trials import STUDY, dice, run_search, run_work, write_study
 
+from harness.reconcile import Known
 from harness.record import TrialRecord
 from harness.search import Suggestion
 from harness.searching import search_work
 from harness.spec import TrialSpec
 from harness.store import Attempt, Store
 from harness.study import Study
-from harness.tuning import JOURNAL, Journal, importances, read_findings, with_confirmed
+from harness.tuning import JOURNAL, Journal, importances, read_findings
 
 PRUNING = STUDY.replace("  startup: 3\n", "  startup: 3\n  prune: {at: 0.5, keep: 0.5, warmup: 2}\n")
 
@@ -131,7 +132,7 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
 ) -> None:
     study = write_study(tmp_path)
     before = [cell.factors["setting"] for cell in study.cells]
-    assert before == ["default"] * 2 and with_confirmed(study, tmp_path) == study
+    assert before == ["default"] * 2 and Known(study, read_findings(study, tmp_path)).study == study
     *searched, last = run_search(study, tmp_path)
     cells = {
         tuple(cell.factors[key] for key in ("method.masking.ratio", "recipe.learning_rate")): cell
@@ -149,7 +150,7 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
     assert [cell.spec.recipe.learning_rate for cell in last.cells[::2]] == [
         one.values["recipe.learning_rate"] for one in best
     ]
-    cells_of_report = with_confirmed(study, tmp_path).cells
+    cells_of_report = Known(study, read_findings(study, tmp_path)).study.cells
     assert [cell.factors["setting"] for cell in cells_of_report[2:]] == ["best 1"] * 2 + ["best 2"] * 2
 
 
