@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.agenda import Work
+from harness.agenda import Agenda, Task, Work
 from harness.record import Cause, TrialRecord, append_history
 from harness.searching import search_work
 from harness.settings import Cell
@@ -44,37 +44,29 @@ def dice(spec: TrialSpec, step: int) -> float:
     return 0.8 * (1 - math.exp(-step / 20)) - miss + 0.01 * spec.seed
 
 
-def run_cell(store: Store, cell: Cell, pause_at: int | None = None, fails: str = "") -> None:
+def run(store: Store, task: Task, fails: Callable[[TrialSpec], str] = lambda spec: "") -> None:
     """Do to the store what a trial does: pause, or publish a record with its history."""
-    spec = cell.spec
+    spec, steps = task.spec, task.spec.recipe.steps
     attempt = store.claim(spec.id, Process.this())
     assert attempt is not None, "a finished trial was handed out again"
-    last = min(pause_at or spec.recipe.steps, spec.recipe.steps)
-    steps = range(10, last + 1, 10)
+    last = min(task.pause_at or steps, steps)
     (attempt.folder / "history.jsonl").unlink(missing_ok=True)
+    values = [(step, dice(spec, step)) for step in range(10, last + 1, 10)]
     append_history(
         attempt.folder,
-        ({"step": s, "validation": {"lobe": dice(spec, s)}, "mean": dice(spec, s)} for s in steps),
+        [{"step": step, "validation": {"lobe": value}, "mean": value} for step, value in values],
     )
-    if last < spec.recipe.steps and not fails:
+    cause = fails(spec)
+    if last < steps and not cause:
         (attempt.folder / RESUME).write_bytes(b"weights")
         attempt.pause(last)
         return
-    cause = Cause(kind=fails, message="as it was told to") if fails else None
-    status = "failed" if fails else "complete"
     attempt.publish(
-        TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=spec, selected_step=last, cause=cause)
-    )
-
-
-def run_work(store: Store, work: Work, fails: Callable[[TrialSpec], str] = lambda spec: "") -> Iterator[Cell]:
-    """Run a portion as the sweep does, and yield each trial once it has ended."""
-    for cell in work.cells:
-        done = store.status(cell.spec.id) != "pending"
-        paused = store.paused_at(cell.spec.id)
-        if not done and (paused is None or work.pause_at is None or paused < work.pause_at):
-            run_cell(store, cell, work.pause_at, fails(cell.spec))
-        yield cell
+        TrialRecord(
+            id=spec.id, status="failed" if cause else "complete", kind=spec.kind, spec=spec, selected_step=last,
+            cause=Cause(kind=cause, message="as it was told to") if cause else None,
+        )
+    )  # fmt: skip
 
 
 def run_search(
@@ -83,10 +75,17 @@ def run_search(
     fails: Callable[[TrialSpec], str] = lambda spec: "",
     order: Callable[[Sequence[Cell]], Sequence[Cell]] = lambda cells: cells,
 ) -> list[Work]:
-    """Run a search to its end, and return the portions that it asked for."""
+    """Run a search to its end as the sweep does, and return the portions that it asked for."""
     store, seen = Store(results), []
-    for work in search_work(study, store):
-        seen.append(work)
-        for _ in run_work(store, Work(tuple(order(work.cells)), work.pause_at), fails):
-            pass
+
+    def work() -> Iterator[Work]:
+        for portion in search_work(study, store):
+            seen.append(portion)
+            yield Work(tuple(order(portion.cells)), portion.pause_at)
+
+    agenda = Agenda(work(), store)
+    while task := agenda.next():
+        run(store, task, fails)
+        agenda.returned(task.spec.id)
+    assert agenda.finished
     return seen

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import optuna
 import pytest
-from fake_trials import STUDY, dice, run_search, run_work, write_study
+from fake_trials import STUDY, dice, run, run_search, write_study
 
+from harness.agenda import Task
 from harness.reconcile import Known
 from harness.record import TrialRecord
 from harness.search import Suggestion
@@ -108,7 +109,8 @@ def test_they_are_told_in_order_and_a_batch_knows_nothing_of_itself(tmp_path: Pa
     states = []
     for work in search_work(study, store):
         states.append("".join(one.state[0] for one in suggestions(study, tmp_path)))
-        for _ in run_work(store, work):
+        for cell in work.cells:
+            run(store, Task(cell.spec, work.pause_at))
             assert "".join(one.state[0] for one in suggestions(study, tmp_path)) == states[-1]
     assert states == ["rrr", "cccrrr", "ccccccr", "ccccccc"]
 
@@ -121,9 +123,8 @@ def test_two_drivers_on_one_folder_make_one_search(tmp_path: Path) -> None:
     while drivers:
         works = [next(driver, None) for driver in drivers]
         drivers = [driver for driver, work in zip(drivers, works, strict=True) if work]
-        for work in works:
-            for _ in run_work(store, work) if work else ():
-                pass
+        for cell in {cell.spec.id: cell for work in works if work for cell in work.cells}.values():
+            run(store, Task(cell.spec, None))
     assert suggestions(study, tmp_path / "two") == suggestions(study, tmp_path / "one")
 
 
