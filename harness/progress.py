@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from harness.agenda import Work
+from harness.search import SETTING
 from harness.store import Store
 from harness.study import Cell
 
@@ -27,7 +28,7 @@ def label(cell: Cell) -> str:
         f"{factors['shots']} shots",
         f"seed {factors['seed']}",
     ]
-    parts += [f"{key}={value}" for key, value in factors.items() if "." in key]
+    parts += [f"{key}={value}" for key, value in factors.items() if "." in key or key == SETTING]
     return " · ".join(map(str, parts))
 
 

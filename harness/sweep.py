@@ -73,6 +73,9 @@ class _Handout(Searcher):
             publish_failure(spec, self._store, Cause(kind="worker_lost", message=message))
         self._agenda.again(spec.id)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it for a restart of its own; a generator of work has no pickle, and we need none
+
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
 
