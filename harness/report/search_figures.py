@@ -122,13 +122,14 @@ def _slices(found: Findings) -> tuple[Figure, str] | str:
 
 
 def _contours(found: Findings) -> tuple[Figure, str] | str:
-    axes = [axis_of(dimension) for dimension in _by_importance(found) if _is_numeric(dimension)]
     frame = _with_values(found)
     frame = frame[frame["state"] == "complete"]
-    if len(axes) < 2:
-        return "fewer than two searched parameters are numbers"
     if len(frame) < 4:
         return "fewer than four suggestions are complete"
+    numeric = [axis_of(dimension) for dimension in _by_importance(found) if _is_numeric(dimension)]
+    axes = [axis for axis in numeric if frame[axis.column].nunique() > 1]
+    if len(axes) < 2:
+        return "fewer than two searched parameters are numbers that vary"
     caption = (
         f"{_OBJECTIVE}, over pairs of parameters: linear between the {len(frame)} complete suggestions (points), whose "
         "other parameters differ too."
