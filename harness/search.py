@@ -201,6 +201,10 @@ class Findings:
         found = (self.arm.suggested(one.values) for one in self.suggestions)
         return [trials for trials in found if isinstance(trials, Trials)]
 
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the trials of all suggestions so far, without pretrainings, none twice."""
+        return tuple({cell.spec.id: cell for trials in self.suggested() for cell in trials.cells}.values())
+
     def confirming(self) -> list[Trials]:
         """Return the trials that confirm the best suggestions; none before the search is over."""
         if not self.is_over:

@@ -177,9 +177,16 @@ def draw(arm: Arm, earlier: Sequence[FrozenTrial], number: int) -> dict[str, Any
         points = next(islice(product(*(one.points() for one in arm.dimensions)), number, None))
         return dict(zip((one.key for one in arm.dimensions), points, strict=True))
     memory = optuna.create_study(direction="maximize", sampler=_sampler(arm, number))
-    memory.add_trials(earlier)
+    memory.add_trials(_lesson(arm, trial) for trial in earlier)
     drawn = memory.ask({_name(one): _distribution(one) for one in arm.dimensions}).params
     return {one.key: _value(one, drawn[_name(one)]) for one in arm.dimensions}
+
+
+def _lesson(arm: Arm, trial: FrozenTrial) -> FrozenTrial:
+    """Return what a sampler learns from a suggestion: from a failed one as from a Dice of 0, so that it goes elsewhere."""
+    if trial.state != TrialState.FAIL:
+        return trial
+    return _frozen(arm, _suggestion(arm, trial).values, TrialState.COMPLETE, value=0.0)
 
 
 def _sampler(arm: Arm, number: int) -> optuna.samplers.BaseSampler:

@@ -8,7 +8,7 @@ Files are read in ``frames``, ``images`` and ``qualitative`` only; ``estimates``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,8 @@ def write_report(
     found = results_of(study, trials, cases)
     comparisons = comparison_frame(found)
     tables = all_tables(found, comparisons, published)
-    sought = search_tables(searches, found, history)
+    tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
+    sought = search_tables(searches, found, history, tried)
     write_frames(trials, cases, folder)
     for table in [*tables, *sought]:
         write_table(table, folder / "tables", label=study.name)

@@ -24,25 +24,28 @@ MOST_SUGGESTIONS = 50
 _TITLE = "Tuned parameters"
 
 
-def search_tables(searches: Sequence[Findings], results: Results, history: pd.DataFrame) -> list[Table]:
+def search_tables(
+    searches: Sequence[Findings], results: Results, history: pd.DataFrame, trials: Sequence[pd.DataFrame]
+) -> list[Table]:
     """Return the tables of a study's searches; none where it has none.
 
     Args:
         searches: of the study.
         results: of the trials that confirm.
         history: of ``history_frame``, of the same trials.
+        trials: of ``trial_frame``, of the trials of each search's suggestions.
     """
     if not searches:
         return []
-    return [tuned_table(searches, results, history), suggestion_table(searches)]
+    return [tuned_table(searches, results, history), suggestion_table(searches, trials)]
 
 
 def _keys(searches: Sequence[Findings]) -> list[str]:
     return list(dict.fromkeys(one.key for found in searches for one in found.arm.dimensions))
 
 
-def suggestion_table(searches: Sequence[Findings]) -> Table:
-    """Return every suggestion of every arm, the best of each first."""
+def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame]) -> Table:
+    """Return every suggestion of every arm, the best of each first; arguments as of :func:`search_tables`."""
     keys = _keys(searches)
     lines: list[tuple[Cell, ...]] = []
     breaks = set()
@@ -72,7 +75,7 @@ def suggestion_table(searches: Sequence[Findings]) -> Table:
                  Column("Validation Dice\u00a0(%)", "number"), Column("State"), Column("Reason", "prose")),
         rows=tuple(lines),
         breaks=frozenset(breaks - {0}),
-        footnotes=tuple(_account(found) for found in searches),
+        footnotes=tuple(_account(*one) for one in zip(searches, trials, strict=True)),
         data=pd.DataFrame(data, columns=["arm", "number", *keys, "validation_dice", "state", "reason"]),
     )  # fmt: skip
 
@@ -82,15 +85,16 @@ def _rank(one: Suggestion) -> tuple[int, float, int]:
     return states.index(one.state), -(one.objective or 0.0), one.number
 
 
-def _account(found: Findings) -> str:
-    """Return how an arm was searched."""
+def _account(found: Findings, trials: pd.DataFrame) -> str:
+    """Return how an arm was searched, and what that took."""
     spec = found.arm.spec
     sampler = {"tpe": f"TPE after {spec.startup} random ones", "random": "random", "grid": "a grid"}[
         spec.sampler
     ]
+    hours = trials["seconds"].astype(float).sum() / 3600
     return (
         f"{found.arm.name}: {found.summary()}, {sampler}, in batches of {spec.batch}, "
-        f"{count(len(spec.seeds), 'seed')} each."
+        f"{count(len(spec.seeds), 'seed')} each; {number(hours)} device-hours in complete trials."
     )
 
 

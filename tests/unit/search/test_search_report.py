@@ -141,8 +141,9 @@ def findings_with(tmp_path: Path, suggestions: list[Suggestion]) -> Findings:
 def test_a_long_search_is_cut_to_its_best_in_print(tmp_path: Path) -> None:
     values = {"method.masking.ratio": 0.5, "method.teacher.m0": 0.99, "recipe.learning_rate": 0.01}
     found = findings_with(tmp_path, [Suggestion(n, values, "complete", n / 1000) for n in range(200)])
-    table = suggestion_table([found])
+    table = suggestion_table([found], [pd.DataFrame({"seconds": [1800.0, None]})])
     assert len(table.rows) == MOST_SUGGESTIONS and table.rows[0][1].text == "199" and len(table.data) == 200
+    assert "0.50 device-hours" in table.footnotes[0]
 
 
 def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Findings:

@@ -188,6 +188,14 @@ def test_a_failed_suggestion_is_told_and_counted_and_the_search_goes_on(tmp_path
     assert run_search(study, tmp_path) == []
 
 
+def test_the_sampler_leaves_where_suggestions_fail(tmp_path: Path) -> None:
+    text = STUDY.replace("suggestions: 7", "suggestions: 30").replace("startup: 3", "startup: 6")
+    study = write_study(tmp_path, text)
+    run_search(study, tmp_path, fails=fails_above(0.5))  # the best ratio, 0.6, lies beyond
+    failed = [one.state == "failed" for one in suggestions(study, tmp_path)]
+    assert sum(failed[:6]) >= 2 and sum(failed[-15:]) <= 5  # without the lesson: all 15
+
+
 def test_a_suggestion_that_cannot_be_is_failed_without_a_trial(tmp_path: Path) -> None:
     text = STUDY.replace("method.masking.ratio: declared", "method.masking.ratio: {choices: [0.001, 0.5]}")
     study = write_study(tmp_path, text.replace("tpe", "random"))
