@@ -103,8 +103,14 @@ def test_the_order_in_which_trials_end_does_not_matter(tmp_path: Path) -> None:
     assert suggestions(study, tmp_path / "a") == suggestions(study, tmp_path / "b")
 
 
-def test_they_are_told_in_order_and_a_batch_knows_nothing_of_itself(tmp_path: Path) -> None:
+def test_they_are_told_in_order_and_a_batch_knows_nothing_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = write_study(tmp_path)
+    tell, told = Journal.tell, []
+    monkeypatch.setattr(
+        Journal, "tell", lambda self, one, rung=None: (told.append(one.number), tell(self, one, rung))
+    )
     store = Store(tmp_path)
     states = []
     for work in search_work(study, store):
@@ -112,7 +118,7 @@ def test_they_are_told_in_order_and_a_batch_knows_nothing_of_itself(tmp_path: Pa
         for cell in work.cells:
             run(store, Task(cell.spec, work.pause_at))
             assert "".join(one.state[0] for one in suggestions(study, tmp_path)) == states[-1]
-    assert states == ["rrr", "cccrrr", "ccccccr", "ccccccc"]
+    assert states == ["rrr", "cccrrr", "ccccccr", "ccccccc"] and told == list(range(7))
 
 
 def test_two_drivers_on_one_folder_make_one_search(tmp_path: Path) -> None:
