@@ -108,7 +108,8 @@ def _importances(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
         "How much each parameter decides whether a complete suggestion is among the better ones (PED-ANOVA, "
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."
     )
-    return figures.search_importances(pd.DataFrame(rows)), caption
+    arms = [found.arm.name for found in searches]
+    return figures.search_importances(pd.DataFrame(rows), arms), caption
 
 
 def _slices(found: Findings) -> tuple[Figure, str] | str:

@@ -74,15 +74,15 @@ def search_history(frame: pd.DataFrame) -> Figure:
 
 
 @styled
-def search_importances(frame: pd.DataFrame) -> Figure:
+def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
     """Return bars of the share of each parameter: a panel per arm.
 
     Args:
         frame: one row per arm and parameter, in order: ``arm``, ``label``, ``share`` (0 to 1).
+        arms: all that were searched, so that each has the colour that it has elsewhere.
     """
-    arms = list(dict.fromkeys(frame["arm"]))
     palette = colours(arms)
-    shown = arms[:MOST_PANELS]
+    shown = list(dict.fromkeys(frame["arm"]))[:MOST_PANELS]
     most = max(int((frame["arm"] == arm).sum()) for arm in shown)
     figure, axes = grid(len(shown), width=3.0, height=0.7 + 0.22 * most, share_y=False)
     for axis, arm in zip(axes, shown, strict=True):
