@@ -28,7 +28,7 @@ def label(cell: Cell) -> str:
         f"{factors['shots']} shots",
         f"seed {factors['seed']}",
     ]
-    parts += [f"{key}={value}" for key, value in factors.items() if "." in key or key == SETTING]
+    parts += [f"{key}={value}" for key, value in factors.items() if "." in key or (key == SETTING and value)]
     return " · ".join(map(str, parts))
 
 

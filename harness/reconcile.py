@@ -61,7 +61,7 @@ def plan_entry(cell: Cell) -> dict[str, object]:
     """
     spec = cell.spec
     extra: dict[str, object] = {"pretraining": spec.pretraining} if spec.pretraining else {}
-    extra |= {key: value for key, value in cell.factors.items() if "." in key or key == SETTING}
+    extra |= {key: value for key, value in cell.factors.items() if "." in key or (key == SETTING and value)}
     return {
         "id": spec.id,
         "kind": spec.kind,

@@ -23,17 +23,9 @@ from harness.study_file import PruneSpec, SearchSpec, StudyFile
 SETTING, DEFAULT = "setting", "default"
 """The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
 _SEARCHED_FACTORS = ("architecture",)
-_MEASURE = (
-    "pipeline",
-    "spacing",
-    "crop",
-    "resampling",
-    "selection",
-    "validate_every",
-    "threads",
-)  # of the recipe
+# keys of the recipe that change how a suggestion is measured
+_MEASURE = ("pipeline", "spacing", "crop", "resampling", "selection", "validate_every", "threads")
 _BRANCHES = ("recipe", "method", "architecture")
-
 
 State = Literal["running", "complete", "pruned", "failed"]
 

@@ -22,6 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from harness.errors import UserError
 from harness.search import Arm, Dimension, Findings, State, Suggestion, Trials
 from harness.seeding import derive_seed
 from harness.spec import canonical_json
@@ -111,9 +112,7 @@ class Journal:
         with self._locked():
             known = self._study.get_trials(deepcopy=False)
             running = any(trial.state == TrialState.RUNNING for trial in known)
-            begun = (
-                len(known) % self.arm.spec.batch
-            )  # a batch that was cut short as it was drawn, or the last one
+            begun = len(known) % self.arm.spec.batch  # of a batch that was cut short, or the last one
             if begun or not running:
                 end = min(len(known) - begun + self.arm.spec.batch, self.arm.planned)
                 for number in range(len(known), end):
@@ -155,7 +154,13 @@ class Journal:
 
 def _storage(folder: Path) -> JournalStorage:
     path = str(folder / JOURNAL)
-    return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+    try:
+        return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            path, f"a journal that Optuna cannot read ({error})", "what a search wrote",
+            "Move it away: the search begins anew, and what it has trained is not trained again.",
+        ) from error  # fmt: skip
 
 
 def _mend(path: Path) -> None:

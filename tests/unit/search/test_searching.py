@@ -10,6 +10,7 @@ import pytest
 from fake_trials import STUDY, dice, run, run_search, write_study
 
 from harness.agenda import Task
+from harness.errors import UserError
 from harness.reconcile import Known
 from harness.record import TrialRecord
 from harness.search import Suggestion
@@ -94,6 +95,17 @@ def test_a_journal_cut_at_any_byte_is_read_and_gone_on_with(tmp_path: Path) -> N
         assert journal.stat().st_size == size
         assert run_search(study, tmp_path) == []  # all trials are there
         assert suggestions(study, tmp_path) == expected
+
+
+def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    (tmp_path / study.name).mkdir()
+    for text in ("nonsense\nand more\n", '{"op_code": 4}\n'):
+        (tmp_path / study.name / JOURNAL).write_text(text)
+        with pytest.raises(UserError, match="a journal that Optuna cannot read"):
+            run_search(study, tmp_path)
+        with pytest.raises(UserError, match="Move it away"):
+            suggestions(study, tmp_path)
 
 
 def test_the_order_in_which_trials_end_does_not_matter(tmp_path: Path) -> None:
