@@ -16,7 +16,7 @@ from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.ranges import Range, declared_ranges
 from harness.record import Protocol
-from harness.settings import FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
+from harness.resolving import FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
 from harness.spec import Recipe, TrialSpec, digest
 from harness.study_file import PruneSpec, SearchSpec, StudyFile
 

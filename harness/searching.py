@@ -11,8 +11,8 @@ import numpy as np
 from harness.agenda import Work
 from harness.reconcile import missing_cells
 from harness.record import Cause, TrialRecord
+from harness.resolving import Cell
 from harness.search import State, Suggestion, rung_of
-from harness.settings import Cell
 from harness.store import RESUME, SELECTED, Process, Store
 from harness.study import Study
 from harness.tuning import Journal

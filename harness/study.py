@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from harness.errors import UserError, did_you_mean
+from harness.resolving import DEFAULTS, FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
 from harness.search import Search, Trials, expand_arm
-from harness.settings import DEFAULTS, FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
 from harness.spec import TrialSpec
 from harness.study_file import ReportSpec, StudyFile, find_study, read_study
 

@@ -16,8 +16,8 @@ from harness.report.results import Results
 from harness.report.score_table import DECIMALS, refused
 from harness.report.statistics import LEAST_CASES_RETRAINING, LEAST_SEEDS
 from harness.report.wording import UNSET, count, heading, mean_with_interval, number, value_text
+from harness.resolving import setting_of
 from harness.search import DEFAULT, Findings, Suggestion
-from harness.settings import setting_of
 
 MOST_SUGGESTIONS = 50
 """Suggestions of an arm that the table shows, the best ones; its CSV has all."""

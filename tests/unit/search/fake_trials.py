@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.agenda import Agenda, Task, Work
 from harness.record import Cause, Protocol, TrialRecord, append_history, write_cases
+from harness.resolving import Cell
 from harness.searching import search_work
-from harness.settings import Cell
 from harness.spec import TrialSpec
 from harness.store import RESUME, Process, Store
 from harness.study import Study, load_study

@@ -1,4 +1,4 @@
-"""Settings of a study file to trials: names looked up, parameters, recipe and split resolved to a spec."""
+"""From the settings of a study file to trials: names looked up, parameters, recipe and split resolved to a spec."""
 
 from __future__ import annotations
 
