@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from harness import __version__, registry
 from harness.agenda import plain_work
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
-from harness.errors import UserError
+from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
@@ -48,6 +49,7 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")
+_TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -155,6 +157,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs of this machine to use; default: all that are found.")
+    ] = None,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
     ] = 5.0,
@@ -175,7 +180,7 @@ def run(
         from harness.sweep import sweep
 
         board = Board(store, out)
-        with board.shown():
+        with board.shown(), _stopped_in_order():
             sweep(
                 board.following(plain_work(missing, store)),
                 store,
@@ -184,7 +189,9 @@ def run(
                 workers=workers,
                 threads=max(cell.spec.recipe.threads for cell in missing),
                 address=address,
+                gpus=gpus,
                 checkpoint_minutes=checkpoint_minutes,
+                say=board.say,
             )
     whole = _write_report(loaded, store, data)
     failed = [cell for cell in cells if store.status(cell.spec.id) != "complete"]
@@ -192,6 +199,16 @@ def run(
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
     if failed or not whole:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Exit with the status that asks to be started again, where a trial or a run was asked to stop."""
+    try:
+        yield
+    except Interrupted as stop:
+        out.print(f"{stop.cause}: {stop.message}", markup=False)
+        raise typer.Exit(_TRY_AGAIN if stop.cause == "preempted" else 1) from None
 
 
 @app.command()
@@ -299,11 +316,14 @@ def trial(
     store = Store(results)
     needed = loaded.with_nodes(matching)
     check_data(cells, missing_cells(needed, store), store, data)
+    from harness import preemption
     from harness.trial import RunSettings, run_trial
 
+    preemption.listen()
     settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)
     for cell in needed:
-        record = run_trial(cell.spec, settings)
+        with _stopped_in_order():
+            record = run_trial(cell.spec, settings)
         if record is None:
             out.print(f"another live process runs {cell.spec.id}", markup=False)
             raise typer.Exit(1)
