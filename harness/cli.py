@@ -22,8 +22,9 @@ from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
+from harness.status import describe
 from harness.store import Store
-from harness.study import Cell, Study, load_study
+from harness.study import Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
 
 app = typer.Typer(
@@ -215,7 +216,7 @@ def _stopped_in_order() -> Iterator[None]:
 def status(
     study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Print how many trials are complete, running, failed and pending."""
+    """Print how many trials are complete, running, failed and pending, and what became of those in between."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
     cells = (*loaded.nodes, *loaded.cells)
@@ -229,19 +230,10 @@ def status(
         return
     out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     for cell in cells:
-        if states[cell.spec.id] in ("running", "failed"):
-            out.print(_state_line(cell, store, states[cell.spec.id]), markup=False)
+        for line in describe(cell, states[cell.spec.id], store):
+            out.print(line, markup=False)
     for skip in loaded.skipped:
         out.print(f"skipped: {skip.reason}", markup=False)
-
-
-def _state_line(cell: Cell, store: Store, state: str) -> str:
-    if state == "running":
-        detail = f"at step {(store.progress(cell.spec.id) or {}).get('step', 0)}"
-    else:
-        record = store.record(cell.spec.id)
-        detail = f"{record.cause.kind}: {record.cause.message}" if record and record.cause else ""
-    return f"{state}: {cell.spec.id}  {label(cell)}  {detail}"
 
 
 @app.command()

@@ -170,6 +170,10 @@ class Store:
             return None
         return Claim(Process(**claim["worker"]), Process(**claim["driver"]), claim["attempt"])
 
+    def attempt_folder(self, id: str, attempt: str) -> Path:
+        """Return where an attempt at a trial writes."""
+        return self._running / id / attempt
+
     def word(self, driver: Process) -> Word:
         """Return the file by which a driver asks its workers to stop."""
         name = f".driver-{driver.host}-{driver.pid}-{driver.started:.0f}"

@@ -26,6 +26,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")  # we resume from our own records
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")  # actors that start at the same time
 
@@ -45,6 +46,7 @@ from harness.spec import TrialSpec, canonical_json, plain
 from harness.store import Process, Store
 
 _RUN_TRIAL = "harness.trial:run_trial"
+_LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
 _LOOK = 0.2  # seconds between looks at a request to stop
 
@@ -110,9 +112,9 @@ class _Handout(Searcher):
             self._agenda.returned(spec.id)
             return
         self._store.drop_claim(spec.id, self._driver)
-        self._apply(spec, Cause(**cause))
+        self._apply(spec, Cause.model_validate_json(cause))
 
-    def on_lost(self, trial_id: str, error: BaseException | None) -> None:
+    def on_lost(self, trial_id: str, message: str) -> None:
         """Apply the rule for a trial whose worker died, after having put it down or without."""
         spec = self.handed.pop(trial_id)
         lost = self._store.drop_claim(spec.id, self._driver)
@@ -121,9 +123,8 @@ class _Handout(Searcher):
             self._forgiven[spec.id] = released.where
             self._apply(spec, released.cause())
             return
-        memory = isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in str(error)
-        kind = "out_of_host_memory" if memory else "worker_lost"
-        self._apply(spec, Cause(kind=kind, message=f"its worker or node died ({_first_line(error)})"))
+        kind = "out_of_host_memory" if _LOW_ON_MEMORY in message else "worker_lost"
+        self._apply(spec, Cause(kind=kind, message="its worker or node died", traceback=message[-4000:]))
 
     def _apply(self, spec: TrialSpec, cause: Cause) -> None:
         rule, share = rule_of(cause.kind).now, self._share(spec)
@@ -164,13 +165,13 @@ class _Handout(Searcher):
 
 
 class _Losses(tune.Callback):
-    """Tells the handout which error came with the loss of a worker."""
+    """Tells the handout what Ray says about the loss of a worker."""
 
     def __init__(self, handout: _Handout) -> None:
         self._handout = handout
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._handout.on_lost(trial.trial_id, trial.get_pickled_error())
+        self._handout.on_lost(trial.trial_id, Path(trial.error_file).read_text())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -211,7 +212,7 @@ class _Worker(tune.Trainable):
         except Exception as error:  # what a trial does not answer for, such as a full disk
             if preemption.is_signalled():
                 ray.actor.exit_actor()  # the trial is put down; this process takes no other
-            return {"done": True, "cause": cause_of(error).model_dump()}
+            return {"done": True, "cause": cause_of(error).model_dump_json()}  # Tune flattens mappings
         return {"done": True}
 
 
@@ -326,7 +327,7 @@ class _Tuning:
 
 def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
     start: dict[str, Any] = {"address": address}
     if address is None:
         cores = (workers or _cores() // threads or 1) * threads
@@ -341,10 +342,6 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
             f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
             "Start it, and set RAY_AUTH_TOKEN or its token file as the cluster has it.",
         ) from error  # fmt: skip
-
-
-def _first_line(error: BaseException | None) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _cores() -> int:

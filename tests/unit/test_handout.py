@@ -38,7 +38,7 @@ def handout(store: Store, **options: Any) -> _Handout:
 
 
 def back(kind: str) -> dict[str, Any]:
-    return {"done": True, "cause": {"kind": kind, "message": kind, "traceback": "where"}}
+    return {"done": True, "cause": Cause(kind=kind, message=kind, traceback="where").model_dump_json()}
 
 
 def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(store: Store) -> None:
@@ -46,7 +46,7 @@ def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(store:
     first = out.suggest("a")["spec"]
     for name, successor in zip("abc", "bcd", strict=True):
         out.on_trial_complete(name, error=True)
-        out.on_lost(name, RuntimeError("killed"))
+        out.on_lost(name, "killed")
         record = store.record(ID)
         assert (record is None) or name == "c"
         assert (out.suggest(successor)["spec"] == first) == (name != "c")
@@ -64,11 +64,11 @@ def test_a_worker_that_put_its_trial_down_before_it_died_was_not_lost(store: Sto
         assert attempt
         attempt.release(Cause(kind="preempted", message="asked to stop"))
         out.on_trial_complete(str(number), error=True)
-        out.on_lost(str(number), None)
+        out.on_lost(str(number), "gone")
         assert out.suggest(str(number + 1))["spec"] == first
     for number in (5, 6, 7):  # now it dies before it takes the trial: that must end
         out.on_trial_complete(str(number), error=True)
-        out.on_lost(str(number), None)
+        out.on_lost(str(number), "gone")
         out.suggest(str(number + 1))
     assert store.status(ID) == "failed"
 
