@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +18,12 @@ from harness import __version__, registry
 from harness.agenda import Work, plain_work
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
-from harness.errors import UserError
+from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
 from harness.search import Findings
+from harness.status import describe
 from harness.store import Store
 from harness.study import Cell, Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
@@ -49,6 +51,7 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")
+_TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -168,6 +171,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs of this machine to use; default: all that are found.")
+    ] = None,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
     ] = 5.0,
@@ -194,7 +200,7 @@ def run(
         from harness.sweep import sweep
 
         board = Board(store, out)
-        with board.shown():
+        with board.shown(), _stopped_in_order():
             sweep(
                 board.following(_work(known, missing, store)),
                 store,
@@ -203,7 +209,9 @@ def run(
                 workers=workers,
                 threads=max(cell.spec.recipe.threads for cell in cells),
                 address=address,
+                gpus=gpus,
                 checkpoint_minutes=checkpoint_minutes,
+                say=board.say,
             )
         known = _known(loaded, store)
     whole = _write_report(known, store, data)
@@ -236,11 +244,21 @@ def _work(known: Known, missing: Sequence[Cell], store: Store) -> Iterator[Work]
         yield from search_work(known.declared, store)
 
 
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Exit with the status that asks to be started again, where a trial or a run was asked to stop."""
+    try:
+        yield
+    except Interrupted as stop:
+        out.print(f"{stop.cause}: {stop.message}", markup=False)
+        raise typer.Exit(_TRY_AGAIN if stop.cause == "preempted" else 1) from None
+
+
 @app.command()
 def status(
     study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Print how many trials are complete, running, failed and pending."""
+    """Print how many trials are complete, running, failed and pending, and what became of those in between."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
     known = _known(loaded, store)
@@ -256,21 +274,12 @@ def status(
         return
     out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     for cell in cells:
-        if states[cell.spec.id] in ("running", "failed"):
-            out.print(_state_line(cell, store, states[cell.spec.id]), markup=False)
+        for line in describe(cell, states[cell.spec.id], store):
+            out.print(line, markup=False)
     for one in known.findings:
         out.print(f"search of {one.arm.name}: {one.summary()}", markup=False)
     for skip in loaded.skipped:
         out.print(f"skipped: {skip.reason}", markup=False)
-
-
-def _state_line(cell: Cell, store: Store, state: str) -> str:
-    if state == "running":
-        detail = f"at step {(store.progress(cell.spec.id) or {}).get('step', 0)}"
-    else:
-        record = store.record(cell.spec.id)
-        detail = f"{record.cause.kind}: {record.cause.message}" if record and record.cause else ""
-    return f"{state}: {cell.spec.id}  {label(cell)}  {detail}"
 
 
 @app.command()
@@ -353,11 +362,14 @@ def trial(
         )
     needed = whole.with_nodes(matching)
     check_data(cells, missing_cells(needed, store), store, data)
+    from harness import preemption
     from harness.trial import RunSettings, run_trial
 
+    preemption.listen()
     settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)
     for cell in needed:
-        record = run_trial(cell.spec, settings)
+        with _stopped_in_order():
+            record = run_trial(cell.spec, settings)
         if record is None:
             out.print(f"another live process runs {cell.spec.id}", markup=False)
             raise typer.Exit(1)

@@ -96,20 +96,21 @@ class Board:
         text = f"{done - self._failed} done, {len(running)} running, {self._failed} failed, {self._time_left(done)}"
         bar.update(task, completed=done, total=len(self._cells), description=text)  # type: ignore[arg-type]
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET:
-            self._say(text + "; " + "; ".join(map(self._where, running)))
+            self.say(text + "; " + "; ".join(map(self._where, running)))
 
     def _say_finished(self, cell: Cell, status: str) -> None:
         if status == "failed":
             self._failed += 1
             record = self._store.record(cell.spec.id)
             cause = record.cause if record else None
-            self._say(f"failed    {cell.spec.id}  {label(cell)}: {cause.message if cause else ''}")
+            self.say(f"failed    {cell.spec.id}  {label(cell)}: {cause.message if cause else ''}")
             if cause and cause.traceback:
-                self._say("          " + cause.traceback.strip().replace("\n", "\n          "))
+                self.say("          " + cause.traceback.strip().replace("\n", "\n          "))
         else:
-            self._say(f"{status:<8}  {cell.spec.id}  {label(cell)}")
+            self.say(f"{status:<8}  {cell.spec.id}  {label(cell)}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line beside the summary."""
         self._console.print(text, markup=False, highlight=False)
         self._spoke = time.monotonic()
 

@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
+from harness.faults import rule_of
 from harness.search import SETTING, Arm, Findings
 from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
 from harness.study import Cell, Study
-
-_FINAL = ("nan",)  # failures that the same numbers would repeat
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,8 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
     for cell in cells:
         record = store.record(cell.spec.id)
         done = record is not None and (
-            record.status == "complete" or (record.cause is not None and record.cause.kind in _FINAL)
+            record.status == "complete"
+            or (record.cause is not None and rule_of(record.cause.kind).next_run == "never")
         )
         if not done:
             missing.append(cell)

@@ -155,8 +155,12 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     types = {name: pa.float64() if name == "value" else pa.string() for name in CASE_COLUMNS}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
     partial = folder / f".{os.getpid()}.cases.parquet"
-    pq.write_table(table, partial)
-    partial.replace(folder / "cases.parquet")
+    try:
+        pq.write_table(table, partial)
+        partial.replace(folder / "cases.parquet")
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def append_history(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -190,8 +194,12 @@ def _whole_lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk, above all
+        raise
