@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_trials import STUDY, run, run_search, write_study
 
 from harness.agenda import Agenda, plain_work
+from harness.report import Report
+from harness.search import Findings
 from harness.store import Store
 from harness.study import Study
 
@@ -19,6 +22,19 @@ def confirm_defaults(study: Study, results: Path) -> None:
     while task := agenda.next():
         run(store, task)
         agenda.returned(task.spec.id)
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
+    """Write no report, but collect the searches that one would be written of."""
+    seen: list[list[Findings]] = []
+
+    def write_report(*arguments: Any) -> Report:
+        seen.append(arguments[-1])
+        return Report(Path("report.html"), {})
+
+    monkeypatch.setattr("harness.report.write_report", write_report)
+    return seen
 
 
 @pytest.fixture
@@ -45,7 +61,7 @@ def test_status_counts_what_is_to_come(medctx, tmp_path: Path, counts) -> None:
     assert "search of medcontext: 7 suggestions (7 complete)" in said
 
 
-def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: Path) -> None:
+def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: Path, reported) -> None:
     study = write_study(tmp_path)
     confirm_defaults(study, tmp_path)
     run_search(study, tmp_path, fails=lambda spec: "nan" if spec.recipe.learning_rate > 0.007 else "")
@@ -53,15 +69,18 @@ def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: 
     done = medctx("run", tmp_path / "sought.yaml", "--results", tmp_path)
     assert done.code == 0 and "6 trials: 6 done, 0 to run; 0 cells skipped\n" in done.out
     assert "failed)" in done.out and "report:" in done.out
+    ((found,),) = reported
+    assert len(found.suggestions) == 7 and sum(found.importances.values()) == pytest.approx(1)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")}
 
 
-def test_a_search_of_which_nothing_came_is_a_failure(medctx, tmp_path: Path) -> None:
+def test_a_search_of_which_nothing_came_is_a_failure(medctx, tmp_path: Path, reported) -> None:
     study = write_study(tmp_path)
     confirm_defaults(study, tmp_path)
     run_search(study, tmp_path, fails=lambda spec: "nan")
     done = medctx("run", tmp_path / "sought.yaml", "--results", tmp_path)
     assert done.code == 1 and "search of medcontext: 7 suggestions (7 failed)" in done.out
+    assert [found.best() for found in reported[0]] == [[]]
 
 
 def test_a_part_of_a_search_cannot_be_run(medctx, tmp_path: Path) -> None:
