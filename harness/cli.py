@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,14 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
+from harness.agenda import Work, plain_work
 from harness.cli_cluster import app as launch_app
 from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
-from harness.errors import UserError
+from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
-from harness.reconcile import check_data, choose_cells, missing_cells, plan_entry
+from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
+from harness.search import Findings
+from harness.status import describe
 from harness.store import Store
 from harness.study import Cell, Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
@@ -48,6 +53,7 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")
+_TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -124,8 +130,10 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
     loaded = load_study(study, overrides or [])
     entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
+    searches = [search_entry(arm) for arm in loaded.search.arms] if loaded.search else []
     if as_json:
-        print(json.dumps({"study": loaded.name, "trials": entries, "skipped": skipped}, indent=1))
+        found = {"study": loaded.name, "trials": entries, "skipped": skipped}
+        print(json.dumps(found | ({"search": searches} if searches else {}), indent=1))
         return
     out.print(loaded.question)
     hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
@@ -135,8 +143,18 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
     out.print(f"{len(entries)} trials")
+    for search in searches:
+        out.print(_search_line(search), markup=False)
     for skip in skipped:
         out.print(f"skipped: {skip['reason']}", markup=False)
+
+
+def _search_line(search: dict[str, Any]) -> str:
+    parameters = "; ".join(f"{key} {values}" for key, values in search["parameters"].items())
+    return (
+        f"to come: {search['trials']} trials of {search['suggestions']} suggestions for {search['arm']} "
+        f"({parameters}), then {search['confirming']} that confirm the best"
+    )
 
 
 @app.command()
@@ -155,73 +173,115 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
     ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs of this machine to use; default: all that are found.")
+    ] = None,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
     ] = 5.0,
 ) -> None:
     """Compute what a study lacks, and write its report. Finished trials are never run again."""
     loaded = load_study(study, overrides or [])
+    if loaded.search and only:
+        raise UserError(
+            "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
+            "Leave it out, or remove arms from a copy of the study.",
+        )  # fmt: skip
     store = Store(results)
-    cells = choose_cells(loaded, only or [])
+    known = _known(loaded, store)
+    cells = choose_cells(known.study, only or [])
     missing = missing_cells(cells, store)
     out.print(loaded.question)
     out.print(
         f"{len(cells)} trials: {len(cells) - len(missing)} done, {len(missing)} to run; "
-        f"{len(loaded.skipped)} cells skipped"
+        f"{len(loaded.skipped)} cells skipped" + (f"; {known.to_come} to come of searches" * known.searching)
     )
-    if missing:
+    if missing or known.searching:
         with out.status("reading and preprocessing data"):
-            check_data((*loaded.nodes, *loaded.cells), missing, store, data)
+            check_data(known.cells, missing or cells, store, data)
         from harness.sweep import sweep
 
-        with Board(missing, store, out).shown():
+        board = Board(store, out)
+        with board.shown(), _stopped_in_order():
             sweep(
-                missing,
+                board.following(_work(known, missing, store)),
                 store,
                 data_root=data,
                 keep=loaded.keep,
                 workers=workers,
+                threads=max(cell.spec.recipe.threads for cell in cells),
                 address=address,
+                gpus=gpus,
                 checkpoint_minutes=checkpoint_minutes,
+                say=board.say,
             )
-    whole = _write_report(loaded, store, data)
-    failed = [cell for cell in cells if store.status(cell.spec.id) != "complete"]
+        known = _known(loaded, store)
+    whole = _write_report(known, store, data)
+    failed = [
+        cell for cell in choose_cells(known.study, only or []) if store.status(cell.spec.id) != "complete"
+    ]
     for cell in failed:
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
-    if failed or not whole:
+    for found in known.findings:
+        out.print(f"search of {found.arm.name}: {found.summary()}", markup=False)
+    if failed or not whole or not all(found.best() for found in known.findings):
         raise typer.Exit(1)
+
+
+def _known(study: Study, store: Store) -> Known:
+    """Return a study with what its searches have found so far."""
+    if study.search is None:
+        return Known(study)
+    from harness.tuning import read_findings
+
+    return Known(study, read_findings(study, store.results))
+
+
+def _work(known: Known, missing: Sequence[Cell], store: Store) -> Iterator[Work]:
+    """Yield the trials that are known, then those of searches."""
+    yield from plain_work(missing, store)
+    if known.searching:
+        from harness.searching import search_work
+
+        yield from search_work(known.declared, store)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Exit with the status that asks to be started again, where a trial or a run was asked to stop."""
+    try:
+        yield
+    except Interrupted as stop:
+        out.print(f"{stop.cause}: {stop.message}", markup=False)
+        raise typer.Exit(_TRY_AGAIN if stop.cause == "preempted" else 1) from None
 
 
 @app.command()
 def status(
     study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Print how many trials are complete, running, failed and pending."""
+    """Print how many trials are complete, running, failed and pending, and what became of those in between."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
-    cells = (*loaded.nodes, *loaded.cells)
+    known = _known(loaded, store)
+    cells = known.cells
     states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
-    names = ("complete", "running", "failed", "pending")
-    counts = {"planned": len(states)} | {name: list(states.values()).count(name) for name in names}
-    counts |= {"skipped": len(loaded.skipped), "pruned": 0}
+    found = Counter(states.values())
+    found["pending"] += known.to_come
+    counts = {"planned": len(states) + known.to_come}
+    counts |= {name: found[name] for name in ("complete", "running", "failed", "pending")}
+    counts |= {"skipped": len(loaded.skipped), "pruned": found["pruned"]}
     if as_json:
         print(json.dumps(counts))
         return
     out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
     for cell in cells:
-        if states[cell.spec.id] in ("running", "failed"):
-            out.print(_state_line(cell, store, states[cell.spec.id]), markup=False)
+        for line in describe(cell, states[cell.spec.id], store):
+            out.print(line, markup=False)
+    for one in known.findings:
+        out.print(f"search of {one.arm.name}: {one.summary()}", markup=False)
     for skip in loaded.skipped:
         out.print(f"skipped: {skip.reason}", markup=False)
-
-
-def _state_line(cell: Cell, store: Store, state: str) -> str:
-    if state == "running":
-        detail = f"at step {(store.progress(cell.spec.id) or {}).get('step', 0)}"
-    else:
-        record = store.record(cell.spec.id)
-        detail = f"{record.cause.kind}: {record.cause.message}" if record and record.cause else ""
-    return f"{state}: {cell.spec.id}  {label(cell)}  {detail}"
 
 
 @app.command()
@@ -247,22 +307,29 @@ def report(
             f"medctx report {' '.join(studies)}", "no --output", "a folder for the report of several studies",
             "Add for example --output results/combined.",
         )  # fmt: skip
-    study = loaded[0]
+    store = Store(results)
+    known = [_known(study, store) for study in loaded]
+    shown = known[0]
     if output is not None and len(loaded) > 1:
         from harness.report.combination import combine
 
-        study = combine(loaded, output.name)
-    if not _write_report(study, Store(results), data, output, reference or []):
+        shown = Known(combine([one.study for one in known], output.name))
+    if not _write_report(shown, store, data, output, reference or []):
         raise typer.Exit(1)
 
 
 def _write_report(
-    study: Study, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
+    known: Known, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
 ) -> bool:
     """Write a report, and return whether no table had to be refused."""
     from harness.report import write_report
 
-    report = write_report(study, store.results, data, output, references)
+    searches: list[Findings] = []
+    if known.findings:
+        from harness.tuning import with_importances
+
+        searches = [with_importances(found) for found in known.findings]
+    report = write_report(known.study, store.results, data, output, references, searches)
     for name, reason in report.refused.items():
         out.print(f"refused: table {name}: {reason}", markup=False)
     out.print(f"report: {report.page}", markup=False)
@@ -287,7 +354,9 @@ def trial(
 ) -> None:
     """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
     loaded = load_study(study, overrides or [])
-    cells = (*loaded.nodes, *loaded.cells)
+    store = Store(results)
+    whole = _known(loaded, store).whole
+    cells = (*whole.nodes, *whole.cells)
     matching = [cell for cell in cells if cell.spec.id.startswith(id)]
     if len(matching) != 1:
         raise UserError(
@@ -296,14 +365,16 @@ def trial(
             "one",
             "See the ids with 'medctx plan'.",
         )
-    store = Store(results)
-    needed = loaded.with_nodes(matching)
+    needed = whole.with_nodes(matching)
     check_data(cells, missing_cells(needed, store), store, data)
+    from harness import preemption
     from harness.trial import RunSettings, run_trial
 
+    preemption.listen()
     settings = RunSettings(store.results, data, loaded.keep, checkpoint_minutes)
     for cell in needed:
-        record = run_trial(cell.spec, settings)
+        with _stopped_in_order():
+            record = run_trial(cell.spec, settings)
         if record is None:
             out.print(f"another live process runs {cell.spec.id}", markup=False)
             raise typer.Exit(1)

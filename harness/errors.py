@@ -45,6 +45,23 @@ class Paused(Exception):
         super().__init__(f"paused at step {step}")
 
 
+class Interrupted(Exception):
+    """A trial that was put down for a reason outside of it; it goes on from its checkpoint, later or elsewhere.
+
+    Args:
+        cause: the kind of fault, a key of :data:`harness.faults.RULES`.
+        message: one sentence.
+        traceback: the end of the traceback, where there is one.
+    """
+
+    def __init__(self, cause: str, message: str, traceback: str = "") -> None:
+        self.cause, self.message, self.traceback = cause, message, traceback
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str, str, str]]:
+        return type(self), (self.cause, self.message, self.traceback)
+
+
 class ClaimLost(Exception):
     """Another process owns the trial now; whoever gets this must stop and publish nothing."""
 

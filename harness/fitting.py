@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.data.loading import TrialData
-from harness.errors import Paused
+from harness.errors import Interrupted, Paused
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import mean_dice
 from harness.record import HISTORY, append_history, read_history
@@ -31,7 +31,7 @@ class Fitting:
         attempt: where to write.
         checkpoint_minutes: between checkpoints.
         held_out: of a pretraining: batches whose loss stands for a validation, at the start too.
-        pause: says of a number of steps done whether to stop there.
+        pause_at: step at which to stop before the last one.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Fitting:
         attempt: Attempt,
         checkpoint_minutes: float,
         held_out: Sequence[Batch] = (),
-        pause: Callable[[int], bool] = lambda steps: False,
+        pause_at: int | None = None,
     ) -> None:
-        self._held_out, self._pause = held_out, pause
+        self._held_out, self._pause_at = held_out, pause_at
         self.trainer, self.data, self.attempt = trainer, data, attempt
         self.folder = attempt.folder
         self.seconds = 0.0
@@ -57,14 +57,15 @@ class Fitting:
 
         Raises:
             TrialFailure: the loss is not finite; the history is on disk.
-            Paused: it was asked to stop before the last step; its checkpoint is on disk.
+            Paused: it has reached ``pause_at``; its checkpoint is on disk.
+            Interrupted: it was asked to stop; its checkpoint is on disk.
         """
         self._restore()
         trainer, recipe = self.trainer, self.trainer.recipe
         begun = time.perf_counter() - self.seconds
         if self._held_out and trainer.step == 0:
             self._validate()
-        self._pause_if_asked()
+        self._put_down_if_asked()
         try:
             for result in trainer.run_until(recipe.steps):
                 if result is not None:
@@ -80,16 +81,21 @@ class Fitting:
                 elif now - self._flushed >= _FLUSH:
                     self._flush()
                 self.attempt.heartbeat()
-                self._pause_if_asked()
+                self._put_down_if_asked()
         finally:
             self._flush()
         self._checkpoint()
 
-    def _pause_if_asked(self) -> None:
+    def _put_down_if_asked(self) -> None:
         step = self.trainer.step
-        if step < self.trainer.recipe.steps and self._pause(step):
+        if step >= self.trainer.recipe.steps:
+            return
+        if self._pause_at is not None and step >= self._pause_at:
             self._checkpoint()
             raise Paused(step)
+        if self.attempt.is_asked_to_stop():
+            self._checkpoint()
+            raise Interrupted("preempted", f"asked to stop at step {step}")
 
     def select(self) -> int:
         """Write down the selected weights, load them, and return their step.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from harness.agenda import Work
+from harness.search import SETTING
 from harness.store import Store
 from harness.study import Cell
 
@@ -26,7 +28,7 @@ def label(cell: Cell) -> str:
         f"{factors['shots']} shots",
         f"seed {factors['seed']}",
     ]
-    parts += [f"{key}={value}" for key, value in factors.items() if "." in key]
+    parts += [f"{key}={value}" for key, value in factors.items() if "." in key or (key == SETTING and value)]
     return " · ".join(map(str, parts))
 
 
@@ -34,18 +36,31 @@ class Board:
     """Follows trials by what lies on disk.
 
     Args:
-        cells: the trials to follow.
         store: where their records are.
         console: where to print.
     """
 
-    def __init__(self, cells: Sequence[Cell], store: Store, console: Console) -> None:
-        self._cells = {cell.spec.id: cell for cell in cells}
+    def __init__(self, store: Store, console: Console) -> None:
+        self._cells: dict[str, Cell] = {}
         self._store, self._console = store, console
-        self._open = dict(self._cells)
+        self._open: dict[str, Cell] = {}
+        self._lock = Lock()
         self._failed = 0
         self._started = self._spoke = time.monotonic()
         self._stop = Event()
+
+    def follow(self, cells: Iterable[Cell]) -> None:
+        """Follow these trials too; may be called from any thread, and again for the same trial."""
+        with self._lock:
+            new = {cell.spec.id: cell for cell in cells if cell.spec.id not in self._cells}
+            self._cells |= new
+            self._open |= new
+
+    def following(self, work: Iterable[Work]) -> Iterator[Work]:
+        """Pass on each work, and follow its trials from then on."""
+        for item in work:
+            self.follow(item.cells)
+            yield item
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -68,31 +83,34 @@ class Board:
 
     def _look(self, bar: Progress, task: object) -> None:
         running = []
-        for id, cell in list(self._open.items()):
+        with self._lock:
+            following = list(self._open.items())
+        for id, cell in following:
             status = self._store.status(id)
             if status == "running":
                 running.append(cell)
-            elif status in ("complete", "failed"):
+            elif status in ("complete", "failed", "pruned"):
                 del self._open[id]
                 self._say_finished(cell, status)
         done = len(self._cells) - len(self._open)
         text = f"{done - self._failed} done, {len(running)} running, {self._failed} failed, {self._time_left(done)}"
-        bar.update(task, completed=done, description=text)  # type: ignore[arg-type]
+        bar.update(task, completed=done, total=len(self._cells), description=text)  # type: ignore[arg-type]
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET:
-            self._say(text + "; " + "; ".join(map(self._where, running)))
+            self.say(text + "; " + "; ".join(map(self._where, running)))
 
     def _say_finished(self, cell: Cell, status: str) -> None:
         if status == "failed":
             self._failed += 1
             record = self._store.record(cell.spec.id)
             cause = record.cause if record else None
-            self._say(f"failed    {cell.spec.id}  {label(cell)}: {cause.message if cause else ''}")
+            self.say(f"failed    {cell.spec.id}  {label(cell)}: {cause.message if cause else ''}")
             if cause and cause.traceback:
-                self._say("          " + cause.traceback.strip().replace("\n", "\n          "))
+                self.say("          " + cause.traceback.strip().replace("\n", "\n          "))
         else:
-            self._say(f"complete  {cell.spec.id}  {label(cell)}")
+            self.say(f"{status:<8}  {cell.spec.id}  {label(cell)}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line beside the summary."""
         self._console.print(text, markup=False, highlight=False)
         self._spoke = time.monotonic()
 

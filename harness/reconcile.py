@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
+from harness.faults import rule_of
+from harness.search import SETTING, Arm, Findings
 from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
 from harness.study import Cell, Study
 
-_FINAL = ("nan",)  # failures that the same numbers would repeat
+
+@dataclass(frozen=True)
+class Known:
+    """A study as far as it is known.
+
+    Attributes:
+        declared: the study as its file declares it.
+        findings: of its searches, so far.
+    """
+
+    declared: Study
+    findings: Sequence[Findings] = ()
+
+    @cached_property
+    def study(self) -> Study:
+        """The study with the trials that confirm what its searches have found: what a report is about."""
+        return self.declared.joined_by([trials for found in self.findings for trials in found.confirming()])
+
+    @cached_property
+    def whole(self) -> Study:
+        """The same with the trials of all suggestions."""
+        return self.study.joined_by([trials for found in self.findings for trials in found.suggested()])
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All trials that have an id, pretrainings first."""
+        return (*self.whole.nodes, *self.whole.cells)
+
+    @property
+    def to_come(self) -> int:
+        """How many trials will come of searches that have no id yet."""
+        return sum(found.trials_to_come for found in self.findings)
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search is not over."""
+        return not all(found.is_over for found in self.findings)
 
 
 def plan_entry(cell: Cell) -> dict[str, object]:
@@ -20,7 +60,7 @@ def plan_entry(cell: Cell) -> dict[str, object]:
     """
     spec = cell.spec
     extra: dict[str, object] = {"pretraining": spec.pretraining} if spec.pretraining else {}
-    extra |= {key: value for key, value in cell.factors.items() if "." in key}
+    extra |= {key: value for key, value in cell.factors.items() if "." in key or (key == SETTING and value)}
     return {
         "id": spec.id,
         "kind": spec.kind,
@@ -32,6 +72,19 @@ def plan_entry(cell: Cell) -> dict[str, object]:
         "subset": spec.subset,
         "seed": spec.seed,
         **extra,
+    }
+
+
+def search_entry(arm: Arm) -> dict[str, object]:
+    """Return the search of an arm as ``plan --json`` prints it: what is to come, of which no trial has an id yet."""
+    spec = arm.spec
+    return {
+        "arm": arm.name,
+        "parameters": {one.key: str(one.range) for one in arm.dimensions},
+        "suggestions": arm.planned,
+        "seeds": list(spec.seeds),
+        "trials": arm.planned * len(spec.seeds),
+        "confirming": spec.confirm.best * len(spec.confirm.seeds),
     }
 
 
@@ -77,7 +130,8 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
     for cell in cells:
         record = store.record(cell.spec.id)
         done = record is not None and (
-            record.status == "complete" or (record.cause is not None and record.cause.kind in _FINAL)
+            record.status == "complete"
+            or (record.cause is not None and rule_of(record.cause.kind).next_run == "never")
         )
         if not done:
             missing.append(cell)

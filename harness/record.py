@@ -1,6 +1,6 @@
 """The documented schema of what a trial leaves on disk, and the only code that writes or reads it.
 
-``<results>/trials/<id>/`` holds, a pretraining's without cases and predictions,
+``<results>/trials/<id>/`` holds, that of a pretraining or of a search without cases and predictions,
 
 - ``trial.json``: :class:`TrialRecord`;
 - ``cases.parquet``: one row per case, region, role and metric, columns :data:`CASE_COLUMNS`;
@@ -31,7 +31,8 @@ TRAINING_FIELDS = (
 )  # fmt: skip
 """Fields of the recipe that a protocol holds as its ``training``."""
 
-Status = Literal["complete", "failed", "running", "pending"]
+Outcome = Literal["complete", "failed", "pruned"]
+Status = Literal["complete", "failed", "pruned", "running", "pending"]
 
 
 class Protocol(Frozen):
@@ -128,10 +129,13 @@ class TransferRecord(Frozen):
 
 
 class TrialRecord(Frozen):
-    """``trial.json``. A failed trial has a cause, and may lack what it did not reach."""
+    """``trial.json``. A failed trial has a cause, and may lack what it did not reach.
+
+    A search that gave a trial up early leaves it ``pruned``; its numbers stand in no table.
+    """
 
     id: str
-    status: Literal["complete", "failed"]
+    status: Outcome
     kind: Literal["train", "pretrain"]
     spec: TrialSpec
     protocol: Protocol | None = None
@@ -162,8 +166,12 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     types = {name: pa.float64() if name == "value" else pa.string() for name in CASE_COLUMNS}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
     partial = folder / f".{os.getpid()}.cases.parquet"
-    pq.write_table(table, partial)
-    partial.replace(folder / "cases.parquet")
+    try:
+        pq.write_table(table, partial)
+        partial.replace(folder / "cases.parquet")
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def append_history(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -197,8 +205,12 @@ def _whole_lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk, above all
+        raise

@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -198,6 +199,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     recipe: Recipe
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
+    tested: bool = later(True, description="False: of a search, scored on the validation cases alone")
 
     @cached_property
     def id(self) -> str:
@@ -268,14 +270,26 @@ def parse(model: type[Model], data: Any, where: str | Path) -> Model:
 
 def _model_at(model: type[BaseModel], path: list[str | int]) -> type[BaseModel] | None:
     """Return the model that the keys at ``path`` belong to, if it is a model."""
+    place: Any = model
     for key in path:
-        field = model.model_fields.get(str(key))
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
+        owner = _model_in(place)
+        field = owner.model_fields.get(str(key)) if owner else None
+        if owner and field is None:
             return None
-        model = field.annotation
-    return model
+        place = field.annotation if field else _content(place)
+    return _model_in(place)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a type is, or is beside None."""
+    if isinstance(annotation, UnionType):
+        annotation = _content(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _content(annotation: Any) -> Any:
+    """Return what a mapping, a sequence or an optional type holds."""
+    return next((part for part in get_args(annotation) if part not in (str, int, type(None))), None)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 ::
 
-    <results>/trials/<id>/            a published record: complete or failed
+    <results>/trials/<id>/            a published record: complete, failed or pruned
     <results>/running/<id>/claim.json who works on it: worker and driver, with host, pid and process start
     <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
-    <results>/running/<id>/paused.json  the step at which it stopped on request, with a checkpoint
+    <results>/running/<id>/released.json  why nobody works on it: a fault's kind, or paused at a step
+    <results>/running/.driver-…       by which a driver asks its workers to stop
 
 In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
 the selection rule chose, which become ``checkpoint.pt`` of the record.
 
 A claim is stale when its worker or the driver that started the worker has died (same host), or when it has
 not been touched for a while (another host). Whoever takes over a stale claim goes on from the newest
-checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under one lock, so a
-worker that outlives its driver cannot publish once it has been replaced.
+checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under a lock that
+the trial shares with few others, so a worker that outlives its driver cannot publish once it has been replaced.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +33,24 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
-from harness.errors import ClaimLost, UserError
-from harness.record import HISTORY, Status, TrialRecord, read_record, write_record, write_text
+from harness.errors import ClaimLost, Interrupted, UserError
+from harness.faults import rule_of
+from harness.preemption import Word, is_signalled
+from harness.record import (
+    HISTORY,
+    Cause,
+    Status,
+    TrialRecord,
+    read_history,
+    read_record,
+    write_record,
+    write_text,
+)
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
 _SILENT = 600.0  # seconds after which another host's claim is stale
 RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
-_PAUSED = "paused.json"
-_REPEATS = ("error", "nan")  # failures after which a trial starts anew, not from its checkpoint
+_RELEASED = "released.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,30 @@ class Process:
             return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 1
         except psutil.NoSuchProcess:
             return True
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who works on a trial, in which attempt."""
+
+    worker: Process
+    driver: Process
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Why a trial was put down: a kind of fault or ``paused``, ``where`` (host/attempt), and at which step."""
+
+    kind: str
+    message: str
+    where: str
+    traceback: str = ""
+    step: int | None = None
+
+    def cause(self) -> Cause:
+        """Return it as a record would have it."""
+        return Cause(kind=self.kind, message=self.message, traceback=self.traceback)
 
 
 class Store:
@@ -124,12 +160,43 @@ class Store:
         except (OSError, json.JSONDecodeError):
             return None
 
+    def history(self, id: str) -> list[dict[str, Any]]:
+        """Return the history of a trial: the record's, or that which another attempt would go on from."""
+        folder = self.trials / id
+        if not folder.is_dir():
+            newest = _newest_checkpoint(self._running / id)
+            if newest is None:
+                return []
+            folder = newest
+        return list(read_history(folder))
+
+    def released(self, id: str) -> Release | None:
+        """Return why a trial was put down that nobody has gone on with, or None."""
+        try:
+            return Release(**json.loads((self._running / id / _RELEASED).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
     def paused_at(self, id: str) -> int | None:
         """Return the step at which a trial paused that nobody has gone on with, or None."""
-        try:
-            return int(json.loads((self._running / id / _PAUSED).read_text())["step"])
-        except (OSError, ValueError):
+        released = self.released(id)
+        return released.step if released else None
+
+    def owner(self, id: str) -> Claim | None:
+        """Return who works on a trial, alive or not."""
+        claim = _read_claim(self._running / id)
+        if claim is None:
             return None
+        return Claim(Process(**claim["worker"]), Process(**claim["driver"]), claim["attempt"])
+
+    def attempt_folder(self, id: str, attempt: str) -> Path:
+        """Return where an attempt at a trial writes."""
+        return self._running / id / attempt
+
+    def word(self, driver: Process) -> Word:
+        """Return the file by which a driver asks its workers to stop."""
+        name = f".driver-{driver.host}-{driver.pid}-{driver.started:.0f}"
+        return Word(self._running / name)
 
     def claim(self, id: str, driver: Process) -> Attempt | None:
         """Return an attempt at a trial, or None where it is complete or another live process owns it.
@@ -137,44 +204,56 @@ class Store:
         The attempt begins with the newest checkpoint of the earlier ones.
         """
         folder = self._running / id
-        with self.locked():
+        with self.locked(id):
             if self.status(id) == "complete" or self._is_live(folder):
                 return None
             folder.mkdir(exist_ok=True)
-            earlier = [path for path in folder.iterdir() if path.is_dir()]
-            attempt = Attempt(self, id, folder, _next_name(folder))
-            attempt.start(driver, earlier)
-            (folder / _PAUSED).unlink(missing_ok=True)
+            attempt = Attempt(self, id, folder, _next_name(folder), driver)
+            attempt.start(_newest_checkpoint(folder))
+            (folder / _RELEASED).unlink(missing_ok=True)
         return attempt
 
-    def locked(self) -> FileLock:
-        """Return the lock under which claims change and records are published."""
-        return FileLock(self._running / ".lock", timeout=60)
+    def locked(self, id: str) -> FileLock:
+        """Return the lock under which a trial's claim changes and its record is published.
+
+        There are 256, so that hundreds of workers seldom wait for each other. A dead owner's is free at once:
+        the operating system gives it back.
+        """
+        return FileLock(self._running / f".lock-{id[:2]}", timeout=60)
 
     def reopen(self, ids: Iterable[str]) -> None:
-        """Make the failed trials among ``ids`` pending again.
+        """Make the failed and pruned trials among ``ids`` pending again.
 
         They will go on from their checkpoints, but after a bug, whose traces the weights may carry.
         """
         for id in ids:
-            with self.locked():
+            if self.status(id) not in ("failed", "pruned"):
+                continue
+            with self.locked(id):
                 record = self.record(id)
-                if record is None or record.status != "failed":
+                if record is None or record.status == "complete":
                     continue
                 failed, home = self.trials / id, self._running / id
-                if record.cause and record.cause.kind not in _REPEATS and (failed / RESUME).is_file():
+                goes_on = record.cause is None or rule_of(record.cause.kind).next_run == "checkpoint"
+                if goes_on and (failed / RESUME).is_file():
                     home.mkdir(exist_ok=True)
                     (failed / "trial.json").unlink()
                     failed.rename(home / _next_name(home))
                 else:
                     shutil.rmtree(failed)
 
-    def drop_claim(self, id: str, driver: Process) -> None:
-        """Give up a claim of one of this driver's workers, of which the driver knows that it has stopped."""
-        with self.locked():
-            claim = _read_claim(self._running / id)
-            if claim and Process(**claim["driver"]) == driver:
+    def drop_claim(self, id: str, driver: Process) -> bool:
+        """Give up a claim of one of this driver's workers, of which the driver knows that it has stopped.
+
+        Returns:
+            Whether there was one.
+        """
+        with self.locked(id):
+            claim = self.owner(id)
+            held = claim is not None and claim.driver == driver
+            if held:
                 (self._running / id / "claim.json").unlink()
+        return held
 
     def _is_live(self, folder: Path) -> bool:
         claim = _read_claim(folder)
@@ -196,22 +275,21 @@ class Attempt:
         number: 1 for the first attempt.
     """
 
-    def __init__(self, store: Store, id: str, home: Path, name: str) -> None:
+    def __init__(self, store: Store, id: str, home: Path, name: str, driver: Process) -> None:
         self._store, self._id, self._home, self._name = store, id, home, name
+        self._driver, self._word = driver, store.word(driver)
         self.folder = home / name
         self.number = int(name.rpartition("-")[2])
         self._beat = 0.0
 
-    def start(self, driver: Process, earlier: list[Path]) -> None:
-        """Take the claim, and the newest checkpoint and history of earlier attempts; holds the lock."""
+    def start(self, earlier: Path | None) -> None:
+        """Take the claim, and checkpoint and history of the earlier attempt to go on from; holds the lock."""
         self.folder.mkdir()
-        with_checkpoint = [path for path in earlier if (path / RESUME).is_file()]
-        if with_checkpoint:
-            newest = max(with_checkpoint, key=lambda path: (path / RESUME).stat().st_mtime_ns)
+        if earlier is not None:
             for name in (SELECTED, HISTORY, RESUME):
-                if (newest / name).is_file():
-                    _link(newest / name, self.folder / name)
-        owner = {"worker": asdict(Process.this()), "driver": asdict(driver), "attempt": self._name}
+                if (earlier / name).is_file():
+                    _link(earlier / name, self.folder / name)
+        owner = {"worker": asdict(Process.this()), "driver": asdict(self._driver), "attempt": self._name}
         write_text(self._home / "claim.json", json.dumps(owner))
         self._beat = time.monotonic()
 
@@ -225,6 +303,21 @@ class Attempt:
             self.check_owned()
             os.utime(self._home / "claim.json")
             self._beat = time.monotonic()
+
+    def is_asked_to_stop(self) -> bool:
+        """Return whether this process or its driver was asked to stop; cheap enough for every step."""
+        return is_signalled() or self._word.is_stop()
+
+    def go_on(self) -> None:
+        """Show that the owner lives, where work can be put down at any moment.
+
+        Raises:
+            ClaimLost: another process owns the trial now.
+            Interrupted: it was asked to stop.
+        """
+        self.heartbeat()
+        if self.is_asked_to_stop():
+            raise Interrupted("preempted", "asked to stop")
 
     def check_owned(self) -> None:
         """Raise ClaimLost where another process owns the trial now."""
@@ -240,28 +333,36 @@ class Attempt:
         """
         write_record(self.folder, record)
         final = self._store.trials / self._id
-        with self._store.locked():
+        with self._store.locked(self._id):
             self.check_owned()
             if final.exists():  # an earlier failure
                 shutil.rmtree(final)
-            if record.status == "complete":
-                if (self.folder / SELECTED).is_file():
-                    (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
-                (self.folder / RESUME).unlink(missing_ok=True)
+            if record.status == "complete" and (self.folder / SELECTED).is_file():
+                (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
+            if record.status != "failed":
+                for name in (RESUME, SELECTED):
+                    (self.folder / name).unlink(missing_ok=True)
             self.folder.rename(final)
             shutil.rmtree(self._home)
 
     def pause(self, step: int) -> None:
-        """Give up the claim as :meth:`release` does, and leave word that the trial stands at ``step``."""
-        self.release(paused=json.dumps({"step": step}))
+        """Give up the claim and keep what was written; leave word that the trial stands at ``step``."""
+        self._release(Release("paused", f"paused at step {step}", self._where(), step=step))
 
-    def release(self, paused: str | None = None) -> None:
-        """Give up the claim and keep what was written, so that another attempt can go on."""
-        with self._store.locked():
+    def release(self, cause: Cause | None = None) -> None:
+        """Give up the claim and keep what was written, so that another attempt can go on; leave word why."""
+        self._release(Release(cause.kind, cause.message, self._where(), cause.traceback) if cause else None)
+
+    def _where(self) -> str:
+        return f"{socket.gethostname()}/{self._name}"
+
+    def _release(self, word: Release | None) -> None:
+        with self._store.locked(self._id):
             self.check_owned()
-            if paused is not None:
-                write_text(self._home / _PAUSED, paused)
             (self._home / "claim.json").unlink()
+            if word is not None:
+                with suppress(OSError):  # a full disk may be why
+                    write_text(self._home / _RELEASED, json.dumps(asdict(word)))
 
 
 def _read_claim(folder: Path) -> dict[str, Any] | None:
@@ -269,6 +370,16 @@ def _read_claim(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / "claim.json").read_text())
     except (OSError, json.JSONDecodeError):
         return None
+
+
+def _newest_checkpoint(home: Path) -> Path | None:
+    """Return the folder of the attempt with the newest checkpoint, of equals the later one."""
+    found = [path.parent for path in home.glob(f"attempt-*/{RESUME}")]
+
+    def age(attempt: Path) -> tuple[int, int]:
+        return (attempt / RESUME).stat().st_mtime_ns, int(attempt.name.rpartition("-")[2])
+
+    return max(found, key=age, default=None)
 
 
 def _next_name(home: Path) -> str:

@@ -20,12 +20,14 @@
       - {method: released, method.masking.ratio: [0.2, 0.8], architecture: unet, shots: 5, seed: 0}
     except:                        # cells that are left out, with the reason; lists in one entry are alternatives
       - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
+    search: {…}                    # see SearchSpec
     report: {…}                    # see ReportSpec
     keep: all                      # predictions kept: all | none
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
 ``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``recipe.pipeline``
-names one of the dataset's recipes.
+names one of the dataset's recipes. Where a study searches, each cell of its grid gets a search of every arm, and ``also``
+declares trials beside them.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, model_validator
 
 from harness.errors import UserError, did_you_mean
+from harness.ranges import Range
 from harness.spec import Frozen, parse
 
 Cost = Literal[
@@ -85,6 +88,56 @@ class ReportSpec(Frozen):
     tables: tuple[TableSpec, ...] = ()
 
 
+class PruneSpec(Frozen):
+    """Stop whole suggestions early.
+
+    All seeds of a suggestion train to one rung: the last validation up to ``at``, a step from 1, or a share of the
+    steps below 1. Its mean validation Dice there must be among the best share ``keep`` of what all suggestions
+    up to its batch had at their rung. The first ``warmup`` suggestions are not pruned.
+    """
+
+    at: float = Field(gt=0)
+    keep: float = Field(0.5, gt=0, lt=1)
+    warmup: int = Field(4, ge=0)
+
+
+class ConfirmSpec(Frozen):
+    """Trials with fresh ``seeds`` of the ``best`` suggestions of each arm, and of its parameters as declared."""
+
+    best: int = Field(1, ge=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+
+
+class SearchSpec(Frozen):
+    """A search for the parameters of arms, each with the same number of suggestions.
+
+    The objective is the student's validation Dice at the selected step, mean over ``seeds``. ``arms`` name methods as in
+    the grid; each has its own parameters, beside those of all arms. Suggestions come in batches of ``batch``, whose members do
+    not know each other's outcome; the first ``startup`` are random where the sampler is ``tpe``.
+    """
+
+    arms: dict[str, dict[str, Range]] = Field(min_length=1)
+    parameters: dict[str, Range] = {}
+    suggestions: int = Field(ge=1)
+    batch: int = Field(4, ge=1)
+    seeds: tuple[NonNegativeInt, ...] = Field((0,), min_length=1)
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler_seed: int = Field(0, ge=0)
+    startup: int = Field(10, ge=0)
+    prune: PruneSpec | None = None
+    confirm: ConfirmSpec
+
+    @model_validator(mode="after")
+    def _is_fair(self) -> SearchSpec:
+        shared = sorted({*self.seeds} & {*self.confirm.seeds})
+        if shared:
+            raise ValueError(f"confirm.seeds that no suggestion was chosen by; {shared[0]} is among seeds")
+        for seeds in (self.seeds, self.confirm.seeds):
+            if len({*seeds}) < len(seeds):
+                raise ValueError("seeds that are all different")
+        return self
+
+
 class StudyFile(Frozen):
     """The keys of a study file."""
 
@@ -95,6 +148,7 @@ class StudyFile(Frozen):
     grid: dict[str, list[Any]] = {}
     also: list[dict[str, Any]] = []
     except_: list[dict[str, Any]] = Field([], alias="except")
+    search: SearchSpec | None = None
     report: ReportSpec = ReportSpec()
     keep: Literal["all", "none"] = "all"
 

@@ -1,8 +1,8 @@
 """Only Ray: spreads trials over workers, each exactly once.
 
 Which trials, and in what state, is decided by the records on disk and not by Ray: Tune starts actors, keeps
-them for the next trial and tells when one dies. A trial whose worker died is handed out again and goes on
-from its checkpoint; after three losses it is published as failed.
+them for the next trial of the same share and tells when one dies. What becomes of a trial that was put down
+or lost is the rule of its fault (:mod:`harness.faults`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
-import traceback
-import uuid
-from collections import deque
-from collections.abc import Sequence
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -26,75 +26,133 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # we resume from our own records
-os.environ.setdefault("RAY_TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")  # we resume from our own records
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")  # actors that start at the same time
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from harness.errors import UserError
-from harness.record import Cause, TrialRecord
-from harness.spec import TrialSpec
+from harness import preemption
+from harness.agenda import Agenda, Work, publish_failure
+from harness.errors import Interrupted, UserError
+from harness.faults import LOSSES, cause_of, is_out_of_room, rule_of
+from harness.packing import arm_key, grown, read_needs
+from harness.record import Cause
+from harness.room import Room
+from harness.settings import RunSettings
+from harness.spec import TrialSpec, canonical_json, plain
 from harness.store import Process, Store
-from harness.study import Cell
 
-_LOSSES = 3  # of a trial's worker, before the trial counts as failed
-_POLL = 2.0  # seconds between looks at trials that another driver runs
+_RUN_TRIAL = "harness.trial:run_trial"
+_LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
+_GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
+_LOOK = 0.2  # seconds between looks at a request to stop
 
 
 class _Handout(Searcher):
-    """Hands out trials in order; a trial whose worker died goes to the front again.
+    """Passes on what the agenda says, with the resources for it, and applies the rule of each fault."""
 
-    A trial that starts from a pretraining is handed out once that is complete, and fails where that failed.
-    """
-
-    def __init__(self, cells: Sequence[Cell], shared: dict[str, Any], store: Store) -> None:
+    def __init__(
+        self,
+        agenda: Agenda,
+        store: Store,
+        *,
+        workers: int | None,
+        gpus: bool,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         super().__init__(metric="done", mode="max")
-        self._waiting = deque(cell.spec for cell in cells)
-        self._handed: dict[str, TrialSpec] = {}
-        self._lost: dict[str, int] = {}
-        self._shared, self._store = shared, store
+        self._agenda, self._store, self._workers, self._say = agenda, store, workers, say
+        self._shares = {key: need.share for key, need in read_needs(store.results).items()} if gpus else {}
+        self._gpus = gpus
+        self._grown: dict[str, float] = {}
+        self.handed: dict[str, TrialSpec] = {}  # by Tune's name
+        self._losses: dict[str, int] = {}
+        self._forgiven: dict[str, str] = {}  # a release already seen of a trial whose worker died
+        self._failures: list[tuple[TrialSpec, Cause]] = []  # to be published
+        self._room = Room(store, say)
         self._driver = Process.this()
+        self.stopping = False
 
     def suggest(self, trial_id: str) -> Any:
-        spec = self._next_ready()
-        if spec is None:
-            # a worker may still die and its trial come back; what waits for another driver's is left to later
-            return None if self._handed else Searcher.FINISHED
-        self._handed[trial_id] = spec
-        return {"spec": spec.model_dump(mode="json"), **self._shared}
+        if self.stopping:
+            return Searcher.FINISHED
+        if len(self.handed) == self._workers or not self._room.is_there():
+            return None
+        try:
+            self._publish_failures()
+            task = self._agenda.next()
+        except OSError as error:
+            self._wait_for_room(error)
+            return None
+        if task is None:
+            return Searcher.FINISHED if self._agenda.finished else None
+        self.handed[trial_id] = task.spec
+        return {
+            "spec": canonical_json(plain(task.spec)),
+            "pause_at": task.pause_at,
+            "cpu": task.spec.recipe.threads,
+            "gpu": self._share(task.spec),
+        }
 
-    def _next_ready(self) -> TrialSpec | None:
-        """Return the first trial that can start; those whose pretraining failed are published as failed."""
-        for spec in list(self._waiting):
-            needed = self._store.status(spec.pretraining) if spec.pretraining else "complete"
-            if needed in ("complete", "failed"):
-                self._waiting.remove(spec)
-            if needed == "complete":
-                return spec
-            if needed == "failed":
-                cause = Cause(kind="pretraining", message=f"pretraining {spec.pretraining} failed")
-                _publish_failure(spec, self._store, cause)
-        return None
+    def _share(self, spec: TrialSpec) -> float:
+        """Return the share of a GPU for a trial, 0 where there is none."""
+        if not self._gpus:
+            return 0.0
+        return self._grown.get(spec.id) or self._shares.get(arm_key(spec), 1.0)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        spec = self._handed.pop(trial_id, None)
-        if spec is None or self._store.status(spec.id) == "complete":
+        if error:
+            return  # on_lost follows, and knows more
+        spec = self.handed.pop(trial_id)
+        cause = (result or {}).get("cause")
+        if cause is None:
+            self._agenda.returned(spec.id)
             return
-        if error or (result and result.get("error")):
-            self._store.drop_claim(spec.id, self._driver)
-        if result and result.get("error"):
-            _publish_failure(spec, self._store, Cause(kind="error", **result["error"]))
-        if not error:
+        self._store.drop_claim(spec.id, self._driver)
+        self._apply(spec, Cause.model_validate_json(cause))
+
+    def on_lost(self, trial_id: str, message: str) -> None:
+        """Apply the rule for a trial whose worker died, after having put it down or without."""
+        spec = self.handed.pop(trial_id)
+        lost = self._store.drop_claim(spec.id, self._driver)
+        released = None if lost else self._store.released(spec.id)
+        if released and self._forgiven.get(spec.id) != released.where:
+            self._forgiven[spec.id] = released.where
+            self._apply(spec, released.cause())
             return
-        self._lost[spec.id] = self._lost.get(spec.id, 0) + 1
-        if self._lost[spec.id] < _LOSSES:
-            self._waiting.appendleft(spec)
-        else:
-            times = self._lost[spec.id]
-            message = f"its worker died {times} times (killed, out of host memory, or its node was lost)"
-            _publish_failure(spec, self._store, Cause(kind="worker_lost", message=message))
+        kind = "out_of_host_memory" if _LOW_ON_MEMORY in message else "worker_lost"
+        self._apply(spec, Cause(kind=kind, message="its worker or node died", traceback=message[-4000:]))
+
+    def _apply(self, spec: TrialSpec, cause: Cause) -> None:
+        rule, share = rule_of(cause.kind).now, self._share(spec)
+        if rule == "again":
+            self._losses[spec.id] = times = self._losses.get(spec.id, 0) + 1
+            cause = cause.model_copy(update={"message": f"{times} times: {cause.message}"})
+            rule = "fail" if times >= LOSSES else rule
+        if rule == "fail" or (rule == "grow" and share in (0.0, 1.0)):
+            self._failures.append((spec, cause))  # published before anything else is handed out
+            return
+        if rule == "grow":
+            self._grown[spec.id] = grown(share)
+            self._say(f"out of GPU memory: {spec.id} again with {grown(share):.2f} of a GPU")
+        if rule == "wait":
+            self._room.is_gone(cause.message)
+        self._agenda.again(spec.id)  # "stop" too: its worker was asked to, and the run may go on elsewhere
+
+    def _publish_failures(self) -> None:
+        while self._failures:
+            spec, cause = self._failures[0]
+            publish_failure(spec, self._store, cause)
+            self._failures.pop(0)
+            self._agenda.returned(spec.id)
+
+    def _wait_for_room(self, error: OSError) -> None:
+        if not is_out_of_room(error):
+            raise error
+        self._room.is_gone(str(error))
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -102,96 +160,178 @@ class _Handout(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         pass
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # nothing to go on from: that is what the records are for
+
+
+class _Losses(tune.Callback):
+    """Tells the handout what Ray says about the loss of a worker."""
+
+    def __init__(self, handout: _Handout) -> None:
+        self._handout = handout
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._handout.on_lost(trial.trial_id, Path(trial.error_file).read_text())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
 
 class _Worker(tune.Trainable):
     """An actor that runs one trial after another, and pays for imports once."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        from harness.trial import run_trial  # noqa: F401 - the imports are the point
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what one trial takes: its threads, and its share of a GPU."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
+
+    def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:
+        self._shared = shared
+        module, _, name = shared["run"].partition(":")
+        self._run = getattr(import_module(module), name)
+        preemption.listen()  # over Ray's own handler, which would end the process at once
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         return True
 
     def step(self) -> dict[str, Any]:
-        from harness.trial import RunSettings, run_trial
-
-        config = self.config
-        root = config["data_root"]
+        if preemption.is_signalled():
+            ray.actor.exit_actor()
+        shared = self._shared
         settings = RunSettings(
-            results=Path(config["results"]),
-            data_root=Path(root) if root else None,
-            keep=config["keep"],
-            checkpoint_minutes=config["checkpoint_minutes"],
-            driver=Process(**config["driver"]),
+            results=Path(shared["results"]),
+            data_root=Path(shared["data_root"]) if shared["data_root"] else None,
+            keep=shared["keep"],
+            checkpoint_minutes=shared["checkpoint_minutes"],
+            driver=Process(**shared["driver"]),
+            pause_at=self.config["pause_at"],
+            share=self.config["gpu"] or 1.0,
         )
         try:
-            run_trial(TrialSpec.model_validate(config["spec"]), settings)
-        except (
-            Exception
-        ) as error:  # outside of what a trial answers for, such as an unwritable results folder
-            text = traceback.format_exc()[-4000:]
-            return {"done": True, "error": {"message": f"{error}"[:500], "traceback": text}}
+            self._run(TrialSpec.model_validate_json(self.config["spec"]), settings)
+        except Exception as error:  # what a trial does not answer for, such as a full disk
+            if preemption.is_signalled():
+                ray.actor.exit_actor()  # the trial is put down; this process takes no other
+            return {"done": True, "cause": cause_of(error).model_dump_json()}  # Tune flattens mappings
         return {"done": True}
 
 
 def sweep(
-    cells: Sequence[Cell],
+    work: Iterator[Work],
     store: Store,
     *,
     data_root: Path | None,
     keep: str,
     workers: int | None,
+    threads: int = 1,
     address: str | None = None,
+    gpus: int | None = None,
     checkpoint_minutes: float = 5.0,
+    say: Callable[[str], None] = lambda text: None,
+    run: str = _RUN_TRIAL,
 ) -> None:
-    """Run ``cells`` until each is complete or failed.
+    """Run ``work`` until each of its trials has ended.
 
     Args:
-        cells: trials that are not complete.
+        work: trials that are not complete; drawn one after the other.
         store: where records go.
         data_root: folder of the datasets, the same on all nodes.
         keep: predictions to keep, ``all`` or ``none``.
         workers: trials at a time; by default as many as the GPUs, or the CPU cores, allow.
+        threads: the largest number of CPU threads that a trial takes.
         address: of a running Ray cluster; by default Ray is started on this machine.
+        gpus: of this machine that Ray may use; by default all that it finds.
         checkpoint_minutes: between a trial's checkpoints.
+        say: told in a sentence when the run waits, or gives a trial more.
+        run: module and name of the function that runs a trial.
+
+    Raises:
+        Interrupted: it was asked to stop by SIGTERM, SIGUSR1 or Ctrl-C; all trials have been put down with a
+            checkpoint, and the same call goes on.
     """
-    store.reopen(cell.spec.id for cell in cells)
-    shared = {
-        "results": str(store.results),
-        "data_root": str(data_root.resolve()) if data_root else None,
-        "keep": keep,
-        "checkpoint_minutes": checkpoint_minutes,
-        "driver": asdict(Process.this()),
-    }
-    while True:
-        states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
-        pending = [cell for cell in cells if states[cell.spec.id] == "pending"]
-        ready = [cell for cell in pending if not _waits_for_another(cell.spec, pending, store)]
-        if ready:
-            _run_on_ray(pending, store, shared, workers, address)
-        elif pending or "running" in states.values():
-            time.sleep(_POLL)  # another driver works on what is left
-        else:
-            return
+    driver = Process.this()
+    word = store.word(driver)
+    word.give()
+    preemption.listen(signal.SIGINT)
+    try:
+        _start_ray(workers, threads, gpus, address)
+        preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
+        shared = {
+            "results": str(store.results),
+            "data_root": str(data_root.resolve()) if data_root else None,
+            "keep": keep,
+            "checkpoint_minutes": checkpoint_minutes,
+            "driver": asdict(driver),
+            "run": run,
+        }
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+        handout = _Handout(Agenda(work, store), store, workers=workers, gpus=has_gpus, say=say)
+        tuning = _Tuning(handout, shared)
+        while not tuning.ended.wait(_LOOK):
+            if preemption.is_signalled() and not handout.stopping:
+                say("asked to stop: each running trial saves a checkpoint")
+                handout.stopping = True
+                word.give(stop=True)
+            running = (spec.id for spec in list(handout.handed.values()))
+            if handout.stopping and not any(store.status(id) == "running" for id in running):
+                tuning.ended.wait(_GRACE)
+                break
+        tuning.raise_error()
+        if handout.stopping:
+            raise Interrupted("preempted", "stopped on request; the same command goes on")
+    finally:
+        ray.shutdown()
+        word.withdraw()
 
 
-def _waits_for_another(spec: TrialSpec, pending: Sequence[Cell], store: Store) -> bool:
-    """Return whether another driver runs the pretraining that a trial starts from."""
-    if spec.pretraining is None or any(cell.spec.id == spec.pretraining for cell in pending):
-        return False
-    return store.status(spec.pretraining) not in ("complete", "failed")
+class _Tuning:
+    """Tune in a thread of its own, so that this one hears signals, which Tune would take for itself."""
+
+    def __init__(self, handout: _Handout, shared: dict[str, Any]) -> None:
+        self._handout, self._shared = handout, shared
+        self._error: BaseException | None = None
+        self.ended = Event()
+        Thread(target=self._fit, daemon=True).start()
+
+    def _fit(self) -> None:
+        scratch = tempfile.mkdtemp(prefix="medctx-tune-")  # Tune's own files are of no use later
+        try:
+            tuner = tune.Tuner(
+                tune.with_parameters(_Worker, shared=self._shared),
+                tune_config=tune.TuneConfig(
+                    search_alg=self._handout,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=scratch,
+                    verbose=0,
+                    callbacks=[_Losses(self._handout)],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            )
+            tuner.fit()
+        except BaseException as error:
+            self._error = error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            self.ended.set()
+
+    def raise_error(self) -> None:
+        """Raise what ended Tune before its time, if anything did."""
+        if self._error is not None and not self._handout.stopping:
+            raise self._error
 
 
-def _run_on_ray(
-    cells: Sequence[Cell], store: Store, shared: dict[str, Any], workers: int | None, address: str | None
-) -> None:
-    threads = max(cell.spec.recipe.threads for cell in cells)
+def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
     start: dict[str, Any] = {"address": address}
     if address is None:
         cores = (workers or _cores() // threads or 1) * threads
-        start = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+        start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
@@ -202,40 +342,7 @@ def _run_on_ray(
             f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
             "Start it, and set RAY_AUTH_TOKEN or its token file as the cluster has it.",
         ) from error  # fmt: skip
-    scratch = store.results / "running" / f".tune-{uuid.uuid4().hex[:8]}"
-    try:
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-        tuner = tune.Tuner(
-            tune.with_resources(_Worker, {"cpu": threads, "gpu": gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=_Handout(cells, shared, store),
-                num_samples=-1,
-                max_concurrent_trials=workers,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch),
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
-        tuner.fit()
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _publish_failure(spec: TrialSpec, store: Store, cause: Cause) -> None:
-    """Record a trial that failed where it could not record it itself."""
-    attempt = store.claim(spec.id, Process.this())
-    if attempt is not None:
-        attempt.publish(
-            TrialRecord(
-                id=spec.id, status="failed", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number
-            )
-        )

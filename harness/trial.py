@@ -7,10 +7,9 @@ import shutil
 import socket
 import subprocess
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,15 +21,15 @@ from torch import nn
 from harness import registry
 from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
-from harness.errors import ClaimLost, Paused, TrialFailure, UserError
+from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
 from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import score_case
 from harness.evaluation.operations import multiply_accumulates
+from harness.faults import cause_of, rule_of
 from harness.fitting import Fitting
 from harness.record import (
     TRAINING_FIELDS,
-    Cause,
     Cost,
     Environment,
     Protocol,
@@ -40,36 +39,16 @@ from harness.record import (
     write_cases,
 )
 from harness.seeding import clean_process, seed_everything
+from harness.settings import RunSettings
 from harness.spec import TrialSpec, plain
-from harness.store import CHECKPOINT, Attempt, Process, Store
+from harness.store import CHECKPOINT, Attempt, Store
 from harness.training.batches import draw_batches, draw_images, held_out_images
 from harness.training.checkpoint import load_checkpoint
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
-from harness.training.memory import peak_bytes, reset_peak
+from harness.training.memory import limit_memory, peak_bytes, reset_peak
 from harness.training.method import Context, Method, Setting
 from harness.training.pretraining import Pretrained
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How and where trials run; nothing here changes their numbers.
-
-    Attributes:
-        results: folder of the records.
-        data_root: folder of the datasets.
-        keep: which predictions are kept, ``all`` or ``none``.
-        checkpoint_minutes: between checkpoints.
-        driver: the process that started the run.
-        pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
-    """
-
-    results: Path
-    data_root: Path | None = None
-    keep: str = "all"
-    checkpoint_minutes: float = 5.0
-    driver: Process = field(default_factory=Process.this)
-    pause_at: int | None = None
 
 
 def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
@@ -77,6 +56,9 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
 
     Returns:
         The record, complete or failed; None where another live process owns the trial, or where it paused.
+
+    Raises:
+        Interrupted: it was put down for a reason outside of it, and can go on from its checkpoint.
     """
     store = Store(settings.results)
     attempt = store.claim(spec.id, settings.driver)
@@ -84,31 +66,40 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
         return store.record(spec.id)
     try:
         return _publish_outcome(spec, settings, attempt)
+    except Paused as pause:
+        attempt.pause(pause.step)
     except ClaimLost:
-        return None
+        pass
     except KeyboardInterrupt:
         with suppress(ClaimLost):
             attempt.release()
         raise
+    except Exception as error:
+        cause = cause_of(error)
+        with suppress(ClaimLost):
+            attempt.release(cause)
+        raise Interrupted(cause.kind, cause.message, cause.traceback) from error
+    return None
 
 
-def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> TrialRecord | None:
-    """Run an attempt to its end and publish the record, a failure's too; None where it paused."""
+def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> TrialRecord:
+    """Run an attempt to its end and publish the record, a failure's too; raises what is no fault of the trial."""
     try:
         record = _Run(spec, settings, attempt).complete()
-    except Paused as pause:
-        attempt.pause(pause.step)
-        return None
-    except ClaimLost:
+    except (Paused, ClaimLost):
         raise
     except Exception as error:
+        cause = cause_of(error)
+        rule = rule_of(cause.kind).now
+        if rule != "fail" and not (rule == "grow" and settings.share >= 1):
+            raise
         record = TrialRecord(
             id=spec.id,
             status="failed",
             kind=spec.kind,
             spec=spec,
             environment=_environment(_device()),
-            cause=_cause(error),
+            cause=cause,
             attempts=attempt.number,
         )
     attempt.publish(record)
@@ -125,10 +116,12 @@ class _Run:
         self._transfer: TransferRecord | None = None
         self.started = time.time()
         clean_process(self.recipe.threads)
+        limit_memory(self.device, settings.share)
         reset_peak(self.device)
 
     def complete(self) -> TrialRecord:
-        data = load_data(self.spec, self.settings.data_root, self.attempt.heartbeat)
+        self.attempt.go_on()
+        data = load_data(self.spec, self.settings.data_root, self.attempt.go_on)
         method = build_method(self.spec, data, self.device)
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
@@ -137,13 +130,13 @@ class _Run:
         trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
         held_out = held_out_images(data, self.recipe) if pretrains else ()
         fitting = Fitting(
-            trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out, self._pauses_at
+            trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out, self.settings.pause_at
         )
         trained = time.time()
         fitting.run()
         selected = fitting.select()
         tested = time.time()
-        if not pretrains:
+        if self.spec.tested and not pretrains:
             data.freeze()
             write_cases(self.attempt.folder, self._test(method, data))
         return TrialRecord(
@@ -159,9 +152,6 @@ class _Run:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
-
-    def _pauses_at(self, step: int) -> bool:
-        return self.settings.pause_at is not None and step >= self.settings.pause_at
 
     def _start_from(self, method: Method[Any], data: TrialData) -> TrialRecord:
         """Load the weights of the trial's pretraining, and return its record.
@@ -198,7 +188,7 @@ class _Run:
                 rows += [{"case": case, "role": role, **row} for row in scored]
                 if self.settings.keep == "all":
                     write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
-                self.attempt.heartbeat()
+                self.attempt.go_on()
         return rows
 
     def _cost(
@@ -313,16 +303,3 @@ def _commit() -> str:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _cause(error: Exception) -> Cause:
-    text = "".join(traceback.format_exception(error))[-4000:]
-    if isinstance(error, TrialFailure):
-        return Cause(kind=error.cause, message=error.message)
-    if isinstance(error, UserError):
-        return Cause(kind="input", message=str(error))
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return Cause(kind="out_of_memory", message=str(error)[:500], traceback=text)
-    if isinstance(error, OSError):
-        return Cause(kind="io", message=f"{type(error).__name__}: {error}"[:500], traceback=text)
-    return Cause(kind="error", message=f"{type(error).__name__}: {error}"[:500], traceback=text)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.method import Batch, Context, Losses, Method, Progress
 
@@ -17,7 +18,7 @@ class CleanWeights(Frozen):
     """Weights of the terms."""
 
     sup: float = Field(1.0, gt=0)
-    second_sup: float = Field(1.0, ge=0, json_schema_extra={"search": [0.1, 10.0]})
+    second_sup: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
 
 
 class CleanCleanParameters(Frozen):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.masked_pass import (
     MASKING_ACTS_WITH,
@@ -26,7 +27,7 @@ class MaskedWeights(Frozen):
     """Weights of the terms; a term of weight 0 is not computed."""
 
     sup: float = Field(1.0, ge=0, description="0: the student sees masked volumes alone, as under cut-out")
-    masked_sup: float = Field(1.0, ge=0, json_schema_extra={"search": [0.1, 10.0]})
+    masked_sup: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
 
 
 class MaskedSupervisedParameters(Frozen):

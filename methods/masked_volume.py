@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
+from harness.ranges import tunable
 from harness.spec import Frozen, Triple
 from harness.training.method import Batch, Context, Losses, Progress, Setting
 from harness.training.pretraining import Pretrained
@@ -14,10 +13,8 @@ from harness.training.pretraining import Pretrained
 class MaskedVolumeParameters(Frozen):
     """What is hidden, and how the restoration is judged."""
 
-    block: int = Field(
-        8, ge=1, description="side of a hidden block, voxels", json_schema_extra={"search": [4, 16]}
-    )
-    ratio: float = Field(0.6, gt=0, lt=1, json_schema_extra={"search": [0.3, 0.9]})
+    block: int = tunable(8, 4, 16, ge=1, description="side of a hidden block, voxels")
+    ratio: float = tunable(0.6, 0.3, 0.9, gt=0, lt=1)
     fill: Literal["learned", "zero", "mean"] = "learned"
     loss: Literal["l1", "mse"] = "l1"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
+from harness.ranges import tunable
 from harness.spec import Frozen, later
 from harness.training.masked_pass import (
     MASKING_ACTS_WITH,
@@ -41,7 +42,7 @@ class Teacher(Frozen):
     """How the teacher follows the student."""
 
     enabled: bool = True
-    m0: float = Field(0.996, ge=0, le=1, json_schema_extra={"search": [0.9, 0.9999]})
+    m0: float = tunable(0.996, 0.9, 0.9999, log=True, complement=True, ge=0, le=1)
     m1: float = Field(1.0, ge=0, le=1)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: int = Field(0, ge=0)
@@ -59,7 +60,7 @@ class Weights(Frozen):
 
     sup: float = Field(1.0, ge=0)
     masked_sup: float = Field(1.0, ge=0)
-    cons: float = Field(0.5, ge=0, json_schema_extra={"search": [0.01, 10.0]})
+    cons: float = tunable(0.5, 0.01, 10.0, log=True, ge=0)
 
 
 class MedContextParameters(Frozen):

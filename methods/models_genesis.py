@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.method import Batch, Losses, Progress
 from harness.training.pretraining import Pretrained
@@ -21,9 +22,9 @@ class ModelsGenesisParameters(Frozen):
     flip: float = Field(
         0.4, ge=0, le=1, description="of each of up to three flips, of image and target alike"
     )
-    shuffle: float = Field(0.5, ge=0, le=1, json_schema_extra={"search": [0.0, 1.0]})
-    remap: float = Field(0.9, ge=0, le=1, json_schema_extra={"search": [0.0, 1.0]})
-    paint: float = Field(0.9, ge=0, le=1, json_schema_extra={"search": [0.0, 1.0]})
+    shuffle: float = tunable(0.5, 0.0, 1.0, ge=0, le=1)
+    remap: float = tunable(0.9, 0.0, 1.0, ge=0, le=1)
+    paint: float = tunable(0.9, 0.0, 1.0, ge=0, le=1)
     inner: float = Field(
         0.2, ge=0, le=1, description="of painting: that it is in-painting and not out-painting"
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.method import Batch, Context, Losses, Progress, Setting
 from harness.training.pretraining import Pretrained
@@ -30,7 +31,7 @@ class SwinProxyParameters(Frozen):
     drop: float = Field(
         0.3, ge=0, lt=1, description="largest share of voxels cut out, and then of those swapped"
     )
-    temperature: float = Field(0.5, gt=0, json_schema_extra={"search": [0.05, 1.0]})
+    temperature: float = tunable(0.5, 0.05, 1.0, log=True, gt=0)
     contrast_size: int = Field(512, ge=1, description="of the vectors that are contrasted")
     losses: ProxyWeights = ProxyWeights()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen, Triple
 from harness.training.method import Batch, Context, Losses, Progress, Setting
 from harness.training.pretraining import Pretrained
@@ -22,7 +23,7 @@ class VoCoParameters(Frozen):
 
     cells: Triple = Field((2, 2, 1), description="base crops along each axis of a patch")
     targets: int = Field(4, ge=1, description="random crops of a patch")
-    regularisation: float = Field(1.0, ge=0, json_schema_extra={"search": [0.1, 10.0]})
+    regularisation: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
     jitter: float = Field(0.1, ge=0, description="deviation of a crop's scale and shift of intensity")
 
 

@@ -8,11 +8,12 @@ Files are read in ``frames``, ``images``, ``qualitative`` and ``overview`` only;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.search import Findings
     from harness.study import Study
 
 
@@ -30,6 +31,7 @@ def write_report(
     data_root: Path | None = None,
     output: Path | None = None,
     references: Sequence[str] = (),
+    searches: Sequence[Findings] = (),
 ) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
@@ -39,6 +41,7 @@ def write_report(
         data_root: where datasets lie, for images of which the study has no copy yet.
         output: where to; by default ``<results>/<study>``.
         references: names or paths of published numbers to set beside the study's own.
+        searches: what its searches have found so far.
 
     Raises:
         UserError: a reference that cannot be read, or a declared table that cannot be made.
@@ -52,6 +55,8 @@ def write_report(
     from harness.report.qualitative import all_galleries
     from harness.report.reference import read_reference
     from harness.report.results import results_of
+    from harness.report.search_figures import search_sketches
+    from harness.report.search_table import search_tables
     from harness.report.tables import all_tables
 
     published = {name: read_reference(name) for name in references}
@@ -63,12 +68,14 @@ def write_report(
     found = results_of(study, trials, cases)
     comparisons = comparison_frame(found)
     tables = all_tables(found, comparisons, published)
+    tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
+    sought = search_tables(searches, found, history, tried)
     write_frames(trials, cases, folder)
-    for table in tables:
+    for table in [*tables, *sought]:
         write_table(table, folder / "tables", label=study.name)
     galleries = all_galleries(found, results, folder, data_root)
-    pictures = draw_all(found, history, galleries, folder / "figures")
+    pictures = draw_all(found, history, galleries, folder / "figures", search_sketches(searches))
     page = folder / "report.html"
-    write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder))
+    write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     return Report(page, refused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -42,15 +42,20 @@ _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds
 
 @dataclass(frozen=True)
 class Sketch:
-    """A figure to draw: ``draw`` returns it with its caption, or the reason why there is none."""
+    """A figure to draw: ``draw`` returns it with its caption, or the reason why there is none; ``section`` of the page."""
 
     name: str
     title: str
     draw: Callable[[], tuple[Figure, str] | str]
+    section: str = "figures"
 
 
 def draw_all(
-    results: Results, history: pd.DataFrame, galleries: Mapping[str, Gallery | str], target: Path
+    results: Results,
+    history: pd.DataFrame,
+    galleries: Mapping[str, Gallery | str],
+    target: Path,
+    more: Iterable[Sketch] = (),
 ) -> list[Picture]:
     """Draw every figure of a study; files of those that cannot be drawn (any more) are removed.
 
@@ -59,9 +64,10 @@ def draw_all(
         history: of ``history_frame``.
         galleries: of ``all_galleries``.
         target: the folder of the figures.
+        more: sketches of other sections.
     """
     target.mkdir(parents=True, exist_ok=True)
-    sketches = [*_score_sketches(results), _training(results, history), *_qualitative(galleries)]
+    sketches = [*_score_sketches(results), _training(results, history), *_qualitative(galleries), *more]
     pictures = [_drawn(sketch, target) for sketch in sketches]
     known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
     for path in target.iterdir():
@@ -75,9 +81,10 @@ def _drawn(sketch: Sketch, target: Path) -> Picture:
     if isinstance(found, str):
         for suffix in SUFFIXES:
             (target / f"{safe_name(sketch.name)}.{suffix}").unlink(missing_ok=True)
-        return Picture(sketch.name, sketch.title, reason=found.rstrip("."))
+        return Picture(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
     figure, caption = found
-    return Picture(sketch.name, sketch.title, caption, save(figure, target, sketch.name))
+    width = save(figure, target, sketch.name)
+    return Picture(sketch.name, sketch.title, caption, width, section=sketch.section)
 
 
 def _score_sketches(results: Results) -> Iterator[Sketch]:

@@ -34,13 +34,14 @@ _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: drawn to ``figures/<name>.*``, ``width`` inches, or left out for a ``reason``."""
+    """A figure of a section: drawn to ``figures/<name>.*``, ``width`` inches, or left out for a ``reason``."""
 
     name: str
     title: str
     caption: str = ""
     width: float = 0.0
     reason: str = ""
+    section: str = "figures"
 
 
 def render_page(
@@ -50,6 +51,7 @@ def render_page(
     pictures: Sequence[Picture],
     galleries: Mapping[str, Gallery | str],
     folder: Path,
+    searches: Sequence[Table] = (),
 ) -> str:
     """Return the page's HTML.
 
@@ -60,6 +62,7 @@ def render_page(
         pictures: likewise; the files of those that were drawn lie in ``<folder>/figures``.
         galleries: of ``all_galleries``.
         folder: of the study's output.
+        searches: the tables of its searches.
     """
     environment = Environment(
         loader=PackageLoader("harness.report", "."), autoescape=True, undefined=StrictUndefined,
@@ -72,6 +75,7 @@ def render_page(
         "cost": entries.pop("cost"),
         "trials": entries.pop("trials"),
         "scores": list(entries.values()),
+        "search": [_entry(table) for table in searches],
         "viewers": viewer_data(galleries),
         "failed": failures(results.trials, study.varying()),
         "skipped": _skipped(results),
@@ -103,7 +107,7 @@ def render_page(
 
 
 _SECTIONS = {
-    "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "cost": "Cost",
+    "search": "Search", "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "cost": "Cost",
     "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
     "reproduce": "How to reproduce",
 }  # fmt: skip

@@ -36,25 +36,25 @@ def all_tables(
     tables = []
     for name in results.study.report.metrics:
         if len(datasets) == 1:
-            tables.append(_sound(score_table(name, name, results, comparisons), results))
+            tables.append(sound(score_table(name, name, results, comparisons), results))
             continue
-        tables.append(_sound(score_table(name, name, results, comparisons, regions=False), results))
+        tables.append(sound(score_table(name, name, results, comparisons, regions=False), results))
         for dataset in datasets:
             own, label = results.of(dataset), f"{name}_{safe_name(dataset)}"
             tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
-            tables.append(_sound(score_table(label, name, own, tests, of=dataset), own))
+            tables.append(sound(score_table(label, name, own, tests, of=dataset), own))
     tables += [
-        _sound(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
+        sound(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
     ]
     for name, reference in (published or {}).items():
         own = results.of(reference.dataset)
         scores, protocols = reference_tables(name, reference, results)
-        tables += [_sound(scores, own), _marked(protocols, own)]
-    tables.append(_sound(comparison_table(results, comparisons), results))
+        tables += [sound(scores, own), _marked(protocols, own)]
+    tables.append(sound(comparison_table(results, comparisons), results))
     return [*tables, _marked(cost_table(results), results), _marked(trials_table(results), results)]
 
 
-def _sound(table: Table, results: Results) -> Table:
+def sound(table: Table, results: Results) -> Table:
     """Return a table of scores, marked; or, where its trials cannot be compared, what stands in its place."""
     differences = results.differences
     if not differences:

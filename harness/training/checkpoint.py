@@ -12,11 +12,15 @@ import torch
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors and plain data only) and flush it to disk before it takes its name."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk, above all
+        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen, Triple
 from harness.training.method import Context, Progress, Setting
 
@@ -23,7 +24,7 @@ class Masking(Frozen):
 
     kind: Literal["tube", "random", "block"] = "tube"
     level: Literal["token", "image"] = "token"
-    ratio: float = Field(0.4, ge=0, le=1, json_schema_extra={"search": [0.1, 0.9]})
+    ratio: float = tunable(0.4, 0.1, 0.9, ge=0, le=1)
     axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
     block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
     per_sample: bool = True

@@ -35,6 +35,12 @@ def reset_peak(device: torch.device) -> None:
         (_PROC / "clear_refs").write_text("5")
 
 
+def limit_memory(device: torch.device, share: float) -> None:
+    """Let this process allocate only a share of the device's memory, so that it cannot crowd out neighbours."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 def peak_bytes(device: torch.device) -> int:
     """Return the peak of the device's memory, or on the CPU the resident high-water mark, in bytes."""
     if device.type == "cuda":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.method import Batch, Progress
 from harness.training.schedules import ramp_up
@@ -28,15 +29,13 @@ class UnlabelledWeights(Frozen):
     """Weights of the terms; with sup 0.5, Dice and cross-entropy weigh a half each, as published."""
 
     sup: float = Field(0.5, gt=0)
-    cons: float = Field(
-        0.1, ge=0, json_schema_extra={"search": [0.01, 10.0]}, description="0: no unlabelled patch is used"
-    )
+    cons: float = tunable(0.1, 0.01, 10.0, log=True, ge=0, description="0: no unlabelled patch is used")
 
 
 class NoisyTeacher(Frozen):
     """An EMA teacher that sees the image with noise."""
 
-    momentum: float = Field(0.99, ge=0, lt=1, json_schema_extra={"search": [0.9, 0.9999]})
+    momentum: float = tunable(0.99, 0.9, 0.9999, log=True, complement=True, ge=0, lt=1)
     noise: float = Field(0.1, ge=0, description="deviation of the noise on the teacher's image")
     noise_clip: float = Field(0.2, ge=0, description="largest noise")
 

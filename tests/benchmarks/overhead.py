@@ -89,6 +89,7 @@ def train_only(spec) -> float:
 
 def measure_harness(study: Path, results: Path) -> tuple[float, float]:
     """Return seconds until the first training step, and from there to the last record."""
+    from harness.agenda import plain_work
     from harness.record import read_record
     from harness.store import Store
     from harness.study import load_study
@@ -97,7 +98,7 @@ def measure_harness(study: Path, results: Path) -> tuple[float, float]:
     cells = load_study(str(study)).cells
     start = time.time()
     store = Store(results)
-    sweep(cells, store, data_root=None, keep="none", workers=WORKERS)
+    sweep(plain_work(cells, store), store, data_root=None, keep="none", workers=WORKERS)
     folders = [store.trials / cell.spec.id for cell in cells]
     records = [read_record(folder) for folder in folders]
     assert all(record.status == "complete" and record.times for record in records)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "ray", "monai", "pandas", "scipy", "matplotlib", "pyarrow", "nibabel")
+HEAVY = ("torch", "ray", "monai", "pandas", "scipy", "matplotlib", "pyarrow", "nibabel", "optuna")
 PROGRAM = """
 import json, sys
 from harness.cli import main
@@ -53,6 +53,28 @@ def test_plan() -> None:
     assert plan["trials"] and all(keys <= set(trial) for trial in plan["trials"])
     assert {trial["architecture"] for trial in plan["trials"]} == {"unet"}
     assert plan["skipped"] and all("multiples of [16, 16, 16]" in skip["reason"] for skip in plan["skipped"])
+
+
+def test_plan_names_what_a_search_will_suggest() -> None:
+    text, heavy = run("plan", "tune_medcontext", "--json")
+    plan = json.loads(text)
+    assert heavy == []
+    assert {trial["setting"] for trial in plan["trials"]} == {"default"}
+    assert {one["arm"]: (one["suggestions"], one["trials"]) for one in plan["search"]} == {
+        "supervised": (12, 24),
+        "medcontext": (12, 24),
+    }
+    assert {"method.masking.ratio", "method.teacher.m0"} <= set(plan["search"][1]["parameters"])
+    text, heavy = run("plan", "tune_medcontext")
+    assert heavy == [] and "12 suggestions for medcontext (recipe.learning_rate 0.0005 to 0.02, log;" in text
+
+
+def test_status_of_a_search_needs_optuna_alone(tmp_path: Path) -> None:
+    text, heavy = run("status", "tune_medcontext", "--json", "--results", str(tmp_path))
+    assert set(heavy) <= {"optuna"}
+    counts = json.loads(text)
+    assert (counts["planned"], counts["pending"]) == (66, 66)
+    assert not list(tmp_path.iterdir())
 
 
 LAUNCH = "launch slurm --nodes 1 --gpus-per-node 0 --dry-run quickstart"

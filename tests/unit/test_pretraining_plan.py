@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.search import Searcher
 
+from harness.agenda import Agenda, plain_work
 from harness.errors import UserError
 from harness.reconcile import choose_cells, missing_cells, plan_entry
 from harness.record import Cause, TrialRecord
 from harness.spec import TrialSpec
 from harness.store import Process, Store
 from harness.study import Study, load_study
-from harness.sweep import _Handout
 
 STUDY = """
 question: Does pretraining help?
@@ -140,26 +139,29 @@ def test_a_pretraining_is_missing_only_while_a_trial_waits_for_it(load, store: S
 def test_a_trial_is_handed_out_once_its_pretraining_is_complete(load, store: Store) -> None:
     study = load()
     node, *trials = choose_cells(study, ["arm=arm", "seed=1"])
-    handout = _Handout([*trials, node], {}, store)
-    assert handout.suggest("a")["spec"]["kind"] == "pretrain"
-    assert handout.suggest("b") is None
+    agenda = Agenda(plain_work([*trials, node], store), store)
+    first = agenda.next()
+    assert first and first.spec == node.spec
+    assert agenda.next() is None
     publish(store, node.spec)
-    handout.on_trial_complete("a", {"done": True})
-    assert [handout.suggest(name)["spec"]["shots"] for name in "bcd"] == [2, 5, "all"]
+    agenda.returned(node.spec.id)
+    assert [agenda.next().spec.shots for _ in range(3)] == [2, 5, "all"]
 
 
 def test_a_failed_pretraining_fails_its_trials_with_its_id_and_no_others(load, store: Store) -> None:
     study = load()
     cells = choose_cells(study, ["seed=1"])
     node = cells[0]
-    handout = _Handout(cells, {}, store)
-    handout.suggest("a")
+    agenda = Agenda(plain_work(cells, store), store)
+    agenda.next()
     publish(store, node.spec, Cause(kind="nan", message="the loss is nan"))
-    handout.on_trial_complete("a", {"done": True})
-    assert [handout.suggest(name)["spec"]["method"]["name"] for name in "bcd"] == ["supervised"] * 3
-    for name in "bcd":
-        handout.on_trial_complete(name, {"done": True})
-    assert handout.suggest("e") == Searcher.FINISHED
+    agenda.returned(node.spec.id)
+    handed = [agenda.next().spec for _ in range(3)]
+    assert [spec.method.name for spec in handed] == ["supervised"] * 3
+    for spec in handed:
+        publish(store, spec)
+        agenda.returned(spec.id)
+    assert agenda.next() is None and agenda.finished
     for cell in cells:
         if cell.spec.pretraining:
             record = store.record(cell.spec.id)

@@ -195,7 +195,7 @@ def test_a_failure_is_replaced_by_a_later_success(store: Store, spec: TrialSpec)
 
 
 @pytest.mark.parametrize(
-    ("kind", "goes_on"), [("out_of_memory", True), ("worker_lost", True), ("error", False)]
+    ("kind", "goes_on"), [("out_of_gpu_memory", True), ("worker_lost", True), ("error", False)]
 )
 def test_a_reopened_failure_goes_on_from_its_checkpoint_but_after_a_bug(
     store: Store, spec: TrialSpec, kind: str, goes_on: bool

@@ -1,0 +1,327 @@
+"""Searches: what a study lets a sampler choose, for which arms, and which trials a choice stands for.
+
+Nothing here knows Optuna or the disk; :mod:`harness.tuning` draws the values and reads what came of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import registry
+from harness.errors import UserError, did_you_mean
+from harness.ranges import Range, declared_ranges
+from harness.record import Protocol
+from harness.resolving import FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
+from harness.spec import Recipe, TrialSpec, digest
+from harness.study_file import PruneSpec, SearchSpec, StudyFile
+
+SETTING, DEFAULT = "setting", "default"
+"""The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
+_SEARCHED_FACTORS = ("architecture",)
+# keys of the recipe that change how a suggestion is measured
+_MEASURE = ("pipeline", "spacing", "crop", "resampling", "selection", "validate_every", "threads")
+_BRANCHES = ("recipe", "method", "architecture")
+
+State = Literal["running", "complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One searched parameter: a factor or a dotted path, its range, and whether its values are whole numbers."""
+
+    key: str
+    range: Range
+    whole: bool = False
+
+    def points(self) -> tuple[Any, ...]:
+        """Return all values, in order; none where they are not finitely many."""
+        low, high, step = self.range.low, self.range.high, self.range.step or (1 if self.whole else None)
+        if self.range.choices or low is None or high is None or step is None:
+            return self.range.choices
+        number = int((high - low) / step * (1 + 1e-9)) + 1
+        return tuple(self.typed(round(low + i * step, 12)) for i in range(number))
+
+    def typed(self, value: Any) -> Any:
+        """Return a value of the range as the parameter takes it."""
+        return int(value) if self.whole else value
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What a choice of parameters stands for: a cell for each seed, and the pretrainings that they start from."""
+
+    cells: tuple[Cell, ...]
+    nodes: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method, on one cell of the study's grid, whose parameters are searched.
+
+    Attributes:
+        name: unique in the study.
+        settings: all that is not searched, flat, without a seed.
+        dimensions: what is searched.
+        spec: of the search.
+        path, file: of the study.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    dimensions: tuple[Dimension, ...]
+    spec: SearchSpec
+    path: Path
+    file: StudyFile
+
+    def suggested(self, values: Mapping[str, Any]) -> Trials | str:
+        """Return the trials that a suggestion is scored by, or why there cannot be any."""
+        return self._trials(values, self.spec.seeds, tested=False, factors=tuple(values))
+
+    def confirming(self, setting: str, values: Mapping[str, Any]) -> Trials | str:
+        """Return the trials that confirm a choice with fresh seeds; ``setting`` names it."""
+        declared = tuple(key for key in values if _is_declared(key))
+        return self._trials(values, self.spec.confirm.seeds, tested=True, factors=declared, setting=setting)
+
+    def _trials(
+        self,
+        values: Mapping[str, Any],
+        seeds: Iterable[int],
+        *,
+        tested: bool,
+        factors: Sequence[str],
+        **own: Any,
+    ) -> Trials | str:
+        cells, nodes = [], {}
+        for seed in seeds:
+            merged = {**self.settings, **values, "seed": seed}
+            outcome = resolve_with_node(self.path, self.file, merged)
+            if isinstance(outcome, str):
+                return outcome
+            spec, node = outcome
+            named = {
+                key: merged.get(key) for key in dict.fromkeys((*FACTORS, *flatten(self.file.grid), *factors))
+            } | own
+            cells.append(Cell(spec if tested else spec.model_copy(update={"tested": False}), named))
+            if node:
+                nodes[node.id] = node_cell(node, named)
+        return Trials(tuple(cells), tuple(nodes.values()))
+
+    @property
+    def planned(self) -> int:
+        """How many suggestions there will be; of a grid no more than its points."""
+        if self.spec.sampler != "grid":
+            return self.spec.suggestions
+        return min(self.spec.suggestions, prod(len(one.points()) for one in self.dimensions))
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that decides which suggestions come; how many and what follows them does not."""
+        default = self.suggested({})
+        assert isinstance(default, Trials)
+        space = [[one.key, one.range.model_dump(), one.whole] for one in self.dimensions]
+        rules = self.spec.model_dump(exclude={"arms", "parameters", "suggestions", "confirm"})
+        return digest([default.cells[0].spec.id, space, rules])
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a sampler chose, and what came of it.
+
+    Attributes:
+        number: from 0 on, in the order in which they were drawn.
+        values: by dimension.
+        state: pruned at its rung, failed where a trial failed or there cannot be one, or running until all is known.
+        objective: mean validation Dice over the seeds at the selected steps; of a pruned one, at its rung.
+        reason: why it failed or was pruned.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: State
+    objective: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The suggestions of an arm so far, in order of their numbers, and the share of each dimension in the better ones."""
+
+    arm: Arm
+    suggestions: tuple[Suggestion, ...] = ()
+    importances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def to_come(self) -> int:
+        """How many suggestions are not drawn yet."""
+        return max(0, self.arm.planned - len(self.suggestions))
+
+    @property
+    def trials_to_come(self) -> int:
+        """How many trials are not known yet: of suggestions to draw, and of the best ones before they are known."""
+        spec = self.arm.spec
+        confirming = 0 if self.is_over else spec.confirm.best * len(spec.confirm.seeds)
+        return self.to_come * len(spec.seeds) + confirming
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to draw or to run."""
+        return not self.to_come and all(one.state != "running" for one in self.suggestions)
+
+    def summary(self) -> str:
+        """Return how many suggestions there are, by what came of them."""
+        states = [one.state for one in self.suggestions]
+        told = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "none yet"
+        drawn = f"{len(states)} of {self.arm.planned}" if self.to_come else str(len(states))
+        return f"{drawn} suggestions ({told})"
+
+    def best(self) -> list[Suggestion]:
+        """Return the best complete suggestions, of equals the earlier ones, that the study confirms; no values twice."""
+        complete = [one for one in self.suggestions if one.objective is not None and one.state == "complete"]
+        found: list[Suggestion] = []
+        for one in sorted(complete, key=lambda one: (-(one.objective or 0.0), one.number)):
+            if all(one.values != other.values for other in found):
+                found.append(one)
+        return found[: self.arm.spec.confirm.best]
+
+    def suggested(self) -> list[Trials]:
+        """Return the trials of all suggestions so far."""
+        found = (self.arm.suggested(one.values) for one in self.suggestions)
+        return [trials for trials in found if isinstance(trials, Trials)]
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the trials of all suggestions so far, without pretrainings, none twice."""
+        return tuple({cell.spec.id: cell for trials in self.suggested() for cell in trials.cells}.values())
+
+    def confirming(self) -> list[Trials]:
+        """Return the trials that confirm the best suggestions; none before the search is over."""
+        if not self.is_over:
+            return []
+        chosen = [
+            self.arm.confirming(f"best {place}", one.values) for place, one in enumerate(self.best(), 1)
+        ]
+        return [trials for trials in chosen if isinstance(trials, Trials)]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a study searches."""
+
+    spec: SearchSpec
+    arms: tuple[Arm, ...]
+
+    def factors(self) -> tuple[str, ...]:
+        """Return the factors that tell the confirming trials of an arm apart."""
+        searched = dict.fromkeys(one.key for arm in self.arms for one in arm.dimensions)
+        return (*(key for key in searched if _is_declared(key)), *self._grid(), SETTING)
+
+    def _grid(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(key for arm in self.arms for key in flatten(arm.file.grid)))
+
+    def confirming_defaults(self) -> list[Trials]:
+        """Return the trials of every arm's parameters as the study declares them."""
+        found = (arm.confirming(DEFAULT, {}) for arm in self.arms)
+        return [trials for trials in found if isinstance(trials, Trials)]
+
+
+def expand_arm(path: Path, file: StudyFile, name: str, settings: Mapping[str, Any]) -> Arm | str:
+    """Return the search of a method with flat ``settings``, or why it cannot run there.
+
+    Raises:
+        UserError: a parameter that cannot be searched, or a range that holds impossible values.
+    """
+    spec = file.search
+    assert spec is not None
+    method = settings["method"]
+    where = f"{path}: search.arms.{method}"
+    default = resolve_with_node(path, file, {**settings, "seed": spec.seeds[0]})
+    if isinstance(default, str):
+        return default
+    _check_objective(path, spec, default[0].recipe)
+    ranges = {**spec.parameters, **spec.arms[method]}
+    if not ranges:
+        raise UserError(where, "nothing to search", "at least one parameter", "Name one, or remove the arm.")
+    dimensions = []
+    for key, declared in ranges.items():
+        place = f"{where}.{key}" if key in spec.arms[method] else f"{path}: search.parameters.{key}"
+        dimension = _dimension(key, declared, default[0], place)
+        if spec.sampler == "grid" and not dimension.points():
+            raise UserError(place, str(dimension.range), "choices or a step, for a grid", "Add one of them.")
+        for value in dimension.range.ends():
+            resolve_with_node(path, file, {**settings, key: dimension.typed(value), "seed": spec.seeds[0]})
+        dimensions.append(dimension)
+    return Arm(name, settings, tuple(dimensions), spec, path, file)
+
+
+def _check_objective(path: Path, spec: SearchSpec, recipe: Recipe) -> None:
+    """Refuse a recipe that yields no validation Dice, or lets a search see test labels."""
+    if recipe.selection == "test_oracle":
+        raise UserError(
+            f"{path}: recipe.selection", "test_oracle in a study that searches", "a rule that opens no test labels",
+            "Set best_validation or last.",
+        )  # fmt: skip
+    if not recipe.validate_every:
+        raise UserError(
+            f"{path}: recipe.validate_every", "0 in a study that searches", "steps between validations: they are the objective",
+            f"Set for example {recipe.steps}.",
+        )  # fmt: skip
+    if spec.prune and rung_of(spec.prune, recipe) is None:
+        raise UserError(
+            f"{path}: search.prune.at", f"{spec.prune.at:g} of {recipe.steps} steps, validated every {recipe.validate_every}",
+            "a validation before the last step at or below it", "Validate more often, or prune later.",
+        )  # fmt: skip
+
+
+def rung_of(prune: PruneSpec, recipe: Recipe) -> int | None:
+    """Return the step at which a suggestion is judged: the last validation up to it, or None before the first."""
+    step = int(prune.at if prune.at >= 1 else prune.at * recipe.steps)
+    rung = step - step % recipe.validate_every
+    return rung if 0 < rung < recipe.steps else None
+
+
+def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dimension:
+    head, _, rest = key.partition(".")
+    allowed = key in _SEARCHED_FACTORS or (rest and head in _BRANCHES)
+    if not allowed or (head == "recipe" and rest in _MEASURE):
+        raise UserError(
+            where, "what changes the objective and not the model" if allowed or head in (*FACTORS, "split") else "an unknown key",
+            f"{_SEARCHED_FACTORS[0]}, or a path below {', '.join(_BRANCHES)}", "Search another parameter.",
+        )  # fmt: skip
+    if declared.is_declared:
+        declared = _declared_range(head, rest, default, where)
+    if declared.choices:
+        return Dimension(key, declared)
+    value = setting_of(default, key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(
+            where, f"a range of numbers for {value!r}", "choices", "Write for example {choices: [a, b]}."
+        )
+    whole = isinstance(value, int)
+    if whole and declared.complement:
+        raise UserError(where, "complement for whole numbers", "a range without it", "Remove it.")
+    if whole and any(part is not None and part % 1 for part in (declared.low, declared.high, declared.step)):
+        raise UserError(where, str(declared), f"whole numbers, like {value}", "Correct the range.")
+    return Dimension(key, declared, whole)
+
+
+def _declared_range(head: str, rest: str, default: TrialSpec, where: str) -> Range:
+    known = (
+        declared_ranges(registry.load("method", default.method.name).Parameters) if head == "method" else {}
+    )
+    if rest not in known:
+        raise UserError(
+            where, "no range", "low and high, choices, or a parameter whose method declares a range",
+            did_you_mean(rest, known) if known else "Write for example {low: 0.001, high: 0.1, log: true}.",
+        )  # fmt: skip
+    return known[rest]
+
+
+def _is_declared(key: str) -> bool:
+    """Return whether a setting has to be a factor for numbers of trials that differ in it to stand in one table."""
+    head, _, rest = key.partition(".")
+    of_protocol = rest.partition(".")[0] in (*Protocol.model_fields, "overlap", "window", "flips")
+    return key in FACTORS or (head == "recipe" and of_protocol)

@@ -1,0 +1,31 @@
+"""How and where trials run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.store import Process
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How and where trials run; nothing here changes their numbers.
+
+    Attributes:
+        results: folder of the records.
+        data_root: folder of the datasets.
+        keep: which predictions are kept, ``all`` or ``none``.
+        checkpoint_minutes: between checkpoints.
+        driver: the process that started the run.
+        pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
+        share: of a GPU's memory that a trial may take, above 0 and up to 1.
+    """
+
+    results: Path
+    data_root: Path | None = None
+    keep: str = "all"
+    checkpoint_minutes: float = 5.0
+    driver: Process = field(default_factory=Process.this)
+    pause_at: int | None = None
+    share: float = 1.0

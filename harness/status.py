@@ -1,0 +1,75 @@
+"""What ``medctx status`` says of a trial that is not simply complete or waiting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness.faults import rule_of
+from harness.progress import label
+from harness.record import HISTORY
+from harness.store import Store
+from harness.study import Cell
+
+_LINES = 3  # of the log
+_TAIL = 4096  # bytes of a history that hold them
+
+
+def describe(cell: Cell, state: str, store: Store) -> Iterator[str]:
+    """Yield lines on a trial that failed, runs, or was put down: class, node, attempts, last log lines, advice."""
+    id = cell.spec.id
+    if state == "running" and (owner := store.owner(id)):
+        attempt = owner.attempt.rpartition("-")[2]
+        yield _head(state, cell, "", owner.worker.host, attempt)
+        yield from _log(store.attempt_folder(id, owner.attempt))
+    elif state == "failed" and (record := store.record(id)) and record.cause:
+        host = record.environment.host if record.environment else ""
+        yield _head(state, cell, record.cause.kind, host, str(record.attempts))
+        yield from _detail(record.cause.kind, record.cause.message, record.cause.traceback, store.trials / id)
+    elif state == "pending" and (released := store.released(id)):
+        host, _, attempt = released.where.rpartition("/")
+        yield _head("paused", cell, released.kind, host, attempt.rpartition("-")[2])
+        folder = store.attempt_folder(id, attempt)
+        yield from _detail(released.kind, released.message, released.traceback, folder)
+
+
+def _head(state: str, cell: Cell, kind: str, host: str, attempt: str) -> str:
+    parts = [kind, f"on {host}" if host else "", f"attempt {attempt}"]
+    return f"{state}: {cell.spec.id}  {label(cell)}  ({', '.join(part for part in parts if part)})"
+
+
+def _detail(kind: str, message: str, traceback: str, folder: Path) -> Iterator[str]:
+    yield f"    {message}"
+    tail = traceback.strip().splitlines()[-_LINES:]
+    yield from (f"    | {line}" for line in tail) if tail else _log(folder)
+    yield f"    → {rule_of(kind).action}"
+
+
+def _log(folder: Path) -> Iterator[str]:
+    """Yield the last lines of a history in a form for people."""
+    try:
+        with (folder / HISTORY).open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return
+    yield from (f"    | {text}" for text in _readable(lines[-_LINES:]))
+
+
+def _readable(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut, or being written
+        step = values.pop("step", "?")
+        texts = (f"{key} {_short(value)}" for key, value in values.items() if key != "learning_rate")
+        yield f"step {step}: {', '.join(texts)}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_short(part)}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

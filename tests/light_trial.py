@@ -1,0 +1,55 @@
+"""Trials that take no time, for tests and benchmarks of what surrounds a trial; the records are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from harness.errors import Interrupted
+from harness.record import TrialRecord
+from harness.settings import RunSettings
+from harness.spec import TrialSpec
+from harness.store import Store
+
+
+def publish(spec: TrialSpec, settings: RunSettings) -> None:
+    """Claim a trial and publish it as complete."""
+    attempt = Store(settings.results, writable=False).claim(spec.id, settings.driver)
+    if attempt is not None:
+        attempt.publish(
+            TrialRecord(id=spec.id, status="complete", kind=spec.kind, spec=spec, attempts=attempt.number)
+        )
+
+
+def crowd(spec: TrialSpec, settings: RunSettings) -> None:
+    """Publish after a while, and leave word of when it ran, with which share."""
+    begun = time.time()
+    time.sleep(1.5)
+    _note(settings.results, spec, begun=begun, ended=time.time(), share=settings.share)
+    publish(spec, settings)
+
+
+def hungry(spec: TrialSpec, settings: RunSettings) -> None:
+    """Run out of GPU memory with less than a whole GPU where the seed is 0."""
+    _note(settings.results, spec, share=settings.share)
+    if spec.seed == 0 and settings.share < 1:
+        raise Interrupted("out_of_gpu_memory", "CUDA out of memory")
+    publish(spec, settings)
+
+
+def patient(spec: TrialSpec, settings: RunSettings) -> None:
+    """Publish after a tenth of a second, so that a node can be lost meanwhile."""
+    time.sleep(0.3)
+    publish(spec, settings)
+
+
+def notes(results: Path) -> list[dict]:
+    """Return what trials have noted, in order."""
+    return [json.loads(line) for line in (results / "notes.jsonl").read_text().splitlines()]
+
+
+def _note(results: Path, spec: TrialSpec, **values: object) -> None:
+    with (results / "notes.jsonl").open("a") as file:
+        file.write(json.dumps({"id": spec.id, "pid": os.getpid(), **values}) + "\n")
