@@ -82,9 +82,10 @@ class Board:
 
     def _look(self, bar: Progress, task: object) -> None:
         running = []
+        published, begun = self._store.touched()  # two listings, however many trials there are
         with self._lock:
-            following = list(self._open.items())
-        for id, cell in following:
+            touched = [(id, cell) for id, cell in self._open.items() if id in published or id in begun]
+        for id, cell in touched:
             status = self._store.status(id)
             if status == "running":
                 running.append(cell)

@@ -140,6 +140,14 @@ class Store:
                 raise _damaged(folder) from None
         return "running" if self._is_live(self._running / id) else "pending"
 
+    def touched(self) -> tuple[set[str], set[str]]:
+        """Return the ids of all published trials, and of those that someone has begun and not ended."""
+        published, begun = (
+            {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
+            for folder in (self.trials, self._running)
+        )
+        return published, begun
+
     def progress(self, id: str) -> dict[str, Any] | None:
         """Return the last line of the history of a running trial, or None."""
         claim = _read_claim(self._running / id)

@@ -14,10 +14,11 @@ from harness.spec import TrialSpec
 from harness.store import Store
 
 
-def publish(spec: TrialSpec, settings: RunSettings) -> None:
-    """Claim a trial and publish it as complete."""
+def publish(spec: TrialSpec, settings: RunSettings, seconds: float = 0.0) -> None:
+    """Claim a trial, wait and publish it as complete."""
     attempt = Store(settings.results, writable=False).claim(spec.id, settings.driver)
     if attempt is not None:
+        time.sleep(seconds)
         attempt.publish(
             TrialRecord(id=spec.id, status="complete", kind=spec.kind, spec=spec, attempts=attempt.number)
         )
@@ -40,9 +41,15 @@ def hungry(spec: TrialSpec, settings: RunSettings) -> None:
 
 
 def patient(spec: TrialSpec, settings: RunSettings) -> None:
-    """Publish after a tenth of a second, so that a node can be lost meanwhile."""
-    time.sleep(0.3)
-    publish(spec, settings)
+    """Take a while, so that a node can be lost meanwhile; leave word of where it ran."""
+    _note(settings.results, spec, node=_node())
+    publish(spec, settings, 0.5)
+
+
+def _node() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def notes(results: Path) -> list[dict]:
