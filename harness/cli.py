@@ -18,6 +18,7 @@ from harness import __version__, registry
 from harness.agenda import plain_work
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
+from harness.cli_plan import forecast
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
@@ -122,8 +123,18 @@ def _registry_entry(kind: registry.Kind, name: str) -> dict[str, Any]:
 
 
 @app.command()
-def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print the trials of a study, and the cells that are skipped with their reasons."""
+def plan(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure what each arm takes on this device, and set its share.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time, for the forecast.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
     loaded = load_study(study, overrides or [])
     entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
@@ -140,6 +151,7 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
     out.print(f"{len(entries)} trials")
     for skip in skipped:
         out.print(f"skipped: {skip['reason']}", markup=False)
+    forecast(out, loaded, results, data, probe, workers)
 
 
 @app.command()

@@ -97,19 +97,32 @@ def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, t
     )
     from ray.cluster_utils import Cluster
 
-    cells = cells_of(tmp_path, 30)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cells = cells_of(tmp_path, 12)
+    hold = store.results / "hold"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
-        doomed, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         cluster.wait_for_nodes()
         program = [sys.executable, "-c", PROGRAM, tmp_path / "packing.yaml", store.results, cluster.address]
         driver = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        file, end = store.results / "notes.jsonl", time.monotonic() + 120
-        while not (file.is_file() and doomed.unique_id in file.read_text()):
-            assert time.monotonic() < end and driver.poll() is None, "no trial on the node to be lost"
-            time.sleep(0.02)
-        cluster.remove_node(doomed, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+
+        def seen(node: Any) -> bool:
+            file = store.results / "notes.jsonl"
+            return file.is_file() and node.unique_id in file.read_text()
+
+        def until_seen(*some: Any) -> None:
+            end = time.monotonic() + 120
+            while not any(map(seen, some)):
+                assert time.monotonic() < end and driver.poll() is None, "no trial on this node in time"
+                time.sleep(0.02)
+
+        hold.touch()
+        until_seen(*nodes)
+        lost = next(filter(seen, nodes))
+        cluster.remove_node(lost, allow_graceful=False)
+        joined = cluster.add_node(num_cpus=1)
+        until_seen(joined)
+        hold.unlink()
         output, _ = driver.communicate(timeout=240)
         assert driver.returncode == 0, output
     finally:
@@ -117,12 +130,12 @@ def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, t
     notes = light_trial.notes(store.results)
     assert {store.status(cell.spec.id) for cell in cells} == {"complete"}
     runs = [[note["node"] for note in notes if note["id"] == cell.spec.id] for cell in cells]
-    assert sorted(map(len, runs)) == [1] * 29 + [2]  # the trial on the lost node ran once more, elsewhere
-    lost = next(places for places in runs if len(places) == 2)
-    assert lost[0] == doomed.unique_id != lost[1]
-    assert len({note["node"] for note in notes}) == 4
+    first, *others = sorted(runs, key=len, reverse=True)
+    assert len(first) == 2 and first[0] == lost.unique_id != first[1]  # once more, elsewhere
+    assert [len(places) for places in others] == [1] * 11
+    assert joined.unique_id in {note["node"] for note in notes}
     records = [store.record(cell.spec.id) for cell in cells]
-    assert sorted(record.attempts for record in records if record) == [1] * 29 + [2]
+    assert sorted(record.attempts for record in records if record) == [1] * 11 + [2]
 
 
 @pytest.mark.parametrize(
