@@ -27,6 +27,7 @@ from harness.status import describe
 from harness.store import Store
 from harness.study import Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
+from harness.trackers import check_trackers
 
 app = typer.Typer(
     help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",
@@ -176,9 +177,15 @@ def run(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
     ] = 5.0,
+    tensorboard: Annotated[bool, typer.Option(help="Write event files beside each history.")] = True,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log curves to Weights & Biases too.")] = False,
 ) -> None:
     """Compute what a study lacks, and write its report. Finished trials are never run again."""
     loaded = load_study(study, overrides or [])
+    wanted = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+    trackers = [name for name, is_wanted in wanted.items() if is_wanted]
+    check_trackers(trackers)
     store = Store(results)
     cells = choose_cells(loaded, only or [])
     missing = missing_cells(cells, store)
@@ -204,6 +211,7 @@ def run(
                 address=address,
                 gpus=gpus,
                 checkpoint_minutes=checkpoint_minutes,
+                trackers=trackers,
                 say=board.say,
             )
     whole = _write_report(loaded, store, data)

@@ -20,6 +20,7 @@ class RunSettings:
         driver: the process that started the run.
         pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
         share: of a GPU's memory that a trial may take, above 0 and up to 1.
+        trackers: copies of the history, of ``tensorboard``, ``mlflow``, ``wandb``.
     """
 
     results: Path
@@ -29,3 +30,4 @@ class RunSettings:
     driver: Process = field(default_factory=Process.this)
     pause_at: int | None = None
     share: float = 1.0
+    trackers: tuple[str, ...] = ()
