@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from harness.forecast import arms_of, row, summary
+from harness.gpus import count_gpus
 from harness.packing import arm_key, write_needs
 from harness.probe import probe_apart
 from harness.store import Store
@@ -28,7 +27,7 @@ def forecast(
             with out.status(f"probing {arm.spec.method.name} on {arm.spec.architecture.name}"):
                 write_needs(store.results, {arm_key(arm.spec): probe_apart(arm.spec, data)})
     arms = arms_of(cells, store)
-    gpus = gpus_here()
+    gpus = count_gpus()
     if any(arm.need for arm in arms):
         rows = [row(arm, gpus) for arm in arms]
         keys = list(dict.fromkeys(key for one in rows for key in one))
@@ -40,11 +39,3 @@ def forecast(
     threads = max((cell.spec.recipe.threads for cell in cells), default=1)
     for line in summary(arms, workers or max(1, gpus or cores // threads), gpus):
         out.print(line, markup=False)
-
-
-def gpus_here() -> int:
-    """Return the number of GPUs of this machine, without importing torch."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return len(done.stdout.splitlines()) if done.returncode == 0 else 0

@@ -36,7 +36,16 @@ from filelock import FileLock
 from harness.errors import ClaimLost, Interrupted, UserError
 from harness.faults import rule_of
 from harness.preemption import Word, is_signalled
-from harness.record import HISTORY, Cause, Status, TrialRecord, read_record, write_record, write_text
+from harness.record import (
+    HISTORY,
+    Cause,
+    Status,
+    TrialRecord,
+    history_tail,
+    read_record,
+    write_record,
+    write_text,
+)
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
 _SILENT = 600.0  # seconds after which another host's claim is stale
@@ -148,16 +157,10 @@ class Store:
         )
         return published, begun
 
-    def progress(self, id: str) -> dict[str, Any] | None:
-        """Return the last line of the history of a running trial, or None."""
-        claim = _read_claim(self._running / id)
-        if claim is None:
-            return None
-        path = self._running / id / claim["attempt"] / HISTORY
-        try:
-            return json.loads(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
-        except (OSError, json.JSONDecodeError):
-            return None
+    def progress(self, id: str) -> list[dict[str, Any]]:
+        """Return the last lines of the history of a running trial."""
+        owner = self.owner(id)
+        return history_tail(self.attempt_folder(id, owner.attempt)) if owner else []
 
     def released(self, id: str) -> Release | None:
         """Return why a trial was put down that nobody has gone on with, or None."""
