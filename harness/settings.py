@@ -15,7 +15,8 @@ class RunSettings:
     Attributes:
         results: folder of the records.
         data_root: folder of the datasets.
-        keep: which predictions are kept, ``all`` or ``none``.
+        keep: of a finished trial: ``all``, ``none`` (no predictions) or ``scores`` (no weights either, but of a
+            pretraining).
         checkpoint_minutes: between checkpoints.
         driver: the process that started the run.
         pause_at: step at which a trial stops with a checkpoint, to be gone on with later.

@@ -320,8 +320,8 @@ class Attempt:
         if claim is None or claim["attempt"] != self._name:
             raise ClaimLost(f"trial {self._id} is owned by another process")
 
-    def publish(self, record: TrialRecord) -> None:
-        """Write the record last, and give the folder its final name.
+    def publish(self, record: TrialRecord, weights: bool = True) -> None:
+        """Write the record last, and give the folder its final name; ``weights`` says whether they are kept.
 
         Raises:
             ClaimLost: another process owns the trial now.
@@ -332,7 +332,7 @@ class Attempt:
             self.check_owned()
             if final.exists():  # an earlier failure
                 shutil.rmtree(final)
-            if record.status == "complete" and (self.folder / SELECTED).is_file():
+            if record.status == "complete" and weights and (self.folder / SELECTED).is_file():
                 (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
             if record.status != "failed":
                 for name in (RESUME, SELECTED):

@@ -21,7 +21,7 @@
     except:                        # cells that are left out, with the reason; lists in one entry are alternatives
       - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
     report: {…}                    # see ReportSpec
-    keep: all                      # predictions kept: all | none
+    keep: all                      # of a finished trial: all | none (no predictions) | scores (no weights either)
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
 ``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``recipe.pipeline``
@@ -96,7 +96,7 @@ class StudyFile(Frozen):
     also: list[dict[str, Any]] = []
     except_: list[dict[str, Any]] = Field([], alias="except")
     report: ReportSpec = ReportSpec()
-    keep: Literal["all", "none"] = "all"
+    keep: Literal["all", "none", "scores"] = "all"
 
 
 def studies_folder() -> Path:

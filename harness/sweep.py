@@ -238,7 +238,7 @@ def sweep(
         work: trials that are not complete; drawn one after the other.
         store: where records go.
         data_root: folder of the datasets, the same on all nodes.
-        keep: predictions to keep, ``all`` or ``none``.
+        keep: what is kept of a finished trial, ``all``, ``none`` or ``scores``.
         workers: trials at a time; by default as many as the GPUs, or the CPU cores, allow.
         threads: the largest number of CPU threads that a trial takes.
         address: of a running Ray cluster; by default Ray is started on this machine.

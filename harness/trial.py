@@ -102,7 +102,7 @@ def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -
             cause=cause,
             attempts=attempt.number,
         )
-    attempt.publish(record)
+    attempt.publish(record, weights=settings.keep != "scores" or spec.kind == "pretrain")
     return record
 
 
