@@ -20,6 +20,7 @@ from harness.cli_cluster import app as launch_app
 from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
+from harness.cli_plan import forecast
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
@@ -29,6 +30,7 @@ from harness.status import describe
 from harness.store import Store
 from harness.study import Cell, Study, load_study
 from harness.study_file import read_study, studies_folder, study_names
+from harness.trackers import check_trackers
 
 app = typer.Typer(
     help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",
@@ -125,8 +127,18 @@ def _registry_entry(kind: registry.Kind, name: str) -> dict[str, Any]:
 
 
 @app.command()
-def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print the trials of a study, and the cells that are skipped with their reasons."""
+def plan(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure what each arm takes on this device, and set its share.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time, for the forecast.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
     loaded = load_study(study, overrides or [])
     entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
@@ -147,6 +159,7 @@ def plan(study: StudyName, overrides: Overrides = None, as_json: AsJson = False)
         out.print(_search_line(search), markup=False)
     for skip in skipped:
         out.print(f"skipped: {skip['reason']}", markup=False)
+    forecast(out, loaded, results, data, probe, workers)
 
 
 def _search_line(search: dict[str, Any]) -> str:
@@ -179,6 +192,9 @@ def run(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")
     ] = 5.0,
+    tensorboard: Annotated[bool, typer.Option(help="Write event files beside each history.")] = True,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log curves to Weights & Biases too.")] = False,
 ) -> None:
     """Compute what a study lacks, and write its report. Finished trials are never run again."""
     loaded = load_study(study, overrides or [])
@@ -187,6 +203,9 @@ def run(
             "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
             "Leave it out, or remove arms from a copy of the study.",
         )  # fmt: skip
+    wanted = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+    trackers = [name for name, is_wanted in wanted.items() if is_wanted]
+    check_trackers(trackers)
     store = Store(results)
     known = _known(loaded, store)
     cells = choose_cells(known.study, only or [])
@@ -213,6 +232,7 @@ def run(
                 address=address,
                 gpus=gpus,
                 checkpoint_minutes=checkpoint_minutes,
+                trackers=trackers,
                 say=board.say,
             )
         known = _known(loaded, store)

@@ -15,6 +15,7 @@ from harness.evaluation.inference import predict
 from harness.evaluation.metrics import mean_dice
 from harness.record import HISTORY, append_history, read_history
 from harness.store import RESUME, SELECTED, Attempt
+from harness.trackers import Trackers
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import Trainer
 from harness.training.method import Batch
@@ -32,6 +33,7 @@ class Fitting:
         checkpoint_minutes: between checkpoints.
         held_out: of a pretraining: batches whose loss stands for a validation, at the start too.
         pause_at: step at which to stop before the last one.
+        trackers: given the lines of the history too.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Fitting:
         checkpoint_minutes: float,
         held_out: Sequence[Batch] = (),
         pause_at: int | None = None,
+        trackers: Trackers | None = None,
     ) -> None:
-        self._held_out, self._pause_at = held_out, pause_at
+        self._held_out, self._pause_at, self._trackers = held_out, pause_at, trackers
         self.trainer, self.data, self.attempt = trainer, data, attempt
         self.folder = attempt.folder
         self.seconds = 0.0
@@ -127,6 +130,7 @@ class Fitting:
         ]
         (self.folder / HISTORY).unlink(missing_ok=True)
         append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
+        self._track(kept)  # this attempt's files then tell the whole course
 
     def _checkpoint(self) -> None:
         self._flush()
@@ -141,8 +145,13 @@ class Fitting:
 
     def _flush(self) -> None:
         append_history(self.folder, self._lines)
+        self._track(self._lines)
         self._lines = []
         self._flushed = time.perf_counter()
+
+    def _track(self, lines: Sequence[dict[str, Any]]) -> None:
+        if self._trackers and lines:
+            self._trackers.write(lines)
 
     def _validate(self) -> None:
         """Score the student on the cases to select on, on the preprocessed grid; or take the held-out loss."""

@@ -25,16 +25,18 @@ class Need:
         memory: peak bytes on the device, or of the process on a CPU.
         seconds_per_step: of training.
         share: of one GPU; 1 where there is none.
-        checkpoint: bytes of the checkpoint to go on from.
-        seconds_per_case: of a test case, with scoring.
+        seconds_beside: of a whole trial outside of its steps: preparation, test.
+        bytes_running: on disk while a trial runs: its checkpoints.
+        bytes_kept: on disk of a finished trial.
     """
 
     device: str
     memory: int
     seconds_per_step: float
     share: float = 1.0
-    checkpoint: int = 0
-    seconds_per_case: float = 0.0
+    seconds_beside: float = 0.0
+    bytes_running: int = 0
+    bytes_kept: int = 0
 
 
 def arm_key(spec: TrialSpec) -> str:

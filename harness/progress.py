@@ -1,21 +1,24 @@
-"""What a running study shows: one refreshed line on a terminal, one line per finished trial elsewhere."""
+"""What a running study shows: a refreshed summary on a terminal, one line per finished trial elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Event, Lock, Thread
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.text import Text
 
 from harness.agenda import Work
+from harness.gpus import Gpus
 from harness.search import SETTING
 from harness.store import Store
 from harness.study import Cell
 
 _TICK = 1.0  # seconds between looks at the disk
+_SHOWN = 12  # running trials on a terminal
 _QUIET = 300.0  # seconds between lines where there is no terminal
 
 
@@ -46,6 +49,9 @@ class Board:
         self._open: dict[str, Cell] = {}
         self._lock = Lock()
         self._failed = 0
+        self._running: list[str] = []
+        self._dice: dict[str, float] = {}  # of the student at the last validation
+        self._gpus = Gpus()
         self._started = self._spoke = time.monotonic()
         self._stop = Event()
 
@@ -65,38 +71,49 @@ class Board:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Follow the trials in a thread as long as this context lasts."""
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as bar:
-            task = bar.add_task("starting workers", total=len(self._cells))
-            thread = Thread(target=self._follow, args=(bar, task), daemon=True)
+        thread = Thread(target=self._follow, daemon=True)
+        live = Live(get_renderable=self._summary, console=self._console, refresh_per_second=2, transient=True)
+        with live if self._console.is_terminal else nullcontext():
             thread.start()
             try:
                 yield
             finally:
                 self._stop.set()
                 thread.join()
-                self._look(bar, task)
+                self._look()
 
-    def _follow(self, bar: Progress, task: object) -> None:
+    def _follow(self) -> None:
         while not self._stop.wait(_TICK):
-            self._look(bar, task)
+            self._look()
 
-    def _look(self, bar: Progress, task: object) -> None:
+    def _look(self) -> None:
         running = []
+        published, begun = self._store.touched()  # two listings, however many trials there are
         with self._lock:
-            following = list(self._open.items())
-        for id, cell in following:
+            touched = [(id, cell) for id, cell in self._open.items() if id in published or id in begun]
+        for id, cell in touched:
             status = self._store.status(id)
             if status == "running":
                 running.append(cell)
             elif status in ("complete", "failed", "pruned"):
                 del self._open[id]
                 self._say_finished(cell, status)
-        done = len(self._cells) - len(self._open)
-        text = f"{done - self._failed} done, {len(running)} running, {self._failed} failed, {self._time_left(done)}"
-        bar.update(task, completed=done, total=len(self._cells), description=text)  # type: ignore[arg-type]
+        self._running = [self._where(cell) for cell in running]
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET:
-            self.say(text + "; " + "; ".join(map(self._where, running)))
+            self.say("; ".join([self._counts(), *self._running]))
+
+    def _summary(self) -> Text:
+        """Return what is refreshed on a terminal: counts, and where each running trial stands."""
+        lines = [self._counts(), *(f"  {line}" for line in self._running[:_SHOWN])]
+        if len(self._running) > _SHOWN:
+            lines.append(f"  and {len(self._running) - _SHOWN} more")
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+    def _counts(self) -> str:
+        done = len(self._cells) - len(self._open)
+        parts = [f"{done - self._failed} of {len(self._cells)} done", f"{len(self._running)} running"]
+        parts += [f"{self._failed} failed", *self._gpus.use(), self._time_left(done)]
+        return ", ".join(parts)
 
     def _say_finished(self, cell: Cell, status: str) -> None:
         if status == "failed":
@@ -115,8 +132,14 @@ class Board:
         self._spoke = time.monotonic()
 
     def _where(self, cell: Cell) -> str:
-        line = self._store.progress(cell.spec.id) or {}
-        return f"{label(cell)} at step {line.get('step', 0)}"
+        lines = self._store.progress(cell.spec.id)
+        step = lines[-1]["step"] if lines else 0
+        scores = [line["mean"] for line in lines if "mean" in line]
+        if scores:
+            self._dice[cell.spec.id] = scores[-1]
+        dice = self._dice.get(cell.spec.id)
+        score = "" if dice is None else f", Dice {dice:.3f}"
+        return f"{label(cell)}: step {step} of {cell.spec.recipe.steps}{score}"
 
     def _time_left(self, done: int) -> str:
         if not done:

@@ -98,7 +98,8 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
     """
     wanted: dict[str, set[str]] = {}
     cells = study.with_nodes([*study.nodes, *study.cells])
-    keys = {key for cell in cells for key in plan_entry(cell)}
+    entries = [plan_entry(cell) for cell in cells]
+    keys = {key for entry in entries for key in entry}
     for text in filters:
         key, sign, value = text.partition("=")
         if not sign:
@@ -108,8 +109,8 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
         wanted.setdefault(key, set()).add(value)
     chosen = [
         cell
-        for cell in cells
-        if all(str(plan_entry(cell).get(key)) in values for key, values in wanted.items())
+        for cell, entry in zip(cells, entries, strict=True)
+        if all(str(entry.get(key)) in values for key, values in wanted.items())
     ]
     if not chosen:
         raise UserError(

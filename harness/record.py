@@ -22,6 +22,7 @@ from typing import Any, Literal
 from harness.spec import Frozen, TrialSpec
 
 HISTORY = "history.jsonl"
+_TAIL = 16 * 2**10  # bytes
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
@@ -192,6 +193,19 @@ def read_history(folder: Path) -> Iterator[dict[str, Any]]:
         )  # one call for all lines is far faster than one for each
     except json.JSONDecodeError:
         yield from _whole_lines(lines)
+
+
+def history_tail(folder: Path) -> list[dict[str, Any]]:
+    """Return the objects at the end of ``history.jsonl``, about a hundred, however long it is."""
+    try:
+        with (folder / HISTORY).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = text.splitlines()[1 if size > _TAIL else 0 :]  # the first may be cut
+    return list(_whole_lines(lines))
 
 
 def _whole_lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -15,11 +15,13 @@ class RunSettings:
     Attributes:
         results: folder of the records.
         data_root: folder of the datasets.
-        keep: which predictions are kept, ``all`` or ``none``.
+        keep: of a finished trial: ``all``, ``none`` (no predictions) or ``scores`` (no weights either, but of a
+            pretraining).
         checkpoint_minutes: between checkpoints.
         driver: the process that started the run.
         pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
         share: of a GPU's memory that a trial may take, above 0 and up to 1.
+        trackers: copies of the history, of ``tensorboard``, ``mlflow``, ``wandb``.
     """
 
     results: Path
@@ -29,3 +31,4 @@ class RunSettings:
     driver: Process = field(default_factory=Process.this)
     pause_at: int | None = None
     share: float = 1.0
+    trackers: tuple[str, ...] = ()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.faults import rule_of
 from harness.progress import label
-from harness.record import HISTORY
+from harness.record import history_tail
 from harness.store import Store
 from harness.study import Cell
 
 _LINES = 3  # of the log
-_TAIL = 4096  # bytes of a history that hold them
 
 
 def describe(cell: Cell, state: str, store: Store) -> Iterator[str]:
@@ -48,25 +46,11 @@ def _detail(kind: str, message: str, traceback: str, folder: Path) -> Iterator[s
 
 def _log(folder: Path) -> Iterator[str]:
     """Yield the last lines of a history in a form for people."""
-    try:
-        with (folder / HISTORY).open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return
-    yield from (f"    | {text}" for text in _readable(lines[-_LINES:]))
-
-
-def _readable(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut, or being written
-        step = values.pop("step", "?")
-        texts = (f"{key} {_short(value)}" for key, value in values.items() if key != "learning_rate")
-        yield f"step {step}: {', '.join(texts)}"
+    for line in history_tail(folder)[-_LINES:]:
+        texts = (
+            f"{key} {_short(value)}" for key, value in line.items() if key not in ("step", "learning_rate")
+        )
+        yield f"    | step {line['step']}: {', '.join(texts)}"
 
 
 def _short(value: object) -> str:

@@ -41,6 +41,7 @@ from harness.record import (
     Cause,
     Status,
     TrialRecord,
+    history_tail,
     read_history,
     read_record,
     write_record,
@@ -149,16 +150,18 @@ class Store:
                 raise _damaged(folder) from None
         return "running" if self._is_live(self._running / id) else "pending"
 
-    def progress(self, id: str) -> dict[str, Any] | None:
-        """Return the last line of the history of a running trial, or None."""
-        claim = _read_claim(self._running / id)
-        if claim is None:
-            return None
-        path = self._running / id / claim["attempt"] / HISTORY
-        try:
-            return json.loads(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
-        except (OSError, json.JSONDecodeError):
-            return None
+    def touched(self) -> tuple[set[str], set[str]]:
+        """Return the ids of all published trials, and of those that someone has begun and not ended."""
+        published, begun = (
+            {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
+            for folder in (self.trials, self._running)
+        )
+        return published, begun
+
+    def progress(self, id: str) -> list[dict[str, Any]]:
+        """Return the last lines of the history of a running trial."""
+        owner = self.owner(id)
+        return history_tail(self.attempt_folder(id, owner.attempt)) if owner else []
 
     def history(self, id: str) -> list[dict[str, Any]]:
         """Return the history of a trial: the record's, or that which another attempt would go on from."""
@@ -325,8 +328,8 @@ class Attempt:
         if claim is None or claim["attempt"] != self._name:
             raise ClaimLost(f"trial {self._id} is owned by another process")
 
-    def publish(self, record: TrialRecord) -> None:
-        """Write the record last, and give the folder its final name.
+    def publish(self, record: TrialRecord, weights: bool = True) -> None:
+        """Write the record last, and give the folder its final name; ``weights`` says whether they are kept.
 
         Raises:
             ClaimLost: another process owns the trial now.
@@ -337,7 +340,7 @@ class Attempt:
             self.check_owned()
             if final.exists():  # an earlier failure
                 shutil.rmtree(final)
-            if record.status == "complete" and (self.folder / SELECTED).is_file():
+            if record.status == "complete" and weights and (self.folder / SELECTED).is_file():
                 (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
             if record.status != "failed":
                 for name in (RESUME, SELECTED):

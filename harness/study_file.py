@@ -22,7 +22,7 @@
       - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
     search: {…}                    # see SearchSpec
     report: {…}                    # see ReportSpec
-    keep: all                      # predictions kept: all | none
+    keep: all                      # of a finished trial: all | none (no predictions) | scores (no weights either)
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
 ``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``recipe.pipeline``
@@ -150,7 +150,7 @@ class StudyFile(Frozen):
     except_: list[dict[str, Any]] = Field([], alias="except")
     search: SearchSpec | None = None
     report: ReportSpec = ReportSpec()
-    keep: Literal["all", "none"] = "all"
+    keep: Literal["all", "none", "scores"] = "all"
 
 
 def studies_folder() -> Path:

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -206,6 +206,7 @@ class _Worker(tune.Trainable):
             driver=Process(**shared["driver"]),
             pause_at=self.config["pause_at"],
             share=self.config["gpu"] or 1.0,
+            trackers=tuple(shared["trackers"]),
         )
         try:
             self._run(TrialSpec.model_validate_json(self.config["spec"]), settings)
@@ -227,6 +228,7 @@ def sweep(
     address: str | None = None,
     gpus: int | None = None,
     checkpoint_minutes: float = 5.0,
+    trackers: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
     run: str = _RUN_TRIAL,
 ) -> None:
@@ -236,12 +238,13 @@ def sweep(
         work: trials that are not complete; drawn one after the other.
         store: where records go.
         data_root: folder of the datasets, the same on all nodes.
-        keep: predictions to keep, ``all`` or ``none``.
+        keep: what is kept of a finished trial, ``all``, ``none`` or ``scores``.
         workers: trials at a time; by default as many as the GPUs, or the CPU cores, allow.
         threads: the largest number of CPU threads that a trial takes.
         address: of a running Ray cluster; by default Ray is started on this machine.
         gpus: of this machine that Ray may use; by default all that it finds.
         checkpoint_minutes: between a trial's checkpoints.
+        trackers: where the curves go beside the history: ``tensorboard``, ``mlflow``, ``wandb``.
         say: told in a sentence when the run waits, or gives a trial more.
         run: module and name of the function that runs a trial.
 
@@ -262,6 +265,7 @@ def sweep(
             "keep": keep,
             "checkpoint_minutes": checkpoint_minutes,
             "driver": asdict(driver),
+            "trackers": list(trackers),
             "run": run,
         }
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0

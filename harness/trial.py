@@ -42,6 +42,7 @@ from harness.seeding import clean_process, seed_everything
 from harness.settings import RunSettings
 from harness.spec import TrialSpec, plain
 from harness.store import CHECKPOINT, Attempt, Store
+from harness.trackers import Trackers
 from harness.training.batches import draw_batches, draw_images, held_out_images
 from harness.training.checkpoint import load_checkpoint
 from harness.training.loop import Trainer, memory_format
@@ -102,7 +103,7 @@ def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -
             cause=cause,
             attempts=attempt.number,
         )
-    attempt.publish(record)
+    attempt.publish(record, weights=settings.keep != "scores" or spec.kind == "pretrain")
     return record
 
 
@@ -129,11 +130,14 @@ class _Run:
         draw = source or draw_batches(data, method, self.recipe, self.spec.seed)
         trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
         held_out = held_out_images(data, self.recipe) if pretrains else ()
-        fitting = Fitting(
-            trainer, data, self.attempt, self.settings.checkpoint_minutes, held_out, self.settings.pause_at
-        )
+        trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
+        minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
+        fitting = Fitting(trainer, data, self.attempt, minutes, held_out, pause_at, trackers)
         trained = time.time()
-        fitting.run()
+        try:
+            fitting.run()
+        finally:
+            trackers.close()
         selected = fitting.select()
         tested = time.time()
         if self.spec.tested and not pretrains:

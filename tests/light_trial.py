@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import Interrupted
@@ -14,10 +15,11 @@ from harness.spec import TrialSpec
 from harness.store import Store
 
 
-def publish(spec: TrialSpec, settings: RunSettings) -> None:
-    """Claim a trial and publish it as complete."""
+def publish(spec: TrialSpec, settings: RunSettings, wait: Callable[[], None] = lambda: None) -> None:
+    """Claim a trial, wait and publish it as complete."""
     attempt = Store(settings.results, writable=False).claim(spec.id, settings.driver)
     if attempt is not None:
+        wait()
         attempt.publish(
             TrialRecord(id=spec.id, status="complete", kind=spec.kind, spec=spec, attempts=attempt.number)
         )
@@ -40,9 +42,21 @@ def hungry(spec: TrialSpec, settings: RunSettings) -> None:
 
 
 def patient(spec: TrialSpec, settings: RunSettings) -> None:
-    """Publish after a tenth of a second, so that a node can be lost meanwhile."""
-    time.sleep(0.3)
-    publish(spec, settings)
+    """Leave word of where it runs, and take a while, longer while there is a file ``hold``."""
+    _note(settings.results, spec, node=_node())
+
+    def wait() -> None:
+        time.sleep(0.5)
+        while (settings.results / "hold").exists():
+            time.sleep(0.05)
+
+    publish(spec, settings, wait)
+
+
+def _node() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def notes(results: Path) -> list[dict]:

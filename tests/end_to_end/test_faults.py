@@ -59,6 +59,8 @@ class Stuffed(Fragile):
 
 
 class Lost(Fragile):
+    times = 1
+
     def fail(self, losses):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -127,12 +129,11 @@ def record_of(store: Store, cell: Cell) -> TrialRecord:
 def test_each_fault_has_its_own_rule(folder: Path) -> None:
     names = ("Hungry", "Stuffed", "Lost", "Undefined", "Buggy")
     cells = write_study(folder, 6, method=[f"fragile:{name}" for name in names])
-    hungry, stuffed, lost, undefined, buggy = cells
+    hungry, stuffed, lost, _, buggy = cells
     store = Store(folder / "results")
     needs = {arm_key(cell.spec): Need("a test", 1, 1.0, share=0.25) for cell in cells}
     write_needs(store.results, needs)
-    run = ("--gpus", 1, "--workers", 4, "--checkpoint-minutes", 0)
-    output = Run(folder, *run).wait(1)
+    output = Run(folder, "--gpus", 1, "--workers", 2, "--checkpoint-minutes", 0).wait(1)
     assert f"{hungry.spec.id} again with 0.50 of a GPU" in output
     assert f"{hungry.spec.id} again with 1.00 of a GPU" in output
     outcomes = {}
@@ -142,45 +143,38 @@ def test_each_fault_has_its_own_rule(folder: Path) -> None:
     assert outcomes == {
         "Hungry": ("complete", None, 3),
         "Stuffed": ("complete", None, 2),
-        "Lost": ("failed", "worker_lost", 4),  # three lost, one to record it
+        "Lost": ("complete", None, 2),
         "Undefined": ("failed", "nan", 1),
         "Buggy": ("failed", "error", 1),
     }
-    for cell in (hungry, stuffed):  # from their checkpoints, not anew
+    for cell in (hungry, stuffed, lost):  # from their checkpoints, not anew
         resumed = [line["step"] for line in read_history(store.trials / cell.spec.id) if "resumed" in line]
         assert resumed and all(step == 2 for step in resumed)
     assert "a bug in step two" in (record_of(store, buggy).cause or pytest.fail()).traceback
-
-    before = (store.trials / undefined.spec.id / "trial.json").stat().st_mtime_ns
-    for name in ("Lost", "Buggy"):
-        (folder / name).write_text("1000")  # mended
-    output = Run(folder, *run).wait(1)
-    assert "3 done, 2 to run" in output
-    assert (record_of(store, lost).status, record_of(store, buggy).status) == ("complete", "complete")
-    assert (store.trials / undefined.spec.id / "trial.json").stat().st_mtime_ns == before
-    assert (folder / "Undefined").read_text() == "1"
 
 
 def test_who_is_asked_to_stop_saves_a_checkpoint_and_the_same_command_goes_on(folder: Path) -> None:
     cell = write_study(folder, 300)[0]
     store = Store(folder / "results")
 
-    def trains(attempt: int) -> bool:
-        history = store.results / "running" / cell.spec.id / f"attempt-{attempt}" / "history.jsonl"
-        return history.is_file() and '"losses"' in history.read_text()
+    home = store.results / "running" / cell.spec.id
+
+    def wrote(attempt: int, text: str) -> bool:
+        history = home / f"attempt-{attempt}" / "history.jsonl"
+        return history.is_file() and text in history.read_text()
 
     run = Run(folder, "--checkpoint-minutes", 60)
-    until(lambda: trains(1), "training")
+    until(lambda: wrote(1, '"losses"'), "training")
     run.process.send_signal(signal.SIGTERM)
     output = run.wait(75)
     assert "asked to stop" in output and "the same command goes on" in output
     released = store.released(cell.spec.id)
     assert released and released.kind == "preempted" and store.status(cell.spec.id) == "pending"
-    assert (store.results / "running" / cell.spec.id / "attempt-1" / "resume.pt").is_file()
+    assert (home / "attempt-1" / "resume.pt").is_file()
     assert not list((store.results / "running").glob(".driver-*"))
 
     run = Run(folder, "--checkpoint-minutes", 60)
-    until(lambda: (owner := store.owner(cell.spec.id)) and trains(2) and owner.attempt, "second attempt")
+    until(lambda: wrote(2, '"resumed": 2'), "second attempt")
     owner = store.owner(cell.spec.id)
     assert owner
     os.kill(owner.worker.pid, signal.SIGUSR1)

@@ -224,6 +224,14 @@ def test_a_complete_record_keeps_the_selected_weights_alone(store: Store, spec: 
     assert (store.trials / spec.id / "checkpoint.pt").read_text() == "selected"
 
 
+def test_a_complete_record_may_leave_its_weights_out(store: Store, spec: TrialSpec) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    (attempt.folder / "selected.pt").write_text("selected")
+    attempt.publish(complete(spec), weights=False)
+    assert [path.name for path in (store.trials / spec.id).iterdir()] == ["trial.json"]
+
+
 def test_a_driver_gives_up_the_claims_of_its_own_workers_alone(store: Store, spec: TrialSpec) -> None:
     assert store.claim(spec.id, Process.this())
     store.drop_claim(spec.id, Process("elsewhere", 1, 0.0))
