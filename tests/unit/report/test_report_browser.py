@@ -24,8 +24,8 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture(scope="module")
-def address(fake: Fake) -> str:
-    return write_report(fake.study, fake.results).page.as_uri()
+def address(fake_page: Path) -> str:
+    return fake_page.as_uri()
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_errors_have_the_colours_of_the_key(page: playwright.Page) -> None:
             return [...found];
         }"""
     )
-    key = {"0,114,178", "213,94,0", "204,121,167"}  # missed, extra, wrong label
+    key = {"0,213,255", "255,59,31", "255,230,0"}  # missed, extra, wrong label
     rounded = {",".join(str(round(int(part) / 8)) for part in colour.split(",")) for colour in key}
     near = [
         any(all(abs(int(a) - int(b)) <= 1 for a, b in zip(c.split(","), k.split(","), strict=True)) for k in rounded)

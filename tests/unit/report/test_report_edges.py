@@ -48,7 +48,7 @@ def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: 
     if len(methods) == 1:
         assert "No comparison yet" in text
     elif cases == 1:
-        assert "No answer that statistics support" in text and "6 needed" in text
+        assert "No answer that statistics support" in text and "7 needed" in text
     else:
         assert "Of 2 comparisons with supervised" in text and "95 % interval [" in text
     drawn = {path.stem for path in (tmp_path / "fake_study" / "figures").glob("*.png")}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pytest
 from fake_results import Fake, make_cell, make_record, make_study, write_trial
 
 from harness.report import write_report
@@ -18,22 +17,19 @@ FIGURES = (
     "dice_bars",
     "few_shot_curves",
     "role_bars",
-    "regions_dice",
-    "regions_hd95",
+    "regions_dice_5",
+    "regions_dice_all",
+    "regions_hd95_5",
+    "regions_hd95_all",
     "cost",
     "training_curves",
     "qualitative",
 )
 
 
-@pytest.fixture(scope="module")
-def page(fake: Fake) -> Path:
-    return write_report(fake.study, fake.results).page
-
-
-def test_every_file_is_there(fake: Fake, page: Path) -> None:
+def test_every_file_is_there(fake: Fake, fake_page: Path) -> None:
     folder = fake.results / "fake_study"
-    assert page == folder / "report.html"
+    assert fake_page == folder / "report.html"
     tables = {
         f"{name}.{suffix}"
         for name in ("dice", "hd95", "comparisons", "cost", "trials")
@@ -59,8 +55,8 @@ class Resources(HTMLParser):
         self.found += [value or "" for key, value in attrs if key in keys]
 
 
-def test_page_is_self_contained(page: Path) -> None:
-    text = page.read_text()
+def test_page_is_self_contained(fake_page: Path) -> None:
+    text = fake_page.read_text()
     parser = Resources()
     parser.feed(text)
     assert len(parser.found) == len(FIGURES)
@@ -72,8 +68,8 @@ def test_page_is_self_contained(page: Path) -> None:
         assert content[:5] in (b"<?xml", b"\x89PNG\r")
 
 
-def test_page_says_what_happened(fake: Fake, page: Path) -> None:
-    text = page.read_text()
+def test_page_says_what_happened(fake: Fake, fake_page: Path) -> None:
+    text = fake_page.read_text()
     assert fake.study.question in text
     counts = re.findall(r"<b>(\d+)</b> (\w+)</li>", text)
     assert {state: int(n) for n, state in counts} == {
@@ -86,12 +82,12 @@ def test_page_says_what_happened(fake: Fake, page: Path) -> None:
     assert "median and lowest mean Dice of the student of supervised" in text
 
 
-def test_second_report_is_identical(fake: Fake, page: Path) -> None:
-    before = {path.name: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+def test_second_report_is_identical(fake: Fake, fake_page: Path) -> None:
+    before = {path.name: path.read_bytes() for path in fake_page.parent.rglob("*") if path.is_file()}
     settings = dict(matplotlib.rcParams)
     write_report(fake.study, fake.results)
     assert dict(matplotlib.rcParams) == settings
-    after = {path.name: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    after = {path.name: path.read_bytes() for path in fake_page.parent.rglob("*") if path.is_file()}
     assert [name for name in before if before[name] != after[name]] == []
     assert before.keys() == after.keys()
 

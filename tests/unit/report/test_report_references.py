@@ -78,9 +78,8 @@ def test_a_reference_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
         read_reference(str(path))
 
 
-def test_frames_are_written_and_join(fake: Fake) -> None:
-    write_report(fake.study, fake.results)
-    folder = fake.results / "fake_study"
+def test_frames_are_written_and_join(fake: Fake, fake_page: Path) -> None:
+    folder = fake_page.parent
     trials, cases = (pd.read_parquet(folder / f"{name}.parquet") for name in ("trials", "cases"))
     assert list(trials["id"]) == [cell.spec.id for cell in fake.study.cells]
     assert set(trials["shots"]) == {"5", "all"} and trials["split_hash"].dropna().unique() == [

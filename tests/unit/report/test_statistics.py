@@ -42,8 +42,7 @@ def test_signed_rank_of_the_worked_example_of_r() -> None:
 @settings(max_examples=50, deadline=None)
 def test_signed_rank_with_ties_and_zeros_equals_the_enumeration_of_signs(values: list[int]) -> None:
     differences = np.array(values, float)
-    if np.ptp(differences) == 0:
-        assert on_new_cases(differences, generator()).reason
+    if not differences.any():
         return
     assert statistics.signed_rank_p(differences) == pytest.approx(enumerated_p(differences))
 
@@ -79,15 +78,48 @@ def test_retraining_by_hand() -> None:
     d = first.mean(0) - second.mean(0)
     a, b, c = d.var(ddof=1) / n, ms_seeds / n * weight, ms_residual * weight / n
     variance = a + b - c
-    freedom = variance**2 / (a**2 / 13 + b**2 / 5 + c**2 / 65)
+    upper = 5 * b / stats.chi2.ppf(0.3, 5)  # the seeds' part at its upper 70 % confidence limit
+    freedom = (a - c + upper) ** 2 / (a**2 / 13 + upper**2 / 5)
     t = (first.mean() - second.mean()) / math.sqrt(variance)
     verdict = on_retraining(first, second)
-    assert b > c and a > c
+    assert a > c
     assert verdict.p == pytest.approx(2 * stats.t.sf(abs(t), max(freedom, 5)))
     half = stats.t.ppf(0.975, max(freedom, 5)) * math.sqrt(variance)
     assert (verdict.low, verdict.high) == pytest.approx(
         (first.mean() - second.mean() - half, first.mean() - second.mean() + half)
     )
+
+
+# Dice in %, three networks of each arm on twelve cases, with ties.
+FIRST = np.array([[70, 79, 83, 92, 53, 78, 71, 75, 60, 79, 79, 91],
+                  [65, 72, 83, 85, 45, 73, 62, 68, 51, 74, 73, 85],
+                  [70, 72, 84, 90, 51, 76, 69, 71, 56, 75, 79, 91]], float)  # fmt: skip
+SECOND = np.array([[61, 64, 86, 73, 60, 72, 57, 82, 52, 68, 77, 82],
+                   [59, 62, 84, 68, 57, 63, 55, 78, 51, 64, 76, 81],
+                   [64, 67, 86, 72, 55, 65, 53, 80, 51, 66, 78, 82]], float)  # fmt: skip
+
+
+def test_the_variance_of_a_difference_is_that_of_a_mixed_model() -> None:
+    """statsmodels 0.15, mixedlm by REML with case, arm x case and seed as variance components: standard errors 3.05048 of
+    the difference and 3.86768 of the first arm's mean."""
+    assert statistics._variance_of_mean(FIRST, SECOND)[0] == pytest.approx(3.05048**2, rel=1e-4)
+    assert statistics._variance_of_mean(FIRST)[0] == pytest.approx(3.86768**2, rel=1e-3)
+    verdict = on_retraining(FIRST, SECOND)
+    assert (verdict.low + verdict.high) / 2 == pytest.approx(4.972222, abs=1e-6)
+    # with all its variance from seeds the interval would be t with 4 degrees of freedom wide, with none 11
+    wide, narrow = (stats.t.ppf(0.975, f) * 3.05048 for f in (4, 11))
+    assert narrow < (verdict.high - verdict.low) / 2 < wide
+
+
+def test_a_case_component_below_zero_counts_as_zero() -> None:
+    """Cases that do not differ at all: what is left is Student's test of the seeds' means."""
+    rng = np.random.default_rng(2)
+    first, second = (rng.normal(0, 1, (3, 1)) + np.zeros((3, 15)) for _ in range(2))
+    verdict = on_retraining(first, second)
+    expected = stats.ttest_ind(first[:, 0], second[:, 0])
+    assert verdict.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_retraining_without_seed_variance_is_the_paired_t_test_over_cases() -> None:
@@ -149,6 +181,14 @@ def test_too_few_give_a_reason_and_no_verdict(
     assert bool(found.these_networks.reason) == bool(of_networks)
     assert found.retraining.reason.startswith(of_retraining)
     assert math.isnan(found.retraining.p) == bool(of_retraining)
+
+
+def test_too_few_cases_that_differ_give_a_reason() -> None:
+    differences = np.array([0.0] * 14 + [1, 2, 3, 4, 5, 6])
+    verdict = on_new_cases(differences, generator())
+    assert verdict.reason == "6 cases with a difference, 7 needed" and math.isnan(verdict.low)
+    assert verdict.smallest_p == 2 / 2**6
+    assert not on_new_cases(np.append(differences, -1.0), generator()).reason
 
 
 def test_equal_values_give_a_reason() -> None:

@@ -1,0 +1,52 @@
+"""Tables of a results folder that nobody trained, and a small one with every awkward character."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report.comparisons import comparison_frame
+from harness.report.formats import Cell, Column, Table
+from harness.report.frames import case_frame, trial_frame
+from harness.report.results import Results, results_of
+from harness.report.tables import all_tables
+from harness.study import Study
+from harness.study_file import ReportSpec, TableSpec
+
+
+def load(study: Study, results: Path) -> Results:
+    trials = trial_frame(study, results)
+    return results_of(study, trials, case_frame(trials, results))
+
+
+def loaded(study: Study, results: Path) -> tuple[Results, pd.DataFrame]:
+    found = load(study, results)
+    return found, comparison_frame(found)
+
+
+def tables_of(study: Study, results: Path) -> dict[str, Table]:
+    return {table.name: table for table in all_tables(*loaded(study, results))}
+
+
+SPECIAL = r"50% of a_b & #1 {x} $y ~ ^ \ <z> |w| ± − é 漢"
+
+
+def small(name: str = "small") -> Table:
+    return Table(
+        name=name, title="A title", caption=f"In %. {SPECIAL}",
+        columns=(Column("Arm"), Column("x|y", "number")),
+        rows=((Cell(SPECIAL), Cell("1.00", bold=True)), (Cell("b"), Cell("2.00"))),
+        breaks=frozenset({1}), footnotes=("a note",), data=pd.DataFrame({"arm": ["a"], "value": [1 / 3]}),
+    )  # fmt: skip
+
+
+WIDE = TableSpec(
+    name="wide", rows=("architecture", "method"), columns=("shots", "metric"), metrics=("dice", "hd95"), gain=True,
+    costs=("parameters", "seconds_per_step"),
+)  # fmt: skip
+
+
+def with_tables(study: Study, *tables: TableSpec, **report: object) -> Study:
+    return replace(study, report=ReportSpec(tables=tables, **report))

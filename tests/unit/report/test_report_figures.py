@@ -1,0 +1,167 @@
+"""What figures must not do: cut names off, squeeze panels, hide values, or give two arms one look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from harness.report.figures import bars, boxes, cost, curves, ranks
+from harness.report.figures.style import looks, panel_title, wrapped
+from harness.report.qualitative import zoom_box
+from harness.report.statistics import rank_arms, rank_stability
+
+LONG = ["supervised"] + [
+    f"medcontext, momentum {momentum}, schedule {schedule}, target own_clean_branch"
+    for momentum in (0, 0.9, 0.99, 0.996, 0.999)
+    for schedule in ("constant", "cosine")
+]
+SHORT = ["supervised", "medcontext"]
+ARMS = {"short": SHORT, "long": LONG}
+
+
+def scores(arms: list[str], architectures: tuple[str, ...] = ("unetr", "nnformer")) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"dataset": "synapse", "architecture": architecture, "shots": shots, "arm": arm, "seed": seed, "role": role,
+         "id": f"{arm}{architecture}{shots}{seed}", "value": 70 + 10 * rng.uniform(), "training": 18 if shots == "all" else 5,
+         "minutes": 30 * rng.uniform(1, 2), "x": np.nan if arm == "supervised" else [0.0, 0.9, 0.999][seed],
+         "low": 65.0, "high": 85.0, "kind": "loss", "step": 10 * seed}
+        for architecture, shots, arm, seed, role in product(architectures, (5, "all"), arms, range(3), ("student", "teacher"))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def values(arms: list[str]) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        [{"architecture": "unetr", "arm": arm, "region": region, "case": str(case), "value": 100 * rng.uniform()}
+         for arm, region, case in product(arms, ("Spl", "Pan"), range(12))]
+    )  # fmt: skip
+    return frame.assign(region=pd.Categorical(frame["region"], ["Spl", "Pan"]))
+
+
+def ranked(arms: list[str]) -> list[ranks.RankedArms]:
+    found = np.random.default_rng(0).normal(np.arange(len(arms)), 2, (20, len(arms)))
+    stability = rank_stability(found, True, np.random.default_rng(0))
+    return [
+        ranks.RankedArms(title, arms, rank_arms(found, True), stability) for title in ("unetr", "nnformer")
+    ]
+
+
+FIGURES: dict[str, Callable[[list[str]], Figure]] = {
+    "dice_bars": lambda arms: bars.dice_bars(scores(arms)),
+    "role_bars": lambda arms: bars.role_bars(scores(arms)),
+    "few_shot_curves": lambda arms: curves.few_shot_curves(scores(arms)),
+    "factor_curves": lambda arms: curves.factor_curves(scores(arms), "momentum"),
+    "training_curves": lambda arms: curves.training_curves(scores(arms)),
+    "region_boxes": lambda arms: boxes.region_boxes(values(arms), "Dice (%)", arms),
+    "cost_scatter": lambda arms: cost.cost_scatter(scores(arms)),
+    "critical_difference": lambda arms: ranks.critical_difference(ranked([*arms, "third"])),
+    "rank_stability": lambda arms: ranks.rank_stability(ranked([*arms, "third"])),
+}
+
+
+@cache
+def drawn(name: str, length: str) -> Figure:
+    """Return a laid out figure of arms with short or long names."""
+    figure = FIGURES[name](ARMS[length])
+    figure.draw_without_rendering()
+    return figure
+
+
+def shown_labels(axis: Axes) -> list[Text]:
+    """Return the labels of ticks within the axis; matplotlib holds others, which it does not draw."""
+    if not axis.axison:
+        return []
+    sides = ((axis.xaxis, sorted(axis.get_xlim())), (axis.yaxis, sorted(axis.get_ylim())))
+    return [
+        tick.label1
+        for side, (low, high) in sides
+        for tick in side.get_major_ticks()
+        if low <= tick.get_loc() <= high
+    ]
+
+
+def texts_of(figure: Figure) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
+    """Yield what is written and its left, right, bottom and top, as shares of the figure."""
+    artists = [
+        text
+        for axis in figure.axes
+        if axis.get_visible()
+        for text in (*axis.texts, axis.title, axis.xaxis.label, axis.yaxis.label, *shown_labels(axis))
+    ]
+    artists += [text for legend in figure.legends for text in legend.get_texts()]  # fmt: skip
+    for artist in artists:
+        if artist.get_visible() and artist.get_text():
+            box = artist.get_window_extent().transformed(figure.transFigure.inverted())
+            yield artist.get_text(), (box.x0, box.x1, box.y0, box.y1)
+
+
+@pytest.mark.parametrize("length", ARMS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_its_figure(name: str, length: str) -> None:
+    figure = drawn(name, length)
+    assert figure.get_figwidth() <= 7.0
+    found = dict(texts_of(figure))
+    assert found
+    for text, (left, right, bottom, top) in found.items():
+        assert left > -0.01 and right < 1.01 and bottom > -0.01 and top < 1.01, text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_long_names_do_not_squeeze_panels(name: str) -> None:
+    for axis in drawn(name, "long").axes:
+        if axis.get_visible():
+            box = axis.get_position()
+            assert (
+                box.height * axis.figure.get_figheight() > 0.9
+                and box.width * axis.figure.get_figwidth() > 0.9
+            )
+
+
+def test_names_are_broken_after_commas_and_within_no_word() -> None:
+    name = "medcontext, momentum 0.996, schedule cosine"
+    assert wrapped(name, 2.4) == "medcontext, momentum 0.996,\nschedule cosine"
+    assert wrapped(name, 0.6).split("\n") == ["medcontext,", "momentum", "0.996,", "schedule", "cosine"]
+    assert wrapped("unetr\nmean_teacher", 0.7) == "unetr\nmean_\nteacher"
+    assert wrapped("short", 2.0) == "short"
+
+
+def test_many_arms_have_as_many_looks() -> None:
+    found = looks([f"arm {n}" for n in range(35)])
+    assert len({(look.colour, look.hatch, look.line) for look in found.values()}) == 35
+
+
+def test_values_too_close_for_their_axis_are_evenly_spaced() -> None:
+    axis = drawn("factor_curves", "short").axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "0.9", "0.999"]
+    assert axis.get_xticks().tolist() == [0, 1, 2]
+    assert axis.get_xlabel() == "momentum (evenly spaced)"
+    rows = scores(SHORT).assign(x=lambda frame: frame["x"].map({0.0: 0.2, 0.9: 0.4, 0.999: 0.8}))
+    plain = curves.factor_curves(rows, "ratio").axes[0]
+    assert plain.get_xticks().tolist() == [0.2, 0.4, 0.8] and plain.get_xlabel() == "ratio"
+
+
+def test_one_case_is_no_cases() -> None:
+    frame = pd.DataFrame({"shots": [1, 5, "all"]})
+    titles = [panel_title(frame, {"shots": shots}) for shots in frame["shots"]]
+    assert titles == ["1 training case", "5 training cases", "all training cases"]
+
+
+def test_the_enlarged_part_is_where_most_errors_are() -> None:
+    labelled, wrong = np.zeros((100, 200), bool), np.zeros((100, 200), int)
+    labelled[30:50, 60:100] = True  # a fifth of either side
+    wrong[5:15, 150:170] = 2
+    top, bottom, left, right = zoom_box(labelled, wrong)
+    assert (bottom - top, right - left) == (20, 40)  # the least: a fifth of the slice
+    assert top <= 5 and bottom >= 15 and left <= 150 and right >= 170
+    assert zoom_box(labelled, np.zeros((100, 200), int)) == (40, 60, 80, 120)
+    assert zoom_box(np.zeros((100, 200), bool), wrong * 0) == (25, 75, 50, 150)
