@@ -6,6 +6,7 @@ knows. The driver passes it on through the results folder, which every node shar
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import suppress
@@ -14,7 +15,7 @@ from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _LOOK = 1.0  # seconds between looks at a file
-_STOP = "stop"
+_GO = "go"  # an empty file says stop: that can be said on a full disk
 _received: list[int] = []
 
 
@@ -47,9 +48,13 @@ class Word:
         self._looked = 0.0
         self._stop = False
 
-    def give(self, stop: bool = False) -> None:
-        """Write the file."""
-        self._path.write_text(_STOP if stop else "")
+    def give(self) -> None:
+        """Write the file, which says go on."""
+        self._path.write_text(_GO)
+
+    def stop(self) -> None:
+        """Say stop."""
+        os.truncate(self._path, 0)
 
     def withdraw(self) -> None:
         """Remove the file."""
@@ -61,5 +66,5 @@ class Word:
         if not self._stop and now - self._looked >= _LOOK:
             self._looked = now
             with suppress(OSError):
-                self._stop = self._path.read_text() == _STOP
+                self._stop = self._path.read_text() == ""
         return self._stop

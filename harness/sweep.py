@@ -47,6 +47,7 @@ from harness.store import Process, Store
 
 _RUN_TRIAL = "harness.trial:run_trial"
 _LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
+_SAID = 20  # lines of Ray's message that are kept
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
 _LOOK = 0.2  # seconds between looks at a request to stop
 
@@ -123,8 +124,11 @@ class _Handout(Searcher):
             self._forgiven[spec.id] = released.where
             self._apply(spec, released.cause())
             return
-        kind = "out_of_host_memory" if _LOW_ON_MEMORY in message else "worker_lost"
-        self._apply(spec, Cause(kind=kind, message="its worker or node died", traceback=message[-4000:]))
+        kind, text = "worker_lost", "its worker or node died"
+        if _LOW_ON_MEMORY in message:
+            kind, text = "out_of_host_memory", "Ray killed its worker since the node ran low on memory"
+        said = "\n".join(message.splitlines()[1:_SAID])  # the first line is Tune's own
+        self._apply(spec, Cause(kind=kind, message=text, traceback=said))
 
     def _apply(self, spec: TrialSpec, cause: Cause) -> None:
         rule, share = rule_of(cause.kind).now, self._share(spec)
@@ -275,7 +279,7 @@ def sweep(
             if preemption.is_signalled() and not handout.stopping:
                 say("asked to stop: each running trial saves a checkpoint")
                 handout.stopping = True
-                word.give(stop=True)
+                word.stop()
             running = (spec.id for spec in list(handout.handed.values()))
             if handout.stopping and not any(store.status(id) == "running" for id in running):
                 tuning.ended.wait(_GRACE)

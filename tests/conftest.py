@@ -17,6 +17,8 @@ from harness.spec import TrialSpec
 from harness.study import resolve
 from harness.study_file import StudyFile
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # as harness.sweep does, whichever module imports ray first
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

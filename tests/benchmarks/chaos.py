@@ -44,7 +44,7 @@ _fsync = os.fsync
 def slow_fsync(file):
     number = file if isinstance(file, int) else file.fileno()
     if os.readlink(f"/proc/self/fd/{number}").endswith((".resume.pt", ".trial.json")):
-        time.sleep(0.4)
+        time.sleep(1.0)
     _fsync(number)
 
 

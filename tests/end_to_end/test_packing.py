@@ -86,6 +86,19 @@ def test_out_of_memory_brings_the_same_trial_a_larger_share(store: Store, tmp_pa
     assert {store.status(cell.spec.id) for cell in cells} == {"complete"} and len(said) == 2
 
 
+def test_a_worker_that_ray_kills_for_memory_is_told_from_one_that_dies(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    cells = cells_of(tmp_path, 1)
+    (store.results / "hold").touch()
+    run(cells, store, "patient")
+    record = store.record(cells[0].spec.id)
+    assert record and record.cause and record.cause.kind == "out_of_host_memory"
+    assert record.cause.message.startswith("3 times") and "low on memory" in record.cause.traceback
+
+
 @pytest.mark.slow
 def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, tmp_path: Path) -> None:
     import harness.sweep  # noqa: F401 - switches token authentication on

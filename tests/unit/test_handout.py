@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from ray.tune.search import Searcher
 
 from harness.agenda import Agenda, plain_work
 from harness.errors import Interrupted, TrialFailure, UserError
@@ -17,7 +16,7 @@ from harness.packing import Need, arm_key, write_needs
 from harness.record import Cause
 from harness.store import Process, Store
 from harness.study import load_study
-from harness.sweep import _Handout
+from harness.sweep import Searcher, _Handout
 
 CELLS = load_study("quickstart").cells[:2]
 ID = CELLS[0].spec.id
