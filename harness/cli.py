@@ -211,8 +211,11 @@ def run(
     cells = choose_cells(known.study, only or [])
     missing = missing_cells(cells, store)
     out.print(loaded.question)
+    suggested = [store.status(cell.spec.id) for cell in known.suggested]
+    planned, to_run = len(cells) + len(suggested), len(missing)
+    to_run += suggested.count("pending") + suggested.count("running")
     out.print(
-        f"{len(cells)} trials: {len(cells) - len(missing)} done, {len(missing)} to run; "
+        f"{planned} trials: {planned - to_run} done, {to_run} to run; "
         f"{len(loaded.skipped)} cells skipped" + (f"; {known.to_come} to come of searches" * known.searching)
     )
     if missing or known.searching:

@@ -38,6 +38,11 @@ class Known:
         return self.study.joined_by([trials for found in self.findings for trials in found.suggested()])
 
     @property
+    def suggested(self) -> tuple[Cell, ...]:
+        """The trials of all suggestions."""
+        return tuple(cell for found in self.findings for cell in found.cells())
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """All trials that have an id, pretrainings first."""
         return (*self.whole.nodes, *self.whole.cells)

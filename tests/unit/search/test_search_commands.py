@@ -67,7 +67,7 @@ def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: 
     run_search(study, tmp_path, fails=lambda spec: "nan" if spec.recipe.learning_rate > 0.007 else "")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")}
     done = medctx("run", tmp_path / "sought.yaml", "--results", tmp_path)
-    assert done.code == 0 and "6 trials: 6 done, 0 to run; 0 cells skipped\n" in done.out
+    assert done.code == 0 and "20 trials: 20 done, 0 to run; 0 cells skipped\n" in done.out
     assert "failed)" in done.out and "report:" in done.out
     ((found,),) = reported
     assert len(found.suggestions) == 7 and sum(found.importances.values()) == pytest.approx(1)
