@@ -41,7 +41,7 @@ def write_report(
         references: names or paths of published numbers to set beside the study's own.
 
     Raises:
-        UserError: a reference that cannot be read, or a declared table that cannot be made.
+        UserError: a reference that cannot be read or is of no dataset of the study, or a declared table that cannot be made.
     """
     from harness.record import write_text
     from harness.report.comparisons import comparison_frame
@@ -54,7 +54,8 @@ def write_report(
     from harness.report.results import results_of
     from harness.report.tables import all_tables
 
-    published = {name: read_reference(name) for name in references}
+    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
+    published = {name: read_reference(name, datasets) for name in references}
     folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     trials = trial_frame(study, results)
