@@ -44,7 +44,7 @@ def write_report(
         searches: what its searches have found so far.
 
     Raises:
-        UserError: a reference that cannot be read, or a declared table that cannot be made.
+        UserError: a reference that cannot be read or is of no dataset of the study, or a declared table that cannot be made.
     """
     from harness.record import write_text
     from harness.report.comparisons import comparison_frame
@@ -59,7 +59,8 @@ def write_report(
     from harness.report.search_table import search_tables
     from harness.report.tables import all_tables
 
-    published = {name: read_reference(name) for name in references}
+    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
+    published = {name: read_reference(name, datasets) for name in references}
     folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     trials = trial_frame(study, results)

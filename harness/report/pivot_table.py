@@ -125,7 +125,7 @@ class _Pivot:
             cells += [cost_cell(self._cost(row), name) for name in spec.costs]
             lines.append(tuple(cells))
         cautions = version_notes(done) if len(done) else []
-        notes = [note for name in spec.metrics * spec.gain for note in self._tests(name)]
+        notes = self._test_notes() if spec.gain else []
         firsts = [row[spec.rows[0]] for row in self.rows]
         return Table(
             name=spec.name,
@@ -192,11 +192,15 @@ class _Pivot:
                 return self.costs[arm]
         return None
 
-    def _tests(self, metric: str) -> list[str]:
-        own = self.comparisons[self.comparisons["metric"] == metric]
-        entries = self.entries[metric]
-        notes = significance_notes(own, "") + entries.gain_notes()
-        return [f"{entries.metric.label}: {note}" for note in notes]
+    def _test_notes(self) -> list[str]:
+        """Return what stars mean; a note that does not hold for all metrics names those that it is of."""
+        labels: dict[str, list[str]] = {}
+        for name, entries in self.entries.items():
+            own = self.comparisons[self.comparisons["metric"] == name]
+            for note in significance_notes(own, "") + entries.gain_notes():
+                labels.setdefault(note, []).append(entries.metric.label)
+        shared = len(self.entries)
+        return [note if len(of) == shared else f"{', '.join(of)}: {note}" for note, of in labels.items()]
 
     def _caption(self) -> str:
         metrics = [entries.metric for entries in self.entries.values()]

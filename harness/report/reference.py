@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,15 @@ class Reference(Frozen):
     rows: list[PublishedRow]
 
 
-def read_reference(name: str) -> Reference:
+def read_reference(name: str, datasets: Iterable[str] = ()) -> Reference:
     """Return published numbers by the name of a shipped file, or by the path of a ``.yaml`` file.
 
+    Args:
+        name: as given.
+        datasets: of the study that they are set beside; any will do where none is given.
+
     Raises:
-        UserError: there is no such file, or it has a wrong key or value.
+        UserError: there is no such file, it has a wrong key or value, or its dataset is none of ``datasets``.
     """
     folder = studies_folder() / "reference"
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else folder / f"{name}.yaml"
@@ -67,4 +72,10 @@ def read_reference(name: str) -> Reference:
                     f"{path}: {where}", f"unknown field {field!r}", "a field of a trial's protocol",
                     did_you_mean(field, PROTOCOL_COLUMNS),
                 )  # fmt: skip
+    named = list(datasets)
+    if named and found.dataset not in named:
+        raise UserError(
+            f"reference {name!r}", f"numbers on {found.dataset}", f"numbers on {' or '.join(named)}, as in the study",
+            "Leave it out, or name published numbers on a dataset of the study.",
+        )  # fmt: skip
     return found

@@ -97,6 +97,7 @@ def _scores(name: str, reference: Reference, results: Results) -> Table:
             *reference.notes,
             *["Published MACs are what the source prints as FLOPs."] * ("multiply_accumulates" in priced),
             *_unit_notes(reference, results),
+            *[f"No trial of ours on {reference.dataset} is complete yet."] * (not len(results.complete)),
         ),
         data=pd.DataFrame([[cell.text for cell in row] for row in published + ours],
                           columns=[column.full_heading for column in header]),

@@ -128,12 +128,12 @@ def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Resul
 
 
 def order_of(values: Iterable[Any]) -> dict[Any, int]:
-    """Return the place of each value: numbers of a setting by size after its absence, all else as it comes."""
+    """Return the place of each value: the absence of a setting, numbers by size, and words as they come."""
     distinct = list(dict.fromkeys(values))
-    numbers = [value for value in distinct if value != UNSET]
-    if all(isinstance(value, Real) and not isinstance(value, bool) for value in numbers):
-        distinct = [value for value in distinct if value == UNSET] + sorted(numbers)
-    return {value: place for place, value in enumerate(distinct)}
+    numbers = [value for value in distinct if isinstance(value, Real) and not isinstance(value, bool)]
+    words = [value for value in distinct if value not in numbers and value != UNSET]
+    absent = [value for value in distinct if value == UNSET]
+    return {value: place for place, value in enumerate([*absent, *sorted(numbers), *words])}
 
 
 def comparable(keys: Sequence[str], arm: Key) -> Key:

@@ -1,6 +1,8 @@
 """Studies at the edge: one arm, one case, all values equal, nothing but misses; shown as such, never a crash."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -13,23 +15,25 @@ from harness.study import Cell, Study
 REGIONS = ("lobe", "duct")
 
 
-def made(results: Path, cells: list[Cell], cases: int, dice: float | None = None) -> Study:
-    """Write records of ``cells``; ``dice`` is that of every case, by default drawn at random."""
+def made(
+    results: Path, cells: list[Cell], cases: int, dice: Mapping[str, float] = MappingProxyType({})
+) -> Study:
+    """Write records of ``cells``; ``dice`` is that of every case by architecture, otherwise it is drawn at random."""
     ids = [f"phantom_{n:03d}" for n in range(40, 40 + cases)]
     for index, cell in enumerate(cells):
         rng = np.random.default_rng(index)
         rows = []
         for case in ids:
             for region in REGIONS:
-                value = dice if dice is not None else float(rng.uniform(0.5, 0.9))
+                value = dice.get(cell.factors["architecture"], float(rng.uniform(0.5, 0.9)))
                 rows.append(case_row(case, region, value))
                 rows.append(case_row(case, region, 10 * (1 - value), "hd95"))
         write_trial(results, make_record(cell, test_cases=ids), rows, [])
     return make_study(cells)
 
 
-def grid(methods: tuple[str, ...], seeds: int) -> list[Cell]:
-    return [make_cell(architecture="unet", method=m, seed=s) for m in methods for s in range(seeds)]
+def grid(methods: tuple[str, ...], seeds: int, architecture: str = "unet") -> list[Cell]:
+    return [make_cell(architecture=architecture, method=m, seed=s) for m in methods for s in range(seeds)]
 
 
 def page_of(study: Study, results: Path) -> str:
@@ -56,13 +60,17 @@ def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: 
     assert ("critical_difference" in drawn) == (len(methods) == 3 and cases == 12)
 
 
-@pytest.mark.parametrize("dice", [0.75, 0.0, 1.0])
-def test_equal_values_have_no_star(tmp_path: Path, dice: float) -> None:
-    study = made(tmp_path, grid(("supervised", "medcontext", "mean_teacher"), 3), 12, dice)
+def test_equal_values_have_no_star(tmp_path: Path) -> None:
+    dice = {"unet": 0.75, "unetr": 0.0, "nnformer": 1.0}
+    methods = ("supervised", "medcontext", "mean_teacher")
+    study = made(tmp_path, [cell for name in dice for cell in grid(methods, 3, name)], 12, dice)
     text = page_of(study, tmp_path)
     table = pd.read_csv(tmp_path / "fake_study" / "tables" / "dice.csv")
+    means = table[table["region"] == "mean"].groupby("architecture")["mean"].unique()
+    assert {name: list(values) for name, values in means.items()} == {name: [v] for name, v in dice.items()}
     assert table["star"].fillna("").eq("").all() and (table["gain"].fillna(0) == 0).all()
-    assert "all arms have equal values" in text
+    assert table["low_networks"].isna().all() and table["low_retraining"].isna().all()
+    assert "Ranks over cases: all arms have equal values on every case." in text
 
 
 def test_a_curve_of_a_numeric_factor_and_its_baseline(tmp_path: Path) -> None:

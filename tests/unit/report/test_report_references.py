@@ -52,6 +52,8 @@ def test_the_gap_is_ours_less_theirs(tmp_path: Path) -> None:
     theirs = table[table["Trained by"] == "UNETR†"].iloc[0]
     assert float(theirs["Dice (%): Mean"]) == 78.35 and float(theirs["HD95 (voxel): Mean"]) == 18.59
     assert ours["HD95 (voxel): Mean"] == "–"  # millimetres do not stand under voxels
+    assert (theirs["Cost: Parameters (M)"], ours["Cost: Parameters (M)"]) == ("92.49", "9.25")
+    assert theirs["Cost: MACs (G)"] == "75.76"
 
 
 def test_the_fields_that_differ_are_named(tmp_path: Path) -> None:
@@ -67,6 +69,20 @@ def test_the_fields_that_differ_are_named(tmp_path: Path) -> None:
 def test_an_unknown_reference_is_refused() -> None:
     with pytest.raises(UserError, match="synapse_published"):
         read_reference("synapse_publishd")
+
+
+def test_a_reference_of_another_dataset_is_refused(fake: Fake, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="numbers on synapse"):
+        write_report(fake.study, tmp_path, references=["synapse_published"])
+
+
+def test_nothing_of_ours_is_said(tmp_path: Path) -> None:
+    study = make_study(
+        [make_cell(dataset="synapse", architecture="unetr", method="supervised")], name="later"
+    )
+    write_report(study, tmp_path, references=["synapse_published"])
+    text = (tmp_path / "later" / "tables" / "reference_synapse_published.md").read_text()
+    assert "No trial of ours on synapse is complete yet" in text and "78.35" in text
 
 
 def test_a_reference_with_an_unknown_field_is_refused(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from harness.report.frames import trial_frame
 from harness.report.html_table import to_html
 from harness.report.latex_table import latex_escape, to_latex
 from harness.report.reference import read_reference
-from harness.report.results import row_keys, with_arms
+from harness.report.results import order_of, row_keys, with_arms
 from harness.report.tables import all_tables
+from harness.report.wording import UNSET
 from harness.study import Cell as TrialCell
 from harness.study import Study
 from harness.study_file import ReportSpec, TableSpec
@@ -409,3 +410,8 @@ def test_intervals_in_place_of_deviations(tmp_path: Path) -> None:
     assert low < mean < high
     few = with_tables(make_study(many(tmp_path / "few", 2, 14, 0.05)), spread="interval")
     assert "[" not in texts(tables_of(few, tmp_path / "few")["dice"])[0]["Mean"]
+
+
+def test_numbers_stand_by_size_before_words_and_after_what_is_not_set() -> None:
+    places = order_of([0.4, "all", UNSET, 0.2, "none"])
+    assert sorted(places, key=places.__getitem__) == [UNSET, 0.2, 0.4, "all", "none"]
