@@ -139,6 +139,10 @@ def _data(name: str, root: Path | None) -> DataReport:
         cases = registry.load("dataset", name)().cases(root)
     except UserError as error:
         return DataReport(name, problem=f"{error.where}: {error.found}", remedy=error.remedy)
+    missing = [path for case in cases for path in case.files if not path.is_file()]
+    if missing:
+        problem = f"{missing[0]}: no such file" + (f", and {len(missing) - 1} more" if missing[1:] else "")
+        return DataReport(name, problem=problem, remedy=f"Restore it; 'medctx data check {name}' names all.")
     return DataReport(name, len(cases))
 
 
