@@ -94,7 +94,7 @@ def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
     spec = specs[1]
     assert run_trial(spec, RunSettings(tmp_path / "calm"))
 
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
