@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.errors import Interrupted
+from harness.faults import cause_of
 from harness.record import Cause, TrialRecord
 from harness.spec import TrialSpec
 from harness.store import Process, Store
@@ -100,7 +102,11 @@ class Agenda:
             self._waiting.appendleft(self._open[id])
 
     def _draw(self) -> None:
-        work = next(self._work, None)
+        try:
+            work = next(self._work, None)
+        except OSError as error:  # not to be taken for its end, which is what a generator says from now on
+            cause = cause_of(error)
+            raise Interrupted(cause.kind, cause.message, cause.traceback) from error
         if work is None:
             self.finished = True
             return

@@ -48,6 +48,7 @@ from harness.store import Process, Store
 _RUN_TRIAL = "harness.trial:run_trial"
 _LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
 _SAID = 20  # lines of Ray's message that are kept
+_STARTS = 3  # tries to start Ray here: on a busy machine its own 30 s may not be enough
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
 _LOOK = 0.2  # seconds between looks at a request to stop
 
@@ -76,6 +77,7 @@ class _Handout(Searcher):
         self._room = Room(store, say)
         self._driver = Process.this()
         self.stopping = False
+        self.error: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
         if self.stopping:
@@ -88,6 +90,9 @@ class _Handout(Searcher):
         except OSError as error:
             self._wait_for_room(error)
             return None
+        except Exception as error:  # a search that cannot go on; Tune would wrap it
+            self.error = error
+            raise
         if task is None:
             return Searcher.FINISHED if self._agenda.finished else None
         self.handed[trial_id] = task.spec
@@ -329,8 +334,9 @@ class _Tuning:
 
     def raise_error(self) -> None:
         """Raise what ended Tune before its time, if anything did."""
-        if self._error is not None and not self._handout.stopping:
-            raise self._error
+        error = self._handout.error or self._error
+        if error is not None and not self._handout.stopping:
+            raise error
 
 
 def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
@@ -341,15 +347,19 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
         cores = (workers or _cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
-    try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
-    except Exception as error:
-        if address is None:
-            raise
-        raise UserError(
-            f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
-            "Start it, and set RAY_AUTH_TOKEN or its token file as the cluster has it.",
-        ) from error  # fmt: skip
+    for more in reversed(range(_STARTS)):
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if address is not None:
+                raise UserError(
+                    f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
+                    "Start it, and set RAY_AUTH_TOKEN or its token file as the cluster has it.",
+                ) from error  # fmt: skip
+            if not more:
+                raise
 
 
 def _cores() -> int:

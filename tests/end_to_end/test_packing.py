@@ -15,6 +15,7 @@ import light_trial
 import pytest
 
 from harness.agenda import Work, plain_work
+from harness.errors import UserError
 from harness.packing import Need, arm_key, share_for, write_needs
 from harness.store import Store
 from harness.study import Cell, load_study
@@ -97,6 +98,18 @@ def test_a_worker_that_ray_kills_for_memory_is_told_from_one_that_dies(
     record = store.record(cells[0].spec.id)
     assert record and record.cause and record.cause.kind == "out_of_host_memory"
     assert record.cause.message.startswith("3 times") and "low on memory" in record.cause.traceback
+
+
+def test_a_search_that_fails_ends_the_run_with_its_own_error(store: Store) -> None:
+    from harness.sweep import sweep
+
+    def search() -> Iterator[Work]:
+        raise UserError("a search", "no range", "one", "Add it.")
+        yield
+
+    with pytest.raises(UserError, match="no range"):
+        sweep(search(), store, data_root=None, keep="none", workers=1)
+    assert not list((store.results / "running").glob(".driver-*"))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.agenda import Agenda, Work, plain_work
+from harness.errors import Interrupted
 from harness.record import Cause, Outcome, TrialRecord
 from harness.store import Process, Store
 from harness.study import Cell, load_study
@@ -168,3 +170,14 @@ def test_what_another_driver_runs_is_waited_for_and_taken_over_when_it_dies(
     assert handed(agenda) is None
     os.utime(claim, (0, 0))  # a silent host
     assert handed(agenda) == cells[2].spec.id
+
+
+def test_a_search_that_cannot_write_is_not_taken_for_one_that_has_ended(store: Store) -> None:
+    def search() -> Iterator[Work]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    agenda = Agenda(search(), store)
+    with pytest.raises(Interrupted) as caught:
+        agenda.next()
+    assert caught.value.cause == "disk_full" and not agenda.finished
