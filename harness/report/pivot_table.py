@@ -21,7 +21,7 @@ from harness.report.provenance import (
 )
 from harness.report.results import Key, Results, comparable, order_of
 from harness.report.score_table import DECIMALS, Entries, score_data
-from harness.report.wording import UNSET, heading, metric_of, value_text
+from harness.report.wording import UNSET, heading, metric_of, shots_text, value_text
 from harness.study_file import TableSpec
 
 _SCORED = ("metric", "region", "role")
@@ -148,7 +148,7 @@ class _Pivot:
         """Return the columns of scores and costs; the last of several keys heads a column, the others its group."""
         found = []
         for column in self.columns:
-            words = [_word(key, value) for key, value in column.items()] or [self._metric_word()]
+            words = [_head_word(key, value) for key, value in column.items()] or [self._metric_word()]
             group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
             found.append(Column(words[-1], "number", group))
             if self.spec.gain:
@@ -235,6 +235,11 @@ class _Pivot:
             named = dict(zip(self.results.keys, arm, strict=True))
             found.append({**named, "metric": metric, "role": role, "region": region, "mean": value})
         return pd.DataFrame(found)
+
+
+def _head_word(key: str, value: Any) -> str:
+    """Return a value as it heads a column, where the factor's name does not stand beside it."""
+    return shots_text(value) if key == "shots" else _word(key, value)
 
 
 def _word(key: str, value: Any) -> str:

@@ -94,4 +94,4 @@ def _bar(axis: Axes, x: float, width: float, values: pd.Series, look: Look, inch
                   markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
     if inches > 0.09:
         axis.annotate(f"{mean:.1f}", (x, top), (0, 3), textcoords="offset points", ha="center", va="bottom",
-                      fontsize=6, rotation=0 if inches > 0.21 else 90)  # fmt: skip
+                      fontsize=6, rotation=0 if inches > 0.185 else 90)  # fmt: skip

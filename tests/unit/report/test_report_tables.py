@@ -292,7 +292,7 @@ def test_csv_keeps_full_precision(fake: Fake) -> None:
 
 def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
     table = tables_of(with_tables(fake.study, WIDE), fake.results)["wide"]
-    assert table.groups() == [("", 2), ("5", 4), ("all", 4), ("Cost", 2)]
+    assert table.groups() == [("", 2), ("5 training cases", 4), ("all training cases", 4), ("Cost", 2)]
     assert [c.heading for c in table.columns[2:6]] == ["Dice (%)", "Gain", "HD95 (mm)", "Gain"]
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [
         ["unet", "supervised"], ["unet", "medcontext"], ["unetr", "supervised"], ["unetr", "medcontext"],
@@ -301,9 +301,9 @@ def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
     wanted = next(row for row in plain if row["Shots"] == "5" and row["Method"] == "supervised")
     assert table.rows[0][2].text == wanted["Mean"]
     latex, html = to_latex(table, "x"), to_html(table)
-    assert r"\multicolumn{4}{c}{all}" in latex and r"\cmidrule(lr){7-10}" in latex
+    assert r"\multicolumn{4}{c}{all training cases}" in latex and r"\cmidrule(lr){7-10}" in latex
     assert 'colspan="4"' in html
-    assert "5: Dice (%)" in to_markdown(table)
+    assert "5 training cases: Dice (%)" in to_markdown(table)
 
 
 def test_regions_and_roles_can_be_columns(fake: Fake) -> None:
