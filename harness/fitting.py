@@ -21,6 +21,7 @@ from harness.training.loop import Trainer
 from harness.training.method import Batch
 
 _FLUSH = 2.0  # seconds between writes of the history
+_BETWEEN_STEPS = ("validation", "held_out", "resumed")  # lines of a step that has not begun
 
 
 class Fitting:
@@ -126,7 +127,7 @@ class Fitting:
         kept = [
             line
             for line in read_history(self.folder)
-            if line["step"] < step or (line["step"] == step and ("validation" in line or "held_out" in line))
+            if line["step"] < step or (line["step"] == step and not line.keys().isdisjoint(_BETWEEN_STEPS))
         ]
         (self.folder / HISTORY).unlink(missing_ok=True)
         append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])

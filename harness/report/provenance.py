@@ -11,6 +11,7 @@ import pandas as pd
 from harness.record import TRAINING_FIELDS
 from harness.report.frames import PROTOCOL_COLUMNS
 from harness.report.wording import UNSET, count, value_text
+from harness.search import SETTING
 
 # protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
 _DECLARED_BY: dict[str, tuple[str, ...]] = {
@@ -22,7 +23,7 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "split_rule": ("split.",),
     "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
     "augmentation": ("recipe.augmentation.",),
-    "training": tuple(f"recipe.{name}" for name in TRAINING_FIELDS),
+    "training": (*(f"recipe.{name}" for name in TRAINING_FIELDS), SETTING),
     "extra_data": ("method", "method.", "shots", "subset"),
     "pretraining": ("method", "method."),
 }
@@ -94,6 +95,8 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
     notes = []
     for field in PROTOCOL_COLUMNS:
         declared = [key for key in factors if _declares(key, field)]
+        if SETTING in declared and "method" not in declared:
+            declared.append("method")  # each arm is tuned on its own
         groups = trials.groupby(declared, sort=False)[field] if declared else [((), trials[field])]
         for key, values in groups:
             tally = _tally(values)
