@@ -149,11 +149,12 @@ def bootstrap_interval(differences: Scores, rng: np.random.Generator) -> tuple[f
 def on_retraining(first: Scores, second: Scores) -> Verdict:
     """Return the test and interval of the difference of two arms for new seeds and new cases.
 
-    Model: ``score = arm + case + arm x case + seed within arm + residual``, all but the arm random, seeds of both arms
-    with one variance. That of the difference of the arms' means is ``case / n + seed (1/k1 + 1/k2) + residual
-    (1/k1 + 1/k2) / n``, estimated by mean squares; a case component below zero counts as zero. Student's t with
-    Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946), for which the mean square of the few seeds is taken
-    at its upper 70 % confidence limit: where it is small by chance, it would give too many.
+    Model: ``score = arm + case + arm x case + seed within arm + residual``, all but the arm random. The variance of
+    the difference of the arms' means is ``case / n + seed1 / k1 + seed2 / k2 + residual (1/k1 + 1/k2) / n``, estimated by
+    mean squares; a case component below zero counts as zero. Student's t with Satterthwaite's degrees of freedom
+    (Biometrics Bulletin 2, 1946), for which the mean squares of the few seeds are taken at their upper 70 % confidence
+    limits: where one is small by chance, it would give too many. Arms with equally many seeds are taken to have seeds of
+    one variance; with a difference of seed numbers that would mislead, and each has its own, as in Welch's test.
 
     Args:
         first: ``(k1, n)`` scores without NaN.
@@ -192,20 +193,20 @@ def _contrast(means: Sequence[Any]) -> Any:
 
 def _variance_of_mean(*arms: Scores) -> tuple[float, float]:
     """Return the variance of the mean of one arm or of the difference of two, and its degrees of freedom."""
-    n = arms[0].shape[1]
-    inverse = sum(1 / len(arm) for arm in arms)
-    of_seeds, of_cases = sum(len(arm) - 1 for arm in arms), n - 1
+    n, k = arms[0].shape[1], [len(arm) for arm in arms]
     squares = sum(float((_interaction(arm) ** 2).sum()) for arm in arms)
-    residual = squares / (of_seeds * of_cases) * inverse / n
+    residual = squares / ((sum(k) - len(arms)) * (n - 1)) * sum(1 / seeds for seeds in k) / n
     cases = float(np.var(_contrast([arm.mean(axis=0) for arm in arms]), ddof=1)) / n
-    seeds = sum((len(arm) - 1) * float(arm.mean(axis=1).var(ddof=1)) for arm in arms) / of_seeds * inverse
-    variance = seeds + max(cases - residual, 0.0)
-    likely = seeds * of_seeds / float(stats.chi2.ppf(_CAUTION, of_seeds))
-    spread = cases**2 / of_cases + likely**2 / of_seeds
-    if not spread > 0:
-        return variance, float(of_seeds)
-    freedom = (likely + max(cases - residual, 0.0)) ** 2 / spread
-    return variance, max(freedom, float(min(of_cases, of_seeds)))
+    by_seed = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in arms]
+    equal = len(set(k)) == 1
+    seeds = [sum(by_seed)] if equal else by_seed
+    freedoms = [sum(k) - len(arms)] if equal else [number - 1 for number in k]
+    own = max(cases - residual, 0.0)
+    likely = [s * f / float(stats.chi2.ppf(_CAUTION, f)) for s, f in zip(seeds, freedoms, strict=True)]
+    spread = cases**2 / (n - 1) + sum(s**2 / f for s, f in zip(likely, freedoms, strict=True))
+    least = float(min(n - 1, *freedoms))
+    freedom = max((own + sum(likely)) ** 2 / spread, least) if spread > 0 else least
+    return own + sum(seeds), freedom
 
 
 def _interaction(arm: Scores) -> Scores:

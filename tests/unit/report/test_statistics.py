@@ -58,36 +58,54 @@ def test_bootstrap_t_is_students_interval_for_many_normal_differences_and_wider_
     assert np.ptp(statistics.bootstrap_interval(few, generator())) > 1.1 * np.ptp(percentile)
 
 
-def test_retraining_by_hand() -> None:
+@pytest.mark.parametrize("seeds", [3, 4])
+def test_retraining_by_hand(seeds: int) -> None:
+    """Against three seeds: as many have one variance, another number has its own."""
     rng = np.random.default_rng(5)
     first = rng.normal(0, 1, (3, 14)) + rng.normal(0, 2, (3, 1)) + rng.normal(0, 2, 14)
-    second = rng.normal(0, 1, (4, 14)) + rng.normal(0, 2, (4, 1)) + rng.normal(0, 2, 14)
-    n, weight = 14, 1 / 3 + 1 / 4
+    second = rng.normal(0, 1, (seeds, 14)) + rng.normal(0, 2, (seeds, 1)) + rng.normal(0, 2, 14)
+    n, weight = 14, 1 / 3 + 1 / seeds
 
-    def mean_squares(arm: np.ndarray) -> tuple[float, float]:
-        """Return sums of squares of a two-way table: seeds and residual."""
+    def sums_of_squares(arm: np.ndarray) -> tuple[float, float]:
+        """Return those of seeds and of the residual of a two-way table."""
         grand, by_seed, by_case = arm.mean(), arm.mean(1), arm.mean(0)
         of_seeds = n * sum((m - grand) ** 2 for m in by_seed)
         total = ((arm - grand) ** 2).sum()
         of_cases = len(arm) * sum((m - grand) ** 2 for m in by_case)
         return of_seeds, total - of_seeds - of_cases
 
-    seeds1, residual1 = mean_squares(first)
-    seeds2, residual2 = mean_squares(second)
-    ms_seeds, ms_residual = (seeds1 + seeds2) / 5, (residual1 + residual2) / (5 * 13)
+    seeds1, residual1 = sums_of_squares(first)
+    seeds2, residual2 = sums_of_squares(second)
+    free1, free2 = 2, seeds - 1
     d = first.mean(0) - second.mean(0)
-    a, b, c = d.var(ddof=1) / n, ms_seeds / n * weight, ms_residual * weight / n
-    variance = a + b - c
-    upper = 5 * b / stats.chi2.ppf(0.3, 5)  # the seeds' part at its upper 70 % confidence limit
-    freedom = (a - c + upper) ** 2 / (a**2 / 13 + upper**2 / 5)
-    t = (first.mean() - second.mean()) / math.sqrt(variance)
+    a, c = d.var(ddof=1) / n, (residual1 + residual2) / ((free1 + free2) * 13) * weight / n
+    if seeds == 3:
+        parts = [((seeds1 + seeds2) / 4 / n * weight, 4)]
+    else:
+        parts = [(seeds1 / free1 / n / 3, free1), (seeds2 / free2 / n / seeds, free2)]
+    variance = a - c + sum(part for part, _ in parts)
+    upper = [
+        (part * free / stats.chi2.ppf(0.3, free), free) for part, free in parts
+    ]  # 70 % confidence limits
+    freedom = (a - c + sum(part for part, _ in upper)) ** 2 / (
+        a**2 / 13 + sum(part**2 / f for part, f in upper)
+    )
+    freedom = max(freedom, min(free for _, free in parts))
+    middle = first.mean() - second.mean()
     verdict = on_retraining(first, second)
     assert a > c
-    assert verdict.p == pytest.approx(2 * stats.t.sf(abs(t), max(freedom, 5)))
-    half = stats.t.ppf(0.975, max(freedom, 5)) * math.sqrt(variance)
-    assert (verdict.low, verdict.high) == pytest.approx(
-        (first.mean() - second.mean() - half, first.mean() - second.mean() + half)
-    )
+    assert verdict.p == pytest.approx(2 * stats.t.sf(abs(middle) / math.sqrt(variance), freedom))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    assert (verdict.low, verdict.high) == pytest.approx((middle - half, middle + half))
+
+
+def test_few_unstable_networks_against_many_stable_ones_are_not_pooled() -> None:
+    """Three seeds that scatter against ten that do not: the error is that of the three, with their two degrees of freedom."""
+    first = np.array([[1.0], [2.0], [3.0]]) + np.zeros((3, 20))
+    second = np.zeros((10, 20))
+    verdict = on_retraining(first, second)
+    half = stats.t.ppf(0.975, 2) * math.sqrt(1 / 3)
+    assert (verdict.low, verdict.high) == pytest.approx((2 - half, 2 + half))
 
 
 # Dice in %, three networks of each arm on twelve cases, with ties.
