@@ -180,3 +180,11 @@ def test_a_key_that_stands_twice_is_refused(study) -> None:
 def test_what_the_report_names_must_be_in_the_study(study, report: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         study(BASE + f"grid: {{shots: [2, all], seed: [0, 1]}}\nreport: {report}")
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_shipped_study_has_a_plan(name: str) -> None:
+    study = load_study(name)
+    assert study.cells and study.question.endswith("?")
+    baseline = study.report.baseline
+    assert baseline in {cell.factors["method"] for cell in study.cells}
