@@ -16,14 +16,8 @@ import pandas as pd
 from harness.report.comparisons import mean_intervals
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.figures import bars, boxes, cost, curves, gallery, ranks
-from harness.report.figures.style import (
-    MOST_PANELS,
-    MOST_POINTS,
-    SUFFIXES,
-    distinct,
-    panel_title,
-    save,
-)
+from harness.report.figures.printing import Print, printer
+from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, distinct, panel_title
 from harness.report.frames import records
 from harness.report.page import Picture
 from harness.report.provenance import sample_note
@@ -68,7 +62,8 @@ def draw_all(
     """
     target.mkdir(parents=True, exist_ok=True)
     sketches = [*_score_sketches(results), _training(results, history), *_qualitative(galleries), *more]
-    pictures = [_drawn(sketch, target) for sketch in sketches]
+    with printer(target, len(sketches)) as save:
+        pictures = [_drawn(sketch, target, save) for sketch in sketches]
     known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
     for path in target.iterdir():
         if path.suffix[1:] in SUFFIXES and path.name not in known:
@@ -76,15 +71,15 @@ def draw_all(
     return pictures
 
 
-def _drawn(sketch: Sketch, target: Path) -> Picture:
+def _drawn(sketch: Sketch, target: Path, save: Print) -> Picture:
     found = sketch.draw()
     if isinstance(found, str):
         for suffix in SUFFIXES:
             (target / f"{safe_name(sketch.name)}.{suffix}").unlink(missing_ok=True)
         return Picture(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
     figure, caption = found
-    width = save(figure, target, sketch.name)
-    return Picture(sketch.name, sketch.title, caption, width, section=sketch.section)
+    save(figure, sketch.name)
+    return Picture(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
 
 
 def _score_sketches(results: Results) -> Iterator[Sketch]:

@@ -49,7 +49,9 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
     for cell in study.cells:
         factors = {key: _factor(cell.factors.get(key)) for key in study.factors}
         rows.append({"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id)})
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    # plain strings: the report walks through these columns many times, and Arrow's make each anew
+    return frame.astype(dict.fromkeys(frame.select_dtypes("string"), object))
 
 
 def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
 
     The factors and the protocol of a row are those of its ``id`` in ``trial_frame``.
     """
-    paths = [str(trial_folder(results, row["id"]) / "cases.parquet") for row in _complete(trials)]
+    paths = [str(trial_folder(results, id) / "cases.parquet") for id in _complete(trials)]
     words = [name for name in CASE_COLUMNS if name != "value"]
     if not paths:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
@@ -81,9 +83,9 @@ def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     ``mean``).
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
-    for row in _complete(trials):
-        points = list(_points(trial_folder(results, row["id"])))
-        columns["id"] += [row["id"]] * len(points)
+    for id in _complete(trials):
+        points = list(_points(trial_folder(results, id)))
+        columns["id"] += [id] * len(points)
         for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
             columns[name] += values
     return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
@@ -104,8 +106,8 @@ def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> Non
         partial.replace(folder / f"{name}.parquet")
 
 
-def _complete(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    return records(trials[trials["status"] == "complete"])
+def _complete(trials: pd.DataFrame) -> list[str]:
+    return list(trials.loc[trials["status"] == "complete", "id"])
 
 
 def _factor(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The one style of all figures: sizes, fonts, colours, panels, legends, and how they are saved."""
+"""The one style of all figures: sizes, fonts, colours, panels and legends."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from io import BytesIO
-from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.report.palette import ORGANS
-from harness.report.wording import safe_name, shots_text, value_text
+from harness.report.wording import shots_text, value_text
 
 PAGE = 7.0  # inches: the text width of a two-column paper
 COLUMN = 3.4
 SUFFIXES = ("pdf", "svg", "png")
-_DPI = 220
 STYLE: Any = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
     "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7,
@@ -56,28 +50,6 @@ def styled(function: Draw) -> Draw:
             return function(*arguments, **options)
 
     return wrapper  # type: ignore[return-value]
-
-
-@styled
-def save(figure: Figure, folder: Path, name: str) -> float:
-    """Write ``<folder>/<name>.{pdf,svg,png}``, each whole or not at all, without dates; return the width, inches."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.set_dpi(_DPI)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not for every format
-    # The canvases' own methods: figure.savefig would draw everything twice.
-    printers: dict[str, Callable[[BytesIO], Any]] = {
-        "png": lambda file: FigureCanvasAgg(figure).print_png(file),
-        "svg": lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}),
-        "pdf": lambda file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None}),
-    }
-    for suffix, write in printers.items():
-        buffer = BytesIO()
-        write(buffer)
-        partial = folder / f".{safe_name(name)}.{suffix}"
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(folder / f"{safe_name(name)}.{suffix}")
-    return float(figure.get_figwidth())
 
 
 @dataclass(frozen=True)
