@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness import __version__, registry
@@ -21,6 +20,7 @@ from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
 from harness.cli_plan import forecast
+from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
@@ -57,7 +57,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")
 _TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
-out = Console(highlight=False, soft_wrap=True)
+out = console()
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from harness.console import console
 from harness.errors import UserError
 from harness.reconcile import choose_cells
 from harness.study import Study, load_study
@@ -19,7 +19,7 @@ from harness.study import Study, load_study
 app = typer.Typer(
     help="Write a batch script or a manifest for a cluster, and submit it.", no_args_is_help=True
 )
-out = Console(highlight=False, soft_wrap=True)
+out = console()
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 RunArguments = Annotated[

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from harness import registry
+from harness.console import console
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.data.findings import Check, Finding
 
 app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
-out = Console(highlight=False, soft_wrap=True)
+out = console()
 
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="As 'medctx list datasets' names it.")]
 Root = Annotated[

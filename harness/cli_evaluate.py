@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from harness.console import console
 from harness.errors import UserError
 from harness.evaluation.conventions import (
     RECORDED_METRICS,
@@ -26,7 +26,7 @@ from harness.evaluation.conventions import (
 from harness.record import write_text
 
 COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
-out = Console(highlight=False, soft_wrap=True)
+out = console()
 
 
 def evaluate(
@@ -177,7 +177,7 @@ def _print_summary(rows: list[dict[str, Any]], convention: Convention, cases: in
         ]
         table.add_row(region, *cells, str(first.n), str(first.misses), str(first.absent))
     # a file has no width to which cells would have to be folded
-    (out if out.is_terminal else Console(highlight=False, width=1000)).print(table)
+    out.print(table)
     out.print(
         "mean ± sd over cases; in the last line "
         + (

@@ -35,6 +35,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from harness import preemption
+from harness.address import answering
 from harness.agenda import Agenda, Work, publish_failure
 from harness.errors import Interrupted, UserError
 from harness.faults import LOSSES, cause_of, is_out_of_room, rule_of
@@ -342,7 +343,7 @@ class _Tuning:
 def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
-    start: dict[str, Any] = {"address": address}
+    start: dict[str, Any] = {"address": address and answering(address)}
     if address is None:
         cores = (workers or _cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}

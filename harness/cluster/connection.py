@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,10 +18,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from harness.address import answering, resolved
 from harness.errors import UserError
 
 Answer = TypeVar("Answer")
-_REACH = 5.0  # seconds for a first sign of life; Ray itself goes on trying for many minutes
+_EXCHANGE = 5.0  # seconds to wait for a node's clock
 _STRANGER = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
@@ -71,18 +71,6 @@ def token_file() -> Path:
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
-def answers(address: str) -> bool:
-    """Return whether something listens at ``HOST:PORT``; other forms of an address are left to Ray."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return True
-    try:
-        with socket.create_connection((host, int(port)), timeout=_REACH):
-            return True
-    except OSError:
-        return False
-
-
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """Be connected to a running cluster as long as this context lasts.
@@ -93,15 +81,7 @@ def connected(address: str) -> Iterator[None]:
     Raises:
         UserError: there is none, or it does not take our token.
     """
-    address = resolved(address)
-    expected = "the address of a running Ray cluster"
-    if not answers(address):
-        raise UserError(
-            f"--address {address}",
-            "nothing that listens there",
-            expected,
-            "Start it, or correct the address.",
-        )
+    address = answering(address)
     if not token():
         raise UserError(
             "RAY_AUTH_TOKEN_PATH", "no token", "the token of the cluster",
@@ -111,18 +91,13 @@ def connected(address: str) -> Iterator[None]:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except Exception as error:
         raise UserError(
-            f"--address {address}", f"no connection ({error})", expected,
+            f"--address {address}", f"no connection ({error})", "the address of a running Ray cluster",
             "Set RAY_AUTH_TOKEN_PATH to the token that the cluster was started with.",
         ) from error  # fmt: skip
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def resolved(address: str) -> str:
-    """Return the address that ``auto`` stands for, where Ray's environment says so."""
-    return os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
 
 
 def live_nodes() -> list[RayNode]:
@@ -191,7 +166,7 @@ def _ahead(respondent: Any) -> float:
     exchanges = []
     for _ in range(3):
         sent = time.time()
-        theirs = ray.get(respondent.clock.remote(), timeout=_REACH)
+        theirs = ray.get(respondent.clock.remote(), timeout=_EXCHANGE)
         received = time.time()
         exchanges.append((received - sent, theirs - (sent + received) / 2))
     return min(exchanges)[1]

@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.address import answers, resolved
 from harness.cluster.connection import (
     RayNode,
     Reply,
     admits_strangers,
-    answers,
     ask_each,
     connected,
     live_nodes,
-    resolved,
     token,
 )
 from harness.cluster.findings import gpu_count
