@@ -57,27 +57,37 @@ class PairedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended tokens."""
-        q, k, v_channel, v_space = self.qkvv(x).chunk(4, dim=2)  # each (B, N, C), as fused kernels want it
-        k_projected, v_projected = _project(self.E, k), _project(self.F, v_space)  # (B, P, C)
-        q, k = functional.normalize(q, dim=1), functional.normalize(k, dim=1)
-        q, k, v_channel, k_projected, v_projected = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, h, N or P, d)
-            for part in (q, k, v_channel, k_projected, v_projected)
-        )
+        b, n, c = x.shape
+        parts = self.qkvv(x).view(b, n, 4, self.heads, c // self.heads)
+        q, k, v_channel, v_space = parts.permute(2, 0, 3, 4, 1).contiguous().unbind()  # each (B, h, d, N)
+        k_projected, v_projected = self.E(k), self.F(v_space)  # (B, h, d, P)
+        # normalising q and k is scaling the rows and columns of the maps, which are small
+        q_scale, k_scale = _inverse_norm(q), _inverse_norm(k)
         rate = self.dropout if self.training else 0.0
-        channels = v_channel @ functional.dropout((q.mT @ k * self.t1).softmax(dim=-1), rate).mT
-        spatial = functional.scaled_dot_product_attention(
-            q, k_projected * self.t2, v_projected, dropout_p=rate, scale=1.0
-        )
-        x_channel = channels.transpose(1, 2).flatten(2)
-        x_space = (
-            spatial.permute(0, 3, 1, 2).reshape(x.shape)
-            if self.scrambled
-            else spatial.transpose(1, 2).flatten(2)
-        )
+        over_channels = ((q @ k.mT) * (q_scale * k_scale.mT * self.t1)).softmax(dim=-1)
+        x_channel = functional.dropout(over_channels, rate) @ v_channel
+        x_space = attend(q.mT, (k_projected * (q_scale * self.t2)).mT, v_projected.mT, rate)  # (B, h, N, d)
+        x_channel = x_channel.flatten(1, 2).mT
+        x_space = x_space.permute(0, 3, 1, 2) if self.scrambled else x_space.transpose(1, 2)
+        x_space = x_space.reshape(x.shape)
         if self.concatenates:
             return torch.cat([self.out_spatial(x_space), self.out_channel(x_channel)], dim=-1)
         return x_space + x_channel
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Return ``softmax(q k^T) v``, ``(B, h, N, d)``, of N queries and P keys and values."""
+    if q.is_cpu:
+        # the fused kernel there is the slower of both for heads of few channels
+        return (v.mT @ functional.dropout((q @ k.mT).softmax(dim=-1), dropout).mT).mT
+    return functional.scaled_dot_product_attention(
+        q.contiguous(), k.contiguous(), v.contiguous(), dropout_p=dropout, scale=1.0
+    )
+
+
+def _inverse_norm(x: Tensor) -> Tensor:
+    """Return ``1 / |x|`` over tokens, ``(B, h, d, 1)`` of ``(B, h, d, N)``."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-12).reciprocal()
 
 
 class Block(nn.Module):
@@ -183,12 +193,6 @@ class UNETRPlusPlus(nn.Module):
             return finest
         lower = [head(features) for head, features in zip(self.lower_heads, decoded[:0:-1], strict=True)]
         return [finest, *lower]
-
-
-def _project(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Return ``(B, P, C)``: the layer over the tokens of ``(B, N, C)``."""
-    projected = layer.weight @ x
-    return projected if layer.bias is None else projected + layer.bias[:, None]
 
 
 def _down(channels: int, width: int, stride: Triple, groups: int) -> nn.Sequential:
