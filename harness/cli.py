@@ -341,6 +341,25 @@ def report(
         raise typer.Exit(1)
 
 
+@app.command()
+def rescore(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Score a study's kept predictions by several conventions, and write its report with a table of them."""
+    from harness.evaluation.folders import default_workers
+    from harness.report.rescoring import rescore as score
+
+    loaded, store = load_study(study, overrides or []), Store(results)
+    with out.status("scoring predictions"):
+        score(loaded, store.results, data, workers or default_workers())
+    if not _write_report(_known(loaded, store), store, data):
+        raise typer.Exit(1)
+
+
 def _write_report(
     known: Known, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
 ) -> bool:

@@ -61,18 +61,22 @@ def write_report(
     Raises:
         UserError: a reference that cannot be read or is of no dataset of the study, or a declared table that cannot be made.
     """
+    import pandas as pd
+
     from harness.record import write_text
     from harness.report.comparisons import comparison_frame
+    from harness.report.convention_table import convention_table
     from harness.report.drawing import draw_all
     from harness.report.formats import write_table
     from harness.report.frames import case_frame, history_frame, trial_frame, write_frames
     from harness.report.page import render_page
     from harness.report.qualitative import all_galleries
     from harness.report.reference import read_reference
+    from harness.report.rescoring import RESCORED
     from harness.report.results import results_of
     from harness.report.search_figures import search_sketches
     from harness.report.search_table import search_tables
-    from harness.report.tables import all_tables
+    from harness.report.tables import all_tables, sound
 
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
     published = {name: read_reference(name, datasets) for name in references}
@@ -84,6 +88,8 @@ def write_report(
     found = results_of(study, trials, cases)
     comparisons = comparison_frame(found)
     tables = all_tables(found, comparisons, published)
+    if (results / study.name / RESCORED).is_file():
+        tables.append(sound(convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found))
     tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
     sought = search_tables(searches, found, history, tried)
     write_frames(trials, cases, folder)

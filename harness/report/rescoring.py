@@ -1,0 +1,165 @@
+"""Kept predictions scored again by other conventions: how much of a number, and of a gain, is the convention's?
+
+A convention changes no prediction; only ``largest_component`` is a step after it. Whatever is compared is scored from
+the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harness import registry
+from harness.data.datasets.contract import Case
+from harness.data.nifti import read_label
+from harness.errors import UserError
+from harness.evaluation.conventions import HARNESS, Convention
+from harness.evaluation.metrics import DEFAULT_METRICS, score_case
+from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.store import Store
+from harness.study import Study
+
+RESCORED = "conventions.parquet"
+_SUFFIX = ".nii.gz"
+COLUMNS = ("id", "role", "variant", "metric", "value", "misses")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to score: what it does differently from the harness, in words; its convention; what is done before."""
+
+    name: str
+    words: str
+    convention: Convention = HARNESS
+    largest_component: bool = False
+    every_label: bool = False
+
+
+_ZERO: dict[str, Any] = {"distance_one_empty": "zero", "distance_both_empty": 0.0, "dice_both_empty": 1.0}
+VARIANTS = (
+    Variant("harness", "as everywhere else in this report"),
+    Variant("voxels", "distances in voxels", replace(HARNESS, unit="voxel")),
+    Variant(
+        "zero for empty",
+        "a distance of 0 where a mask is empty, Dice 1 where both are",
+        replace(HARNESS, **_ZERO),
+    ),
+    Variant("released", "both of these, as the released scripts", replace(HARNESS, unit="voxel", **_ZERO)),
+    Variant(
+        "case first", "mean over the regions of a case first", replace(HARNESS, aggregation="case_first")
+    ),
+    Variant("every label", "every label a region, also those that are not reported", every_label=True),
+    Variant("largest component", "after keeping the largest component of each label", largest_component=True),
+)
+
+
+def rescore(
+    study: Study,
+    results: Path,
+    data_root: Path | None,
+    workers: int = 1,
+    tick: Callable[[int, int], None] = lambda done, planned: None,
+) -> pd.DataFrame:
+    """Score the kept predictions of a study's complete trials by every variant, and keep the result for its report.
+
+    Returns:
+        one row per trial, role, variant and metric, :data:`COLUMNS`: ``value`` is the mean over regions, ``misses`` the
+        number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet`` has it.
+
+    Raises:
+        UserError: no complete trial has kept its predictions, or a file of them or of the references is missing.
+    """
+    jobs = list(_jobs(study, results, data_root))
+    if not jobs:
+        raise UserError(
+            f"study {study.name}", "no complete trial with predictions", "trials that keep them",
+            "Run the study with 'keep: all'.",
+        )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done, found in enumerate(pool.map(_score_all, jobs), start=1):
+            rows += found
+            tick(done, len(jobs))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    folder = results / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(folder / f".{RESCORED}", index=False)
+    (folder / f".{RESCORED}").replace(folder / RESCORED)
+    return frame
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The predictions of one role of one trial."""
+
+    id: str
+    role: str
+    dataset: str
+    cases: tuple[Case, ...]
+    folder: Path
+
+
+def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]:
+    store = Store(results, writable=False)
+    for cell in study.cells:
+        record, folder = store.record(cell.spec.id), results / "trials" / cell.spec.id / "predictions"
+        if record is None or record.status != "complete" or record.protocol is None or not folder.is_dir():
+            continue
+        dataset = registry.load("dataset", cell.spec.dataset.name)()
+        known = {case.id: case for case in dataset.cases(data_root)}
+        cases = tuple(known[id] for id in record.protocol.test_cases)
+        roles = {path.name.removesuffix(_SUFFIX).rpartition(".")[2] for path in folder.glob(f"*{_SUFFIX}")}
+        for role in sorted(roles):
+            yield _Job(cell.spec.id, role, cell.spec.dataset.name, cases, folder)
+
+
+def _score_all(job: _Job) -> list[dict[str, Any]]:
+    dataset = registry.load("dataset", job.dataset)()
+    labels = [value for value in dataset.labels if value]
+    regions, every = (
+        dataset.scored_regions(),
+        {name: (value,) for value, name in dataset.labels.items() if value},
+    )
+    rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
+    for case in job.cases:
+        reference = dataset.label(case)
+        prediction = read_label(job.folder / f"{case.id}.{job.role}{_SUFFIX}", dataset.labels).array
+        cleaned = largest_components(prediction, labels)
+        for variant in VARIANTS:
+            scored = score_case(
+                cleaned if variant.largest_component else prediction, reference.array, reference.spacing,
+                every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
+            )  # fmt: skip
+            rows[variant.name] += [{"case": case.id, **row} for row in scored]
+    return [
+        {"id": job.id, "role": job.role, "variant": variant.name, "metric": one.metric, "value": one.mean,
+         "misses": one.misses}
+        for variant in VARIANTS
+        for one in summarise(rows[variant.name], variant.convention)
+        if one.region == OVER_REGIONS
+    ]  # fmt: skip
+
+
+def largest_components(labels: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.uint8]:
+    """Return labels ``(X, Y, Z)`` without all but the largest face-connected component of each value."""
+    kept = labels.copy()
+    for value in values:
+        parts, count = ndimage.label(labels == value)
+        if count > 1:
+            sizes = np.bincount(parts.ravel())
+            kept[(parts > 0) & (parts != 1 + int(sizes[1:].argmax()))] = 0
+    return kept
+
+
+def words_of_variants() -> Mapping[str, str]:
+    """Return what each variant does differently."""
+    return {variant.name: variant.words for variant in VARIANTS}

@@ -1,0 +1,56 @@
+"""``medctx rescore``: one set of predictions by several conventions, from trials to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.evaluation.conventions import HARNESS
+from harness.evaluation.summary import OVER_REGIONS, summarise
+
+STUDY = """
+question: Is the convention told?
+base: {dataset: phantom, architecture: unet, shots: 2, recipe: {steps: 2, overlap: 0.0}}
+grid: {method: [supervised, masked_supervised]}
+keep: KEEP
+"""
+
+
+@pytest.mark.slow
+def test_predictions_are_scored_again_by_every_convention(
+    medctx: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = tmp_path / "told.yaml", tmp_path / "results"
+    study.write_text(STUDY.replace("KEEP", "all"))
+    plan = [line.split()[0] for line in medctx("plan", study).out.splitlines()[2:4]]
+    for id in plan:
+        assert medctx("trial", study, id, "--results", results).code == 0
+    empty = next((results / "trials" / plan[0] / "predictions").glob("*.student.nii.gz"))
+    image = nibabel.load(empty)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty)  # all organs missed
+
+    outcome = medctx("rescore", study, "--results", results, "--workers", "1")
+    assert outcome.code == 0, outcome.err
+    found = pd.read_parquet(results / "told" / "conventions.parquet").set_index(["id", "variant", "metric"])["value"]
+    rows = pd.read_parquet(results / "trials" / plan[1] / "cases.parquet")
+    rows = rows[rows["role"] == "student"].to_dict("records")
+    for one in summarise(rows, HARNESS):  # what the trial itself recorded
+        if one.region == OVER_REGIONS and one.metric in ("dice", "hd95"):
+            assert found[plan[1], "harness", one.metric] == pytest.approx(one.mean, abs=1e-12)
+    assert found[plan[0], "zero for empty", "hd95"] < found[plan[0], "harness", "hd95"]
+    assert found[plan[0], "zero for empty", "dice"] == found[plan[0], "harness", "dice"]
+    page = (results / "told" / "report.html").read_text()
+    assert "One set of predictions by several conventions" in page
+    assert (results / "told" / "tables" / "conventions.tex").is_file()
+
+
+def test_a_study_without_predictions_is_told(medctx: Callable, tmp_path: Path) -> None:
+    study = tmp_path / "told.yaml"
+    study.write_text(STUDY.replace("KEEP", "none"))
+    outcome = medctx("rescore", study, "--results", tmp_path / "results")
+    assert outcome.code == 2 and "no complete trial with predictions" in outcome.err
