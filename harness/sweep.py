@@ -7,6 +7,7 @@ or lost is the rule of its fault (:mod:`harness.faults`).
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -294,6 +295,7 @@ def sweep(
         if handout.stopping:
             raise Interrupted("preempted", "stopped on request; the same command goes on")
     finally:
+        gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
         ray.shutdown()
         word.withdraw()
 
@@ -308,6 +310,14 @@ class _Tuning:
         Thread(target=self._fit, daemon=True).start()
 
     def _fit(self) -> None:
+        try:
+            self._tune()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.ended.set()
+
+    def _tune(self) -> None:
         scratch = tempfile.mkdtemp(prefix="medctx-tune-")  # Tune's own files are of no use later
         try:
             tuner = tune.Tuner(
@@ -327,11 +337,8 @@ class _Tuning:
                 ),
             )
             tuner.fit()
-        except BaseException as error:
-            self._error = error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            self.ended.set()
 
     def raise_error(self) -> None:
         """Raise what ended Tune before its time, if anything did."""
