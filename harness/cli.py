@@ -24,6 +24,7 @@ from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
+from harness.publishing import PUBLISHED, adopt
 from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
 from harness.search import Findings
 from harness.status import describe
@@ -207,8 +208,11 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
+    adopt(loaded, (), store)
     known = _known(loaded, store)
     cells = choose_cells(known.study, only or [])
+    if adopted := adopt(loaded, (*known.suggested, *cells), store):
+        out.print(f"{adopted} trials taken from {store.results / PUBLISHED}", markup=False)
     missing = missing_cells(cells, store)
     out.print(loaded.question)
     suggested = [store.status(cell.spec.id) for cell in known.suggested]
@@ -357,6 +361,21 @@ def rescore(
     with out.status("scoring predictions"):
         score(loaded, store.results, data, workers or default_workers())
     if not _write_report(_known(loaded, store), store, data):
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
+) -> None:
+    """Write a study's report, and keep its records, tables and figures below published/, small enough for git."""
+    from harness.publishing import publish as write
+
+    loaded, store = load_study(study, overrides or []), Store(results)
+    known = _known(loaded, store)
+    whole = _write_report(known, store, data)
+    out.print(f"published: {write(loaded, known.cells, store)}", markup=False)
+    if not whole:
         raise typer.Exit(1)
 
 

@@ -32,11 +32,15 @@ def test_predictions_are_scored_again_by_every_convention(
         assert medctx("trial", study, id, "--results", results).code == 0
     empty = next((results / "trials" / plan[0] / "predictions").glob("*.student.nii.gz"))
     image = nibabel.load(empty)
-    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty)  # all organs missed
+    nibabel.save(
+        nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty
+    )  # all organs missed
 
     outcome = medctx("rescore", study, "--results", results, "--workers", "1")
     assert outcome.code == 0, outcome.err
-    found = pd.read_parquet(results / "told" / "conventions.parquet").set_index(["id", "variant", "metric"])["value"]
+    found = pd.read_parquet(results / "told" / "conventions.parquet").set_index(["id", "variant", "metric"])[
+        "value"
+    ]
     rows = pd.read_parquet(results / "trials" / plan[1] / "cases.parquet")
     rows = rows[rows["role"] == "student"].to_dict("records")
     for one in summarise(rows, HARNESS):  # what the trial itself recorded

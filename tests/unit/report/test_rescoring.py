@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from harness.report.rescoring import VARIANTS, largest_components
 

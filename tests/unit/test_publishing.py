@@ -1,0 +1,89 @@
+"""Published records: small, complete, and taken over to the same numbers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from benchmarks.analysis_scale import synthetic_study, write_records
+
+from harness.errors import UserError
+from harness.publishing import adopt, publish, thinned
+from harness.record import read_history
+from harness.report import write_report
+from harness.store import Store
+from harness.study import Study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """Return a study of 25 trials whose records lie in ``tmp_path``."""
+    study = synthetic_study(25)
+    write_records(study, tmp_path)
+    return study
+
+
+def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path: Path) -> None:
+    write_report(study, tmp_path)
+    folder = publish(study, study.cells, Store(tmp_path))
+    tables = {path.name: path.read_text() for path in (folder / "tables").iterdir()}
+    assert {"dice.md", "dice.csv", "comparisons.tex"} <= tables.keys()
+    assert sum(path.stat().st_size for path in (folder / "records").iterdir()) < 5000 * len(study.cells)
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere / "published" / study.name)
+    store = Store(elsewhere)
+    assert adopt(study, study.cells, store) == len(study.cells)
+    assert adopt(study, study.cells, store) == 0
+    write_report(study, elsewhere)
+    for name, text in tables.items():
+        assert (elsewhere / study.name / "tables" / name).read_text() == text
+    trial = study.cells[3].spec.id
+    assert store.record(trial) == Store(tmp_path).record(trial)
+    assert list(read_history(store.trials / trial))[-1] == list(read_history(tmp_path / "trials" / trial))[-1]
+
+
+def test_the_same_records_are_the_same_bytes(study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = (publish(study, study.cells, store) / "records" / "trials.jsonl.gz").read_bytes()
+    assert (publish(study, study.cells, store) / "records" / "trials.jsonl.gz").read_bytes() == first
+
+
+def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    publish(study, study.cells, store)
+    lost = [cell.spec.id for cell in study.cells[:2]]
+    for id in lost:
+        shutil.rmtree(store.trials / id)
+    assert adopt(study, study.cells[1:], store) == 1
+    assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
+
+
+def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = publish(study, study.cells, store) / "records" / "trials.jsonl.gz"
+    entry = json.loads(gzip.decompress(path.read_bytes()).splitlines()[0])
+    entry["record"]["spec"]["seed"] = 99
+    path.write_bytes(gzip.compress(json.dumps(entry).encode()))
+    shutil.rmtree(store.trials)
+    with pytest.raises(UserError, match=str(path)):
+        adopt(study, study.cells, store)
+    path.write_bytes(b"torn")
+    with pytest.raises(UserError, match=str(path)):
+        adopt(study, study.cells, store)
+
+
+def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no complete trial"):
+        publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path))
+
+
+def test_a_history_keeps_its_validations_and_its_last_step() -> None:
+    losses = [{"step": step, "losses": {"total": 1.0}, "learning_rate": 0.1} for step in range(500)]
+    checked = [{"step": 250, "validation": {"a": 0.5}, "mean": 0.5}]
+    kept = thinned([*losses[:250], *checked, *losses[250:]])
+    assert checked[0] in kept and kept[0]["step"] == 0 and kept[-1]["step"] == 499
+    assert 30 <= len(kept) <= 43
