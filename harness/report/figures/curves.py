@@ -48,7 +48,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
     figure, axes = grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         counts = sorted(rows["training"].unique())
-        apart = (counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
+        apart = max(2.0, counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
         for i, arm in enumerate(arms):
             own = rows[rows["arm"] == arm]
             summary = own.groupby("training")["value"].agg(["mean", "std"])
