@@ -19,17 +19,18 @@ from harness.cli_cluster import app as launch_app
 from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
+from harness.cli_options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
 from harness.cli_plan import forecast
+from harness.cli_report import known_of, publish, report, rescore, write_study_report
 from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.publishing import PUBLISHED, adopt
 from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
-from harness.search import Findings
 from harness.status import describe
 from harness.store import Store
-from harness.study import Cell, Study, load_study
+from harness.study import Cell, load_study
 from harness.study_file import read_study, studies_folder, study_names
 from harness.trackers import check_trackers
 
@@ -41,21 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A shipped study, or the path of a .yaml file.")
-]
-Results = Annotated[Path, typer.Option(metavar="DIR", help="Folder of records and reports.")]
-Data = Annotated[
-    Path | None, typer.Option(metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds the datasets.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="PATH=VALUE", help="Replace a setting of the study, e.g. recipe.steps=100."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_RESULTS = Path("results")
 _TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
 out = console()
@@ -209,7 +195,7 @@ def run(
     check_trackers(trackers)
     store = Store(results)
     adopt(loaded, (), store)
-    known = _known(loaded, store)
+    known = known_of(loaded, store)
     cells = choose_cells(known.study, only or [])
     if adopted := adopt(loaded, (*known.suggested, *cells), store):
         out.print(f"{adopted} trials taken from {store.results / PUBLISHED}", markup=False)
@@ -242,8 +228,8 @@ def run(
                 trackers=trackers,
                 say=board.say,
             )
-        known = _known(loaded, store)
-    whole = _write_report(known, store, data)
+        known = known_of(loaded, store)
+    whole = write_study_report(known, store, data)
     failed = [
         cell for cell in choose_cells(known.study, only or []) if store.status(cell.spec.id) != "complete"
     ]
@@ -253,15 +239,6 @@ def run(
         out.print(f"search of {found.arm.name}: {found.summary()}", markup=False)
     if failed or not whole or not all(found.best() for found in known.findings):
         raise typer.Exit(1)
-
-
-def _known(study: Study, store: Store) -> Known:
-    """Return a study with what its searches have found so far."""
-    if study.search is None:
-        return Known(study)
-    from harness.tuning import read_findings
-
-    return Known(study, read_findings(study, store.results))
 
 
 def _work(known: Known, missing: Sequence[Cell], store: Store) -> Iterator[Work]:
@@ -290,7 +267,7 @@ def status(
     """Print how many trials are complete, running, failed and pending, and what became of those in between."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
-    known = _known(loaded, store)
+    known = known_of(loaded, store)
     cells = known.cells
     states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
     found = Counter(states.values())
@@ -311,92 +288,9 @@ def status(
         out.print(f"skipped: {skip.reason}", markup=False)
 
 
-@app.command()
-def report(
-    studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="Shipped studies, or paths of .yaml files.")
-    ],
-    results: Results = DEFAULT_RESULTS,
-    data: Data = None,
-    overrides: Overrides = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write; needed for several studies.")
-    ] = None,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
-    ] = None,
-) -> None:
-    """Write the tables, figures and page of one or more studies from their records."""
-    loaded = [load_study(name, overrides or []) for name in studies]
-    if len(loaded) > 1 and output is None:
-        raise UserError(
-            f"medctx report {' '.join(studies)}", "no --output", "a folder for the report of several studies",
-            "Add for example --output results/combined.",
-        )  # fmt: skip
-    store = Store(results)
-    known = [_known(study, store) for study in loaded]
-    shown = known[0]
-    if output is not None and len(loaded) > 1:
-        from harness.report.combination import combine
-
-        shown = Known(combine([one.study for one in known], output.name))
-    if not _write_report(shown, store, data, output, reference or []):
-        raise typer.Exit(1)
-
-
-@app.command()
-def rescore(
-    study: StudyName,
-    results: Results = DEFAULT_RESULTS,
-    data: Data = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
-    overrides: Overrides = None,
-) -> None:
-    """Score a study's kept predictions by several conventions, and write its report with a table of them."""
-    from harness.evaluation.folders import default_workers
-    from harness.report.rescoring import rescore as score
-
-    loaded, store = load_study(study, overrides or []), Store(results)
-    with out.status("scoring predictions"):
-        score(loaded, store.results, data, workers or default_workers())
-    if not _write_report(_known(loaded, store), store, data):
-        raise typer.Exit(1)
-
-
-@app.command()
-def publish(
-    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
-) -> None:
-    """Write a study's report, and keep its records, tables and figures below published/, small enough for git."""
-    from harness.publishing import publish as write
-
-    loaded, store = load_study(study, overrides or []), Store(results)
-    known = _known(loaded, store)
-    whole = _write_report(known, store, data)
-    out.print(f"published: {write(loaded, known.cells, store)}", markup=False)
-    if not whole:
-        raise typer.Exit(1)
-
-
-def _write_report(
-    known: Known, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
-) -> bool:
-    """Write a report, and return whether no table had to be refused."""
-    from harness.report import write_report
-
-    searches: list[Findings] = []
-    if known.findings:
-        from harness.tuning import with_importances
-
-        searches = [with_importances(found) for found in known.findings]
-    report = write_report(known.study, store.results, data, output, references, searches)
-    for name, reason in report.refused.items():
-        out.print(f"refused: table {name}: {reason}", markup=False)
-    out.print(f"report: {report.page}", markup=False)
-    return not report.refused
-
-
+app.command()(report)
+app.command()(rescore)
+app.command()(publish)
 app.command()(evaluate)
 app.command()(doctor)
 app.command(hidden=True)(cluster_wait)
@@ -416,7 +310,7 @@ def trial(
     """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
     loaded = load_study(study, overrides or [])
     store = Store(results)
-    whole = _known(loaded, store).whole
+    whole = known_of(loaded, store).whole
     cells = (*whole.nodes, *whole.cells)
     matching = [cell for cell in cells if cell.spec.id.startswith(id)]
     if len(matching) != 1:

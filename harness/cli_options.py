@@ -1,0 +1,24 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A shipped study, or the path of a .yaml file.")
+]
+Results = Annotated[Path, typer.Option(metavar="DIR", help="Folder of records and reports.")]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds the datasets.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Replace a setting of the study, e.g. recipe.steps=100."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_RESULTS = Path("results")

@@ -1,0 +1,111 @@
+"""``medctx report``, ``rescore`` and ``publish``: what is made of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli_options import DEFAULT_RESULTS, Data, Overrides, Results, StudyName
+from harness.console import console
+from harness.errors import UserError
+from harness.reconcile import Known
+from harness.search import Findings
+from harness.store import Store
+from harness.study import Study, load_study
+
+out = console()
+
+
+def known_of(study: Study, store: Store) -> Known:
+    """Return a study with what its searches have found so far."""
+    if study.search is None:
+        return Known(study)
+    from harness.tuning import read_findings
+
+    return Known(study, read_findings(study, store.results))
+
+
+def report(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Shipped studies, or paths of .yaml files.")
+    ],
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write; needed for several studies.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
+    ] = None,
+) -> None:
+    """Write the tables, figures and page of one or more studies from their records."""
+    loaded = [load_study(name, overrides or []) for name in studies]
+    if len(loaded) > 1 and output is None:
+        raise UserError(
+            f"medctx report {' '.join(studies)}", "no --output", "a folder for the report of several studies",
+            "Add for example --output results/combined.",
+        )  # fmt: skip
+    store = Store(results)
+    known = [known_of(study, store) for study in loaded]
+    shown = known[0]
+    if output is not None and len(loaded) > 1:
+        from harness.report.combination import combine
+
+        shown = Known(combine([one.study for one in known], output.name))
+    if not write_study_report(shown, store, data, output, reference or []):
+        raise typer.Exit(1)
+
+
+def rescore(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Score a study's kept predictions by several conventions, and write its report with a table of them."""
+    from harness.evaluation.folders import default_workers
+    from harness.report.rescoring import rescore as score
+
+    loaded, store = load_study(study, overrides or []), Store(results)
+    with out.status("scoring predictions"):
+        score(loaded, store.results, data, workers or default_workers())
+    if not write_study_report(known_of(loaded, store), store, data):
+        raise typer.Exit(1)
+
+
+def publish(
+    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
+) -> None:
+    """Write a study's report, and keep its records, tables and figures below published/, small enough for git."""
+    from harness.publishing import publish as write
+
+    loaded, store = load_study(study, overrides or []), Store(results)
+    known = known_of(loaded, store)
+    whole = write_study_report(known, store, data)
+    out.print(f"published: {write(loaded, known.cells, store)}", markup=False)
+    if not whole:
+        raise typer.Exit(1)
+
+
+def write_study_report(
+    known: Known, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
+) -> bool:
+    """Write a report, and return whether no table had to be refused."""
+    from harness.report import write_report
+
+    searches: list[Findings] = []
+    if known.findings:
+        from harness.tuning import with_importances
+
+        searches = [with_importances(found) for found in known.findings]
+    report = write_report(known.study, store.results, data, output, references, searches)
+    for name, reason in report.refused.items():
+        out.print(f"refused: table {name}: {reason}", markup=False)
+    out.print(f"report: {report.page}", markup=False)
+    return not report.refused
