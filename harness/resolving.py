@@ -88,7 +88,8 @@ def resolve_with_node(
     setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
     own, place = merge(method_settings, branches["method"]), f"{where}: method {settings['method']}"
     pretrains = "pretrain" in method_class.stages
-    pretraining = own.pop("pretrain", {}) if pretrains else {}
+    pretraining = dict(own.pop("pretrain", {})) if pretrains else {}
+    within = pretraining.pop("within", False)
     parameters = method_class.resolve(own, place, setting)
     method = method_class(parameters)
     reason = architecture.supports(recipe.patch) or method.supports(setting)
@@ -117,7 +118,19 @@ def resolve_with_node(
     if not pretrains:
         return spec, None
     node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
-    return spec.model_copy(update={"pretraining": node.id}), node
+    recipe = _rest(recipe, node.recipe, f"{place}: pretrain") if within else recipe
+    return spec.model_copy(update={"pretraining": node.id, "recipe": recipe}), node
+
+
+def _rest(recipe: Recipe, pretraining: Recipe, where: str) -> Recipe:
+    """Return the recipe with the steps that a pretraining ``within`` it leaves, so that both are as many as without it."""
+    left = recipe.steps - pretraining.steps
+    if left < 1:
+        raise UserError(
+            f"{where}.steps", f"{pretraining.steps} within the {recipe.steps} of the recipe",
+            "fewer, so that some are left for training", "Lower it, or leave 'within' out.",
+        )  # fmt: skip
+    return parse(Recipe, {**plain(recipe), "steps": left}, where)
 
 
 def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:

@@ -97,7 +97,8 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
         declared = [key for key in factors if _declares(key, field)]
         if SETTING in declared and "method" not in declared:
             declared.append("method")  # each arm is tuned on its own
-        groups = trials.groupby(declared, sort=False)[field] if declared else [((), trials[field])]
+        compared = trials.assign(steps=_steps_in_all(trials)) if field == "steps" else trials
+        groups = compared.groupby(declared, sort=False)[field] if declared else [((), compared[field])]
         for key, values in groups:
             tally = _tally(values)
             if len(tally) > 1:
@@ -108,6 +109,12 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
                     f"{f' ({where})' if where else ''}: {found}."
                 )
     return notes
+
+
+def _steps_in_all(trials: pd.DataFrame) -> pd.Series:
+    """Return the steps of each trial, with those of its pretraining where both are as many as the others train."""
+    both = trials["steps"] + trials["pretraining_steps"].fillna(0)
+    return trials["steps"].where(both != trials["steps"].max(), both).astype(int)
 
 
 def selection_notes(trials: pd.DataFrame) -> list[str]:

@@ -68,7 +68,9 @@ class Pretrained(Method[ParametersT]):
     ``modules["student"]`` but for the head, which stays random.
 
     Attributes:
-        pretraining: defaults of the pretraining's recipe; a study's arm sets others under ``pretrain``.
+        pretraining: defaults of the pretraining's recipe; a study's arm sets others under ``pretrain``, and ``seed``
+            (``paired`` or ``shared``), and ``within: true`` to take its steps from those of the recipe: then an arm with
+            a pretraining makes as many updates as the others. By default it comes on top.
         least_share: of the network's parameters, below which a transfer fails.
     """
 

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.agenda import Agenda, plain_work
 from harness.errors import UserError
 from harness.reconcile import choose_cells, missing_cells, plan_entry
 from harness.record import Cause, TrialRecord
+from harness.report.frames import PROTOCOL_COLUMNS
+from harness.report.provenance import undeclared_differences
 from harness.spec import TrialSpec
 from harness.store import Process, Store
 from harness.study import Study, load_study
@@ -172,3 +175,25 @@ def test_a_failed_pretraining_fails_its_trials_with_its_id_and_no_others(load, s
 def test_a_plan_entry_names_the_pretraining(load) -> None:
     cell = next(cell for cell in load().cells if cell.spec.pretraining)
     assert plan_entry(cell)["pretraining"] == cell.spec.pretraining
+
+
+def test_a_pretraining_within_the_recipe_leaves_the_rest_of_its_steps(load) -> None:
+    study = load(STUDY.replace("steps: 20SEED", "steps: 4, within: true"))
+    steps = {cell.factors["method"]: cell.spec.recipe.steps for cell in study.cells}
+    assert steps == {"supervised": 10, "arm": 6}
+    assert {node.spec.recipe.steps for node in study.nodes} == {4}
+
+
+@pytest.mark.parametrize("steps", [10, 20])
+def test_a_pretraining_within_the_recipe_must_leave_some_steps(load, steps: int) -> None:
+    with pytest.raises(UserError, match=f"pretrain.steps: found {steps} within the 10 of the recipe"):
+        load(STUDY.replace("steps: 20SEED", f"steps: {steps}, within: true"))
+
+
+@pytest.mark.parametrize(("pretrained", "told"), [(4, False), (0, True), (6, True)])
+def test_steps_of_a_pretraining_within_the_budget_are_no_undeclared_difference(
+    pretrained: int, told: bool
+) -> None:
+    frame = pd.DataFrame({name: ["same", "same"] for name in PROTOCOL_COLUMNS})
+    frame = frame.assign(method=["supervised", "arm"], steps=[10, 6], pretraining_steps=[0, pretrained])
+    assert bool(undeclared_differences(frame, ["method"])) == told
