@@ -174,7 +174,7 @@ def convention_named(name: str, where: str = "convention") -> Convention:
 
 
 def convention_rows() -> list[dict[str, str]]:
-    """Return one row of text for each convention, as the README and ``medctx list conventions`` show them."""
+    """Return one row of text for each convention, as ``docs/scoring.md`` and ``medctx list conventions`` show them."""
     value = {0.0: "0", 1.0: "1"}
     orders = {
         "region_first": "over cases for each region, then over regions",

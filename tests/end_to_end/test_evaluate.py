@@ -19,7 +19,7 @@ from harness.evaluation.conventions import convention_rows
 
 SPACING = (1.0, 0.75, 2.5)  # the header has single precision
 AFFINE = np.diag([*SPACING, 1.0])
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "scoring.md"
 
 
 def save(path: Path, labels: NDArray, affine: NDArray = AFFINE) -> None:
@@ -254,16 +254,16 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_the_readme_has_the_conventions_of_the_code() -> None:
+def test_the_guide_has_the_conventions_of_the_code() -> None:
     """Where they change: MEDCTX_REGENERATE=1 pytest tests/end_to_end/test_evaluate.py"""
     rows = convention_rows()
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     begin, end = "<!-- conventions -->\n", "\n<!-- end of conventions -->"
-    text = README.read_text()
+    text = GUIDE.read_text()
     before, rest = text.split(begin)
     found, after = rest.split(end)
     if os.environ.get("MEDCTX_REGENERATE"):
-        README.write_text(before + begin + table + end + after)
+        GUIDE.write_text(before + begin + table + end + after)
         found = table
     assert found == table

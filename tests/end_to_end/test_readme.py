@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand."""
+"""The examples of README and guides, run as they stand, and their links."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ import nibabel
 import numpy as np
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def examples() -> dict[str, str]:
-    """Return file name -> text of the README's code blocks; the first line names the file."""
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    return dict(blocks)
+    """Return file name -> text of the code blocks of all pages; the first line names the file."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for name, text in re.findall(
+            r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page.read_text(), flags=re.DOTALL
+        ):
+            assert name not in found, f"{name} is on two pages"
+            found[name] = text
+    return found
 
 
 def write_spheres(folder: Path, count: int = 6) -> None:
@@ -35,24 +43,58 @@ def write_spheres(folder: Path, count: int = 6) -> None:
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / part / f"case_{number}.nii.gz")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with all examples and the data of one of them."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name, text in examples().items():
+        (folder / name).write_text(text)
+    write_spheres(folder / "data" / "spheres")
+    return folder
+
+
+def test_every_example_is_part_of_a_study_that_is_run() -> None:
+    assert set(examples()) == {
+        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py",
+    }  # fmt: skip
+
+
 @pytest.mark.slow
-def test_the_examples_of_the_readme_run_as_one_study(tmp_path: Path) -> None:
-    files = examples()
-    assert set(files) == {"my_study.yaml", "my_method.py", "my_network.py", "my_data.py"}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    write_spheres(tmp_path / "data" / "spheres")
+@pytest.mark.parametrize(
+    ("study", "methods"),
+    [
+        ("question", ["my_method:Smoothed", "supervised"]),
+        ("my_study", [*["my_own_method:SmoothedSupervised"] * 2, *["supervised"] * 2]),
+    ],
+)
+def test_the_examples_run_as_studies(folder: Path, study: str, methods: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "-c", "from harness.cli import main; main()",
-         "run", "my_study.yaml", "--data", "data", "--workers", "2"],
-        cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=300,
+         "run", f"{study}.yaml", "--data", "data", "--workers", "2", "--results", study],
+        cwd=folder, env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
-    assert (tmp_path / "results" / "my_study" / "report.html").is_file()
-    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/trials/*/trial.json")]
-    assert sorted(record["spec"]["method"]["name"] for record in records) == [
-        "my_method:SmoothedSupervised", "my_method:SmoothedSupervised", "supervised", "supervised",
-    ]  # fmt: skip
+    assert (folder / study / study / "report.html").is_file()
+    records = [json.loads(path.read_text()) for path in folder.glob(f"{study}/trials/*/trial.json")]
+    assert sorted(record["spec"]["method"]["name"] for record in records) == methods
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_commands_of_the_pages_exist() -> None:
+    import typer.main
+
+    from harness.cli import app
+
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    for page in PAGES:
+        named = re.findall(r"medctx ([a-z][a-z-]+)", page.read_text())
+        assert set(named) <= known, (page, set(named) - known)
 
 
 def test_the_two_commands_are_targets_of_the_makefile() -> None:
