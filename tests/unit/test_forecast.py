@@ -107,5 +107,5 @@ def test_plan_probes_each_arm_and_says_what_the_study_takes(medctx: Callable, tm
 
 
 def test_an_arm_that_cannot_run_is_named(medctx: Callable, tmp_path: Path) -> None:
-    shown = medctx("plan", "hippocampus_few_shot", "--probe", "--results", tmp_path, "--data", tmp_path)
+    shown = medctx("plan", "hippocampus_first_look", "--probe", "--results", tmp_path, "--data", tmp_path)
     assert shown.code == 2 and "supervised on unet" in shown.err and "Task04_Hippocampus" in shown.err

@@ -189,7 +189,7 @@ def test_the_command(medctx: Callable, tmp_path: Path) -> None:
     told = json.loads(sound.out)
     assert sound.code == 0 and told["error"] == 0 and told["ok"] >= 10
     assert all(set(one) == {"check", "grade", "found", "remedy", "node"} for one in told["findings"])
-    ill = medctx("doctor", "hippocampus_few_shot", "--results", tmp_path / "r", "--data", tmp_path / "none")
+    ill = medctx("doctor", "hippocampus_first_look", "--results", tmp_path / "r", "--data", tmp_path / "none")
     assert ill.code == 1 and "error    data" in ill.out and "1 error" in ill.out
     unknown = medctx("doctor", "quickstrat")
     assert unknown.code == 2 and "Did you mean 'quickstart'?" in unknown.err
