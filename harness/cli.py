@@ -26,7 +26,7 @@ from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
-from harness.publishing import PUBLISHED, adopt
+from harness.publishing import PUBLISHED, adopt, adopt_search
 from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
 from harness.status import describe
 from harness.store import Store
@@ -194,10 +194,10 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
-    adopt(loaded, (), store)
+    adopt_search(loaded, store)
     known = known_of(loaded, store)
     cells = choose_cells(known.study, only or [])
-    if adopted := adopt(loaded, (*known.suggested, *cells), store):
+    if adopted := adopt((*known.suggested, *cells), store):
         out.print(f"{adopted} trials taken from {store.results / PUBLISHED}", markup=False)
     missing = missing_cells(cells, store)
     out.print(loaded.question)

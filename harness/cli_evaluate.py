@@ -176,7 +176,6 @@ def _print_summary(rows: list[dict[str, Any]], convention: Convention, cases: in
             for summary in own
         ]
         table.add_row(region, *cells, str(first.n), str(first.misses), str(first.absent))
-    # a file has no width to which cells would have to be folded
     out.print(table)
     out.print(
         "mean ± sd over cases; in the last line "

@@ -72,10 +72,11 @@ def rescore(
     from harness.evaluation.folders import default_workers
     from harness.report.rescoring import rescore as score
 
-    loaded, store = load_study(study, overrides or []), Store(results)
+    store = Store(results)
+    known = known_of(load_study(study, overrides or []), store)
     with out.status("scoring predictions"):
-        score(loaded, store.results, data, workers or default_workers())
-    if not write_study_report(known_of(loaded, store), store, data):
+        score(known.study, store.results, data, workers or default_workers())
+    if not write_study_report(known, store, data):
         raise typer.Exit(1)
 
 

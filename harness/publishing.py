@@ -24,16 +24,11 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.record import CASE_COLUMNS, TrialRecord, append_history, read_history, write_cases, write_record
+from harness.search import JOURNAL
 from harness.store import Store
 from harness.study import Cell, Study
 
-PUBLISHED, RECORDS, TRIALS, CASES, JOURNAL = (
-    "published",
-    "records",
-    "trials.jsonl.gz",
-    "cases.parquet",
-    "optuna.journal",
-)
+PUBLISHED, RECORDS, TRIALS, CASES = "published", "records", "trials.jsonl.gz", "cases.parquet"
 _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
@@ -95,22 +90,28 @@ def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for i, line in enumerate(history) if i not in left_out]
 
 
-def adopt(study: Study, cells: Iterable[Cell], store: Store) -> int:
-    """Take over what has been published of a study's missing trials, by whichever study; return how many.
+def adopt_search(study: Study, store: Store) -> None:
+    """Take over what a published search remembers, where there is nothing of it yet."""
+    published, own = (
+        store.results / PUBLISHED / study.name / RECORDS / JOURNAL,
+        store.results / study.name / JOURNAL,
+    )
+    if published.is_file() and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(published, own)
+
+
+def adopt(cells: Iterable[Cell], store: Store) -> int:
+    """Take over what has been published of missing trials, by whichever study; return how many.
 
     Raises:
         UserError: a published record that cannot be read, or is not what its id says.
     """
-    root = store.results / PUBLISHED
-    journal = root / study.name / RECORDS / JOURNAL
-    if journal.is_file() and not (store.results / study.name / JOURNAL).exists():
-        (store.results / study.name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(journal, store.results / study.name / JOURNAL)
     wanted = {
         cell.spec.id for cell in cells if cell.spec.kind == "train" and store.record(cell.spec.id) is None
     }
     taken = 0
-    for records in sorted(root.glob(f"*/{RECORDS}")) if wanted else ():
+    for records in sorted((store.results / PUBLISHED).glob(f"*/{RECORDS}")) if wanted else ():
         found = {
             record.id: (record, history) for record, history in _read(records / TRIALS) if record.id in wanted
         }

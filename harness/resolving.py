@@ -90,6 +90,8 @@ def resolve_with_node(
     pretrains = "pretrain" in method_class.stages
     pretraining = dict(own.pop("pretrain", {})) if pretrains else {}
     within = pretraining.pop("within", False)
+    if not isinstance(within, bool):
+        raise UserError(f"{place}: pretrain.within", repr(within), "true or false", "Correct this value.")
     parameters = method_class.resolve(own, place, setting)
     method = method_class(parameters)
     reason = architecture.supports(recipe.patch) or method.supports(setting)

@@ -21,6 +21,7 @@ from harness.spec import Recipe, TrialSpec, digest
 from harness.study_file import PruneSpec, SearchSpec, StudyFile
 
 SETTING, DEFAULT = "setting", "default"
+JOURNAL = "optuna.journal"
 """The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
 _SEARCHED_FACTORS = ("architecture",)
 # keys of the recipe that change how a suggestion is measured

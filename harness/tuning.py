@@ -23,12 +23,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
-from harness.search import Arm, Dimension, Findings, State, Suggestion, Trials
+from harness.search import JOURNAL, Arm, Dimension, Findings, State, Suggestion, Trials
 from harness.seeding import derive_seed
 from harness.spec import canonical_json
 from harness.study import Study
 
-JOURNAL = "optuna.journal"
 _LOCK = ".optuna.lock"  # of drivers, held while one draws or tells; Optuna's own guards single lines
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",

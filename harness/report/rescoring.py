@@ -6,7 +6,7 @@ the same files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -67,7 +67,6 @@ def rescore(
     results: Path,
     data_root: Path | None,
     workers: int = 1,
-    tick: Callable[[int, int], None] = lambda done, planned: None,
 ) -> pd.DataFrame:
     """Score the kept predictions of a study's complete trials by every variant, and keep the result for its report.
 
@@ -86,9 +85,8 @@ def rescore(
         )  # fmt: skip
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done, found in enumerate(pool.map(_score_all, jobs), start=1):
+        for found in pool.map(_score_all, jobs):
             rows += found
-            tick(done, len(jobs))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,26 +107,31 @@ class _Job:
 
 
 def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]:
-    store = Store(results, writable=False)
+    store, known = Store(results, writable=False), dict[str, dict[str, Case]]()
     for cell in study.cells:
         record, folder = store.record(cell.spec.id), results / "trials" / cell.spec.id / "predictions"
         if record is None or record.status != "complete" or record.protocol is None or not folder.is_dir():
             continue
-        dataset = registry.load("dataset", cell.spec.dataset.name)()
-        known = {case.id: case for case in dataset.cases(data_root)}
-        cases = tuple(known[id] for id in record.protocol.test_cases)
+        name = cell.spec.dataset.name
+        if name not in known:
+            known[name] = {case.id: case for case in registry.load("dataset", name)().cases(data_root)}
+        missing = [id for id in record.protocol.test_cases if id not in known[name]]
+        if missing:
+            raise UserError(
+                f"dataset {name}", f"no case {missing[0]}", f"the test cases of trial {cell.spec.id}",
+                "Name the data root that it was trained on with --data.",
+            )  # fmt: skip
+        cases = tuple(known[name][id] for id in record.protocol.test_cases)
         roles = {path.name.removesuffix(_SUFFIX).rpartition(".")[2] for path in folder.glob(f"*{_SUFFIX}")}
         for role in sorted(roles):
-            yield _Job(cell.spec.id, role, cell.spec.dataset.name, cases, folder)
+            yield _Job(cell.spec.id, role, name, cases, folder)
 
 
 def _score_all(job: _Job) -> list[dict[str, Any]]:
     dataset = registry.load("dataset", job.dataset)()
     labels = [value for value in dataset.labels if value]
-    regions, every = (
-        dataset.scored_regions(),
-        {name: (value,) for value, name in dataset.labels.items() if value},
-    )
+    regions = dataset.scored_regions()
+    every = {name: (value,) for value, name in dataset.labels.items() if value}
     rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
     for case in job.cases:
         reference = dataset.label(case)

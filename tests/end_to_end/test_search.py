@@ -16,12 +16,12 @@ import pytest
 
 from harness.agenda import Agenda, Work
 from harness.data.loading import TrialData
-from harness.search import Suggestion
+from harness.search import JOURNAL, Suggestion
 from harness.searching import search_work
 from harness.store import Store
 from harness.study import Study, load_study
 from harness.trial import RunSettings, run_trial
-from harness.tuning import JOURNAL, read_findings
+from harness.tuning import read_findings
 
 STUDY = """
 question: Does a killed search go on?

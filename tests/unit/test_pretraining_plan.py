@@ -197,3 +197,8 @@ def test_steps_of_a_pretraining_within_the_budget_are_no_undeclared_difference(
     frame = pd.DataFrame({name: ["same", "same"] for name in PROTOCOL_COLUMNS})
     frame = frame.assign(method=["supervised", "arm"], steps=[10, 6], pretraining_steps=[0, pretrained])
     assert bool(undeclared_differences(frame, ["method"])) == told
+
+
+def test_within_is_true_or_false(load) -> None:
+    with pytest.raises(UserError, match=r"pretrain\.within: found 'half'; expected true or false"):
+        load(STUDY.replace("steps: 20SEED", "steps: 4, within: half"))

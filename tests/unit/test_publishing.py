@@ -36,8 +36,8 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path:
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere / "published" / study.name)
     store = Store(elsewhere)
-    assert adopt(study, study.cells, store) == len(study.cells)
-    assert adopt(study, study.cells, store) == 0
+    assert adopt(study.cells, store) == len(study.cells)
+    assert adopt(study.cells, store) == 0
     write_report(study, elsewhere)
     for name, text in tables.items():
         assert (elsewhere / study.name / "tables" / name).read_text() == text
@@ -58,7 +58,7 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
     lost = [cell.spec.id for cell in study.cells[:2]]
     for id in lost:
         shutil.rmtree(store.trials / id)
-    assert adopt(study, study.cells[1:], store) == 1
+    assert adopt(study.cells[1:], store) == 1
     assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
 
 
@@ -70,10 +70,10 @@ def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path
     path.write_bytes(gzip.compress(json.dumps(entry).encode()))
     shutil.rmtree(store.trials)
     with pytest.raises(UserError, match=str(path)):
-        adopt(study, study.cells, store)
+        adopt(study.cells, store)
     path.write_bytes(b"torn")
     with pytest.raises(UserError, match=str(path)):
-        adopt(study, study.cells, store)
+        adopt(study.cells, store)
 
 
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def save(figure: Figure, name: str, folder: Path) -> None:
 def save_all(stream: IO[bytes], folder: Path) -> None:
     """Write the figures that another process sends, until it ends its stream."""
     while stream.peek(1):  # type: ignore[attr-defined]
-        figure, name = pickle.load(stream)
+        figure, name = pickle.load(stream)  # the pipe is open to the process that started this one alone
         save(figure, name, folder)
 
 

@@ -13,12 +13,12 @@ from harness.agenda import Task
 from harness.errors import UserError
 from harness.reconcile import Known
 from harness.record import TrialRecord
-from harness.search import Suggestion
+from harness.search import JOURNAL, Suggestion
 from harness.searching import search_work
 from harness.spec import TrialSpec
 from harness.store import Attempt, Store
 from harness.study import Study
-from harness.tuning import JOURNAL, Journal, importances, read_findings
+from harness.tuning import Journal, importances, read_findings
 
 PRUNING = STUDY.replace("  startup: 3\n", "  startup: 3\n  prune: {at: 0.5, keep: 0.5, warmup: 2}\n")
 
