@@ -27,6 +27,7 @@ FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 _BRANCHES = ("recipe", "method", "architecture", "split")
 GENERATED = "generated"  # the name of a split that is not shipped
 DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
+PER_SEED = "per_seed"  # a value of the factor subset: each seed draws its own few cases
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def resolve_with_node(
                 name=method_name, version=method_class.version, parameters=plain(parameters)
             ),
             "shots": settings["shots"],
-            "subset": settings["subset"],
+            "subset": settings["seed"] if settings["subset"] == PER_SEED else settings["subset"],
             "seed": settings["seed"],
             "recipe": recipe,
         },

@@ -25,8 +25,8 @@
     keep: all                      # of a finished trial: all | none (no predictions) | scores (no weights either)
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
-``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``recipe.pipeline``
-names one of the dataset's recipes. Where a study searches, each cell of its grid gets a search of every arm, and ``also``
+``method`` (its parameters), ``architecture`` (its options) or ``split`` (name, seed, exclude). ``subset`` is the draw of
+the few cases: a number, or ``per_seed`` for another with each seed. ``recipe.pipeline`` names one of the dataset's recipes. Where a study searches, each cell of its grid gets a search of every arm, and ``also``
 declares trials beside them.
 """
 

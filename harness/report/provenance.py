@@ -11,6 +11,7 @@ import pandas as pd
 from harness.record import TRAINING_FIELDS
 from harness.report.frames import PROTOCOL_COLUMNS
 from harness.report.wording import UNSET, count, value_text
+from harness.resolving import PER_SEED
 from harness.search import SETTING
 
 # protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
@@ -47,8 +48,9 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             for name in ("training_cases", "validation_cases", "test_cases")
         }
         text = {name: " / ".join(short_text(value) for value in values) for name, values in facts.items()}
+        draws = " (few cases are drawn anew for each seed)" if PER_SEED in rows["subset"].tolist() else ""
         notes.append(
-            f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training, "
+            f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
             f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
             f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
@@ -95,6 +97,8 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
     notes = []
     for field in PROTOCOL_COLUMNS:
         declared = [key for key in factors if _declares(key, field)]
+        if "subset" in declared and PER_SEED in trials["subset"].tolist():
+            declared.append("seed")
         if SETTING in declared and "method" not in declared:
             declared.append("method")  # each arm is tuned on its own
         compared = trials.assign(steps=_steps_in_all(trials)) if field == "steps" else trials

@@ -40,6 +40,13 @@ def test_cells_that_are_equal_are_one_trial(study) -> None:
     assert len(study(BASE + "grid: {seed: [0, 1]}\nalso: [{seed: 1}, {seed: [1, 2]}]").cells) == 3
 
 
+def test_few_cases_can_be_drawn_anew_for_each_seed_and_are_no_row_of_their_own(study) -> None:
+    loaded = study(BASE + "grid: {shots: [2], seed: [0, 3], subset: [per_seed]}")
+    assert [(cell.spec.seed, cell.spec.subset) for cell in loaded.cells] == [(0, 0), (3, 3)]
+    assert loaded.varying() == ("seed",)
+    assert study(BASE + "grid: {shots: [2], subset: [3], seed: [3]}").cells[0].spec == loaded.cells[1].spec
+
+
 def test_without_grid_the_base_is_the_one_trial(study) -> None:
     assert len(study(BASE).cells) == 1
 

@@ -20,6 +20,7 @@ from harness.record import (
     write_cases,
     write_record,
 )
+from harness.resolving import PER_SEED
 from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec
 from harness.study import FACTORS, Cell, Skip, Study
 from harness.study_file import ReportSpec
@@ -42,7 +43,7 @@ def make_cell(**factors: Any) -> Cell:
         architecture=ArchitectureSpec(name=values["architecture"], version=1, options={}),
         method=MethodSpec(name=values["method"], version=1, parameters={"ratio": values.get("method.ratio")}),
         shots=values["shots"],
-        subset=values["subset"],
+        subset=values["seed"] if values["subset"] == PER_SEED else values["subset"],
         seed=values["seed"],
         recipe=Recipe(patch=(32, 32, 16), spacing=(1.0, 1.0, 2.0)),
     )

@@ -20,6 +20,7 @@ from harness.report.reference import read_reference
 from harness.report.results import order_of, row_keys, with_arms
 from harness.report.tables import all_tables
 from harness.report.wording import UNSET
+from harness.resolving import PER_SEED
 from harness.study import Cell as TrialCell
 from harness.study import Study
 from harness.study_file import ReportSpec, TableSpec
@@ -227,6 +228,17 @@ def test_declared_difference_is_not(tmp_path: Path) -> None:
     cells = [scored(tmp_path, 0.5, protocol={"steps": steps}, **{"recipe.steps": steps}, subset=steps)
              for steps in (100, 200)]  # fmt: skip
     assert not tables_of(make_study(cells), tmp_path)["dice"].refused
+
+
+def test_cases_that_each_seed_draws_are_declared_and_told(tmp_path: Path) -> None:
+    draws = [{"training_cases": [f"phantom_{seed:03d}"]} for seed in (1, 2)]
+    tables = {}
+    for subset in (0, PER_SEED):
+        cells = [scored(tmp_path / str(subset), 0.5, seed=seed, subset=subset, protocol=draw)
+                 for seed, draw in enumerate(draws)]  # fmt: skip
+        tables[subset] = tables_of(make_study(cells), tmp_path / str(subset))["dice"]
+    assert tables[0].refused and not tables[PER_SEED].refused
+    assert any("drawn anew for each seed" in note for note in tables[PER_SEED].footnotes)
 
 
 def test_mixed_code_is_named(tmp_path: Path) -> None:
