@@ -1,0 +1,198 @@
+"""The harness and nnU-Net v2 on the same split of the hippocampus, with the same wall time for training on a CPU.
+
+nnU-Net comes from PyPI, in an environment of its own; its trainer is its default one with epochs and iterations fitted
+to the time (peers_nnunet.py). Ours is the study ``hippocampus_half_hour`` with steps fitted to the time. Both train on the
+130 training cases and see the 20 validation cases as such; planning and preprocessing, and the
+prediction of the 50 test cases, are not in the time of either. Prints the seconds that training took, and Dice and HD95 of both
+predictions by our evaluator and Dice by nnU-Net's (which has no HD95). One tool runs at a time, on all cores.
+
+    python tests/benchmarks/peers.py --work DIR [--data DIR] [--minutes 1 5 10 30] [--tools ours nnunet]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.data.loading import load_data
+from harness.data.splits import Split
+from harness.evaluation.folders import evaluate, pair_files
+from harness.settings import RunSettings
+from harness.spec import TrialSpec
+from harness.study import load_study
+from harness.trial import run_trial
+
+warnings.filterwarnings("ignore")
+STUDY = "hippocampus_half_hour"
+NNUNET = ("torch==2.13.0", "nnunetv2==2.8.1")
+DATASET = "Dataset004_Hippocampus"
+PROBE_STEPS = 60
+LABELS = {1: "anterior", 2: "posterior"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="nnU-Net's environment and everything it writes"
+    )
+    parser.add_argument("--data", type=Path, default=os.environ.get("MEDCTX_DATA"))
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 10, 30])
+    parser.add_argument("--tools", nargs="+", choices=("ours", "nnunet"), default=["ours", "nnunet"])
+    options = parser.parse_args()
+    work, root = options.work.resolve(), Path(options.data).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    python = nnunet_python(work)
+    prepare_nnunet(work, root, python)
+    print(f"{'tool':8}{'minutes':>8}{'seconds':>9}{'steps':>7}{'batch':>6}{'parameters':>12}"
+          f"{'Dice':>8}{'anterior':>9}{'posterior':>10}{'HD95 mm':>9}{'Dice by nnU-Net':>17}", flush=True)  # fmt: skip
+    for minutes in options.minutes:
+        for tool in options.tools:
+            output = work / tool / f"{minutes:g}"
+            shutil.rmtree(output, ignore_errors=True)
+            output.mkdir(parents=True)
+            run = (
+                train_ours(root, minutes, output)
+                if tool == "ours"
+                else train_nnunet(work, minutes, output, python)
+            )
+            print(row(tool, minutes, run, output, work, python), flush=True)
+
+
+def row(tool: str, minutes: float, run: dict[str, Any], output: Path, work: Path, python: Path) -> str:
+    """Return a line with the scores of the predictions in ``output``."""
+    scores = our_scores(work / "references", output)
+    theirs = call(work, python, "score", work / "references", output)
+    nnunet_dice = sum(theirs.values()) / len(theirs)
+    return (
+        f"{tool:8}{minutes:8g}{run['seconds']:9.0f}{run['steps']:7}{run['batch']:6}{run['parameters']:12,}"
+        f"{scores['dice'].mean():8.4f}{scores['dice']['anterior']:9.4f}{scores['dice']['posterior']:10.4f}"
+        f"{scores['hd95'].mean():9.2f}{nnunet_dice:17.4f}"
+    )
+
+
+def our_scores(references: Path, predictions: Path) -> pd.Series:
+    """Return means over cases by metric and region."""
+    found = evaluate(pair_files(predictions, references), names=LABELS, metrics=("dice", "hd95"))
+    if found.problems:
+        raise SystemExit(str(found.problems[0]))
+    return pd.DataFrame(found.rows).groupby(["metric", "region"]).value.mean()
+
+
+def spec_with(steps: int) -> TrialSpec:
+    """Return the one trial of the study, with so many steps."""
+    return load_study(STUDY, [f"recipe.steps={steps}"]).cells[0].spec
+
+
+def train_ours(root: Path, minutes: float, output: Path) -> dict[str, Any]:
+    """Train for so long, and leave the predictions of the test cases in ``output``."""
+    settings = RunSettings(output / "results", root)
+    probe = run_trial(spec_with(PROBE_STEPS), settings)
+    spec = spec_with(round(minutes * 60 / probe.cost.seconds_per_step))
+    record = run_trial(spec, settings)
+    if record is None or record.status != "complete":
+        raise SystemExit(str(record and record.cause))
+    for path in (settings.results / "trials" / record.id / "predictions").glob("*.student.nii.gz"):
+        shutil.copy(path, output / path.name.replace(".student", ""))
+    cost = record.cost
+    return {"seconds": cost.seconds_training, "steps": cost.steps, "batch": spec.recipe.batch,
+            "parameters": cost.parameters}  # fmt: skip
+
+
+def train_nnunet(work: Path, minutes: float, output: Path, python: Path) -> dict[str, Any]:
+    """Do the same with nnU-Net."""
+    return call(work, python, "train", DATASET, minutes, work / "raw" / DATASET / "imagesTs", output)
+
+
+def nnunet_python(work: Path) -> Path:
+    """Return the interpreter of nnU-Net's environment, which is made where it is missing."""
+    python = work / "environment" / "bin" / "python"
+    if not python.exists():
+        venv.create(work / "environment", with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *NNUNET], check=True)
+    return python
+
+
+def prepare_nnunet(work: Path, root: Path, python: Path) -> None:
+    """Write the dataset in nnU-Net's layout, let it plan and preprocess, and give it our split."""
+    if (work / "preprocessed" / DATASET / "splits_final.json").exists():
+        return
+    data = load_data(spec_with(1), root)
+    files = {case.id: case for case in data.dataset.cases(root)}
+    raw = work / "raw" / DATASET
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (raw / name).mkdir(parents=True, exist_ok=True)
+    (work / "references").mkdir(exist_ok=True)
+    for case in (*data.split.train, *data.split.validation):
+        shutil.copy(files[case].image, raw / "imagesTr" / f"{case}_0000.nii.gz")
+        shutil.copy(files[case].label, raw / "labelsTr" / f"{case}.nii.gz")
+    for case in data.split.test:
+        shutil.copy(files[case].image, raw / "imagesTs" / f"{case}_0000.nii.gz")
+        shutil.copy(files[case].label, work / "references" / f"{case}.nii.gz")
+    (raw / "dataset.json").write_text(json.dumps(description(data.split)))
+    start = time.perf_counter()
+    command = [
+        python.parent / "nnUNetv2_plan_and_preprocess",
+        "-d",
+        "4",
+        "-c",
+        "3d_fullres",
+        "-np",
+        "2",
+        "-npfp",
+        "2",
+    ]
+    subprocess.run(command, check=True, env=environment(work), stdout=subprocess.DEVNULL)
+    print(
+        f"nnU-Net planned and preprocessed in {time.perf_counter() - start:.0f} s, outside the time",
+        flush=True,
+    )
+    split = [{"train": list(data.split.train), "val": list(data.split.validation)}]
+    (work / "preprocessed" / DATASET / "splits_final.json").write_text(json.dumps(split))
+
+
+def description(split: Split) -> dict[str, Any]:
+    """Return nnU-Net's dataset.json."""
+    return {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "anterior": 1, "posterior": 2},
+        "numTraining": len(split.train) + len(split.validation),
+        "file_ending": ".nii.gz",
+    }
+
+
+def environment(work: Path) -> dict[str, str]:
+    """Return the environment variables of nnU-Net."""
+    folders = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
+    return {**os.environ, **folders}
+
+
+def call(work: Path, python: Path, *arguments: Any) -> dict[str, Any]:
+    """Run peers_nnunet.py and return what it found."""
+    script = Path(__file__).with_name("peers_nnunet.py")
+    done = subprocess.run(
+        [python, script, *map(str, arguments)],
+        env=environment(work),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stdout[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
