@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/medctx run quickstart
@@ -16,6 +16,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# The API reference, from docstrings: build/api/index.html
+docs: $(VENV)/.installed-dev
+	$(BIN)/pdoc --docformat google --no-show-source --output-directory build/api harness methods
 
 # The lock constrains every version, so that a fresh machine gets what was tested.
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python

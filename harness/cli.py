@@ -21,7 +21,7 @@ from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
 from harness.cli_options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
 from harness.cli_plan import forecast
-from harness.cli_report import known_of, publish, report, rescore, write_study_report
+from harness.cli_report import compare, known_of, publish, report, rescore, write_study_report
 from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
@@ -291,6 +291,7 @@ def status(
 app.command()(report)
 app.command()(rescore)
 app.command()(publish)
+app.command()(compare)
 app.command()(evaluate)
 app.command()(doctor)
 app.command(hidden=True)(cluster_wait)

@@ -1,4 +1,4 @@
-"""``medctx report``, ``rescore`` and ``publish``: what is made of records."""
+"""``medctx report``, ``rescore``, ``publish`` and ``compare``: what is made of records."""
 
 from __future__ import annotations
 
@@ -91,6 +91,44 @@ def publish(
     whole = write_study_report(known, store, data)
     out.print(f"published: {write(loaded, known.cells, store)}", markup=False)
     if not whole:
+        raise typer.Exit(1)
+
+
+def compare(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    other: Annotated[
+        Path,
+        typer.Option("--with", metavar="DIR", help="Folder of results, own or published, to compare with."),
+    ] = DEFAULT_RESULTS,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Largest difference of a trial's mean Dice (0 to 1) that passes.")
+    ] = 0.0,
+    overrides: Overrides = None,
+) -> None:
+    """Compare trials that were run twice, score by score: the same bits, or how far they are apart."""
+    from harness.progress import label
+    from harness.reproduction import reproductions
+
+    known = known_of(load_study(study, overrides or []), Store(results, writable=False))
+    found = reproductions([cell for cell in known.cells if cell.spec.kind == "train"], results, other)
+    for one in found:
+        said = (
+            f"{one.differing} of {one.values} scores differ"
+            if one.differing
+            else f"all {one.values} scores the same"
+        )
+        out.print(
+            f"{one.cell.spec.id}  {label(one.cell)}: {said}; Dice {one.dice[0]:.4f} and {one.dice[1]:.4f}",
+            markup=False,
+        )
+    apart = [one for one in found if one.differing]
+    out.print(
+        f"{len(found)} trials in both folders, {len(found) - len(apart)} the same in every bit"
+        + (f"; mean Dice at most {max(one.change for one in apart):.4f} apart" if apart else ""),
+        markup=False,
+    )
+    if any(one.change > tolerance or not tolerance for one in apart):
         raise typer.Exit(1)
 
 

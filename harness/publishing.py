@@ -18,7 +18,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -27,6 +27,9 @@ from harness.record import CASE_COLUMNS, TrialRecord, append_history, read_histo
 from harness.search import JOURNAL
 from harness.store import Store
 from harness.study import Cell, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED, RECORDS, TRIALS, CASES = "published", "records", "trials.jsonl.gz", "cases.parquet"
 _MOST_LINES = 40  # of a history
@@ -120,6 +123,24 @@ def adopt(cells: Iterable[Cell], store: Store) -> int:
             wanted -= found.keys()
             taken += len(found)
     return taken
+
+
+def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the per-case rows of those of the ``wanted`` trials that a results folder has, its own or published."""
+    import pandas as pd
+
+    left = {*wanted}
+    found = {
+        id: pd.read_parquet(path)
+        for id in sorted(left)
+        if (path := results / "trials" / id / CASES).is_file()
+    }
+    left -= found.keys()
+    for path in sorted((results / PUBLISHED).glob(f"*/{RECORDS}/{CASES}")):
+        rows = pd.read_parquet(path, filters=[("id", "in", list(left))])
+        found |= {str(id): own for id, own in rows.groupby("id", observed=True)}
+        left -= found.keys()
+    return found
 
 
 def _read(path: Path) -> Iterator[tuple[TrialRecord, list[dict[str, Any]]]]:

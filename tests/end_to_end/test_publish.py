@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 STUDY = """
 question: Is what is published believed?
 base: {dataset: phantom, architecture: unet, shots: 2, method: supervised, recipe: {steps: 2, overlap: 0.0}}
@@ -30,3 +32,27 @@ def test_a_run_goes_on_from_what_was_published(medctx: Callable, tmp_path: Path)
     assert "1 trials taken from" in outcome.out and "1 done, 0 to run" in outcome.out
     assert (results / "believed" / "tables" / "dice.csv").read_text() == table
     assert not (results / "trials" / entry["id"] / "checkpoint.pt").exists()
+
+
+def test_trials_that_were_run_again_are_compared_score_by_score(medctx: Callable, tmp_path: Path) -> None:
+    study, first, again = tmp_path / "believed.yaml", tmp_path / "first", tmp_path / "again"
+    study.write_text(STUDY)
+    (entry,) = json.loads(medctx("plan", study, "--json").out)["trials"]
+    assert medctx("trial", study, entry["id"], "--results", first).code == 0
+    medctx("publish", study, "--results", first)
+    shutil.rmtree(first / "trials")
+    arguments = ("compare", study, "--results", again, "--with", first)
+    outcome = medctx(*arguments)
+    assert outcome.code == 2 and "a trial that was run twice" in outcome.err
+
+    assert medctx("trial", study, entry["id"], "--results", again).code == 0
+    outcome = medctx(*arguments)
+    assert outcome.code == 0 and "1 trials in both folders, 1 the same in every bit" in outcome.out
+
+    path = again / "trials" / entry["id"] / "cases.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[rows.index[0], "value"] += 0.01
+    rows.iloc[:-1].to_parquet(path)
+    outcome = medctx(*arguments)
+    assert outcome.code == 1 and f"2 of {len(rows)} scores differ" in outcome.out
+    assert medctx(*arguments, "--tolerance", "0.1").code == 0
