@@ -26,7 +26,7 @@ from harness.console import console
 from harness.errors import Interrupted, UserError
 from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
-from harness.publishing import PUBLISHED, adopt, adopt_search
+from harness.publishing import PUBLISHED, adopt, adopt_findings
 from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
 from harness.status import describe
 from harness.store import Store
@@ -194,7 +194,7 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
-    adopt_search(loaded, store)
+    adopt_findings(loaded, store)
     known = known_of(loaded, store)
     cells = choose_cells(known.study, only or [])
     if adopted := adopt((*known.suggested, *cells), store):

@@ -5,6 +5,7 @@
     <results>/published/<study>/records/trials.jsonl.gz   a line per complete trial: its record and its history, thinned
     <results>/published/<study>/records/cases.parquet     the per-case rows of all of them, with their ids
     <results>/published/<study>/records/optuna.journal    what its searches remember, where it searches
+    <results>/published/<study>/records/conventions.parquet  scores by other conventions, after ``medctx rescore``
     <results>/published/<study>/tables, figures           as the report wrote them
 
 A pretraining is published and not taken over: it has no weights, so it is computed again where a new trial starts
@@ -23,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.record import CASE_COLUMNS, TrialRecord, append_history, read_history, write_cases, write_record
+from harness.record import (
+    CASE_COLUMNS,
+    RESCORED,
+    TrialRecord,
+    append_history,
+    read_history,
+    write_cases,
+    write_record,
+)
 from harness.search import JOURNAL
 from harness.store import Store
 from harness.study import Cell, Study
@@ -35,6 +44,7 @@ PUBLISHED, RECORDS, TRIALS, CASES = "published", "records", "trials.jsonl.gz", "
 _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
+_BESIDE = (JOURNAL, RESCORED)
 
 
 def publish(study: Study, cells: Iterable[Cell], store: Store) -> Path:
@@ -75,8 +85,9 @@ def publish(study: Study, cells: Iterable[Cell], store: Store) -> Path:
         cases.astype(dict.fromkeys(words, "category")).to_parquet(
             records / CASES, index=False, compression="zstd"
         )
-    if (written / JOURNAL).is_file():
-        shutil.copyfile(written / JOURNAL, records / JOURNAL)
+    for name in _BESIDE:
+        if (written / name).is_file():
+            shutil.copyfile(written / name, records / name)
     for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
         shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((written / part).glob("*")):
@@ -93,15 +104,14 @@ def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for i, line in enumerate(history) if i not in left_out]
 
 
-def adopt_search(study: Study, store: Store) -> None:
-    """Take over what a published search remembers, where there is nothing of it yet."""
-    published, own = (
-        store.results / PUBLISHED / study.name / RECORDS / JOURNAL,
-        store.results / study.name / JOURNAL,
-    )
-    if published.is_file() and not own.exists():
-        own.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(published, own)
+def adopt_findings(study: Study, store: Store) -> None:
+    """Take over what a published search remembers, and scores by other conventions, where there is nothing of it yet."""
+    for name in _BESIDE:
+        published = store.results / PUBLISHED / study.name / RECORDS / name
+        own = store.results / study.name / name
+        if published.is_file() and not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(published, own)
 
 
 def adopt(cells: Iterable[Cell], store: Store) -> int:

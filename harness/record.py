@@ -26,6 +26,9 @@ _TAIL = 16 * 2**10  # bytes
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
 
+RESCORED = "conventions.parquet"
+"""File of a study with the scores of kept predictions by several conventions."""
+
 TRAINING_FIELDS = (
     "foreground", "loss", "optimiser", "learning_rate", "weight_decay", "momentum", "schedule", "warmup_steps", "clip_norm",
     "precision", "validate_every",

@@ -63,7 +63,7 @@ def write_report(
     """
     import pandas as pd
 
-    from harness.record import write_text
+    from harness.record import RESCORED, write_text
     from harness.report.comparisons import comparison_frame
     from harness.report.convention_table import convention_table
     from harness.report.drawing import draw_all
@@ -72,7 +72,6 @@ def write_report(
     from harness.report.page import render_page
     from harness.report.qualitative import all_galleries
     from harness.report.reference import read_reference
-    from harness.report.rescoring import RESCORED
     from harness.report.results import results_of
     from harness.report.search_figures import search_sketches
     from harness.report.search_table import search_tables

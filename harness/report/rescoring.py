@@ -25,10 +25,10 @@ from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention
 from harness.evaluation.metrics import DEFAULT_METRICS, score_case
 from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.record import RESCORED
 from harness.store import Store
 from harness.study import Study
 
-RESCORED = "conventions.parquet"
 _SUFFIX = ".nii.gz"
 COLUMNS = ("id", "role", "variant", "metric", "value", "misses")
 

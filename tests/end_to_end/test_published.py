@@ -1,0 +1,43 @@
+"""What is published under results/: every study's tables are rebuilt from its records to the same bytes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cli_report import known_of, write_study_report
+from harness.publishing import adopt, adopt_findings
+from harness.store import Store
+from harness.study import load_study
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+STUDIES = sorted(path.name for path in PUBLISHED.iterdir()) if PUBLISHED.is_dir() else []
+LARGEST = 20 * 2**20  # bytes, of all together
+
+
+def test_published_results_are_small_and_of_shipped_studies() -> None:
+    files = [path for path in PUBLISHED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < LARGEST
+    assert not [path for path in files if path.suffix in (".pt", ".gz") and path.name != "trials.jsonl.gz"]
+    for name in STUDIES:
+        load_study(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_tables_are_rebuilt_from_their_records(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.report.drawing.draw_all", lambda *arguments: [])
+    shutil.copytree(PUBLISHED, tmp_path / "published")
+    study, store = load_study(name), Store(tmp_path)
+    adopt_findings(study, store)
+    known = known_of(study, store)
+    cells = [cell for cell in known.cells if cell.spec.kind == "train"]
+    assert adopt(cells, store) == len(cells)
+    assert write_study_report(known, store, None)
+    published = {path.name: path.read_text() for path in (PUBLISHED / name / "tables").iterdir()}
+    rebuilt = {path.name: path.read_text() for path in (tmp_path / name / "tables").iterdir()}
+    assert rebuilt == published
