@@ -1,0 +1,111 @@
+"""Intensities, and the way from a file to the cache and back to its grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.data import preprocessing
+from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.preprocessing import normalise, prepare
+from harness.spec import Recipe
+
+
+class OneVolume(Dataset):
+    """One volume, held in memory."""
+
+    channels = ("MRI",)
+    labels = {0: "background", 1: "one", 2: "two"}
+
+    def __init__(self, image: Volume, label: Volume) -> None:
+        self.volumes = image, label
+
+    def image(self, case: Case) -> Volume:
+        return self.volumes[0]
+
+    def label(self, case: Case) -> Volume:
+        return self.volumes[1]
+
+    def content(self, case: Case) -> str:
+        return str(hash(self.volumes[1].affine.tobytes()))
+
+
+def recipe(spacing: tuple[float, float, float] = (1, 1, 1)) -> Recipe:
+    return Recipe(patch=(8, 8, 8), spacing=spacing)
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCTX_CACHE", str(tmp_path / "cache"))
+    preprocessing._open.cache_clear()
+
+
+@pytest.mark.parametrize("rule", ["zscore", "zscore_clipped", "none"])
+def test_intensity_rules(rule: str) -> None:
+    values = np.random.default_rng(0).normal(100, 20, (10, 10, 10))
+    values[0, 0, 0] = 1e6
+    result = normalise(values, rule)
+    if rule == "none":
+        assert np.array_equal(result, values.astype(np.float32))
+    else:
+        assert abs(result.mean()) < 1e-4 and abs(result.std() - 1) < 1e-4
+        assert (result.max() < 5) == (rule == "zscore_clipped")
+    assert np.isfinite(normalise(np.full((3, 3, 3), 5.0), rule)).all()
+
+
+def test_intensity_rules_of_ct_by_hand() -> None:
+    values = np.array([-1000.0, -175.0, 37.5, 250.0, 3000.0]).reshape(1, 1, 5)
+    np.testing.assert_allclose(normalise(values, "ct_soft_tissue").ravel(), [0, 0, 0.5, 1, 1], atol=1e-6)
+    expected = (np.array([-958, -175, 37.5, 250, 326]) - 82.95) / 136.95
+    np.testing.assert_allclose(normalise(values, "ct_synapse").ravel(), expected, atol=1e-5)
+
+
+def test_skull_stripped_images_are_normalised_within_the_brain() -> None:
+    values = np.zeros((4, 4, 4))
+    values[1:3] = np.random.default_rng(0).normal(500, 50, (2, 4, 4))
+    result = normalise(values, "zscore_nonzero")
+    assert abs(result[1:3].mean()) < 1e-5 and abs(result[1:3].std() - 1) < 1e-5 and not result[[0, 3]].any()
+    assert not normalise(np.zeros((2, 2, 2)), "zscore_nonzero").any()
+
+
+AFFINES = {
+    "plain": np.diag([1, 1, 1, 1]),
+    "flipped": np.diag([-1, -1, 1, 1]),
+    "permuted": np.array([[0, 1, 0, 3], [0, 0, 1, -2], [1, 0, 0, 5], [0, 0, 0, 1]]),
+    "anisotropic and permuted": np.array([[0, 0, -2, 3], [0.5, 0, 0, -2], [0, 1, 0, 5], [0, 0, 0, 1]]),
+}
+
+
+@pytest.mark.parametrize("crop", ["none", "foreground"])
+@pytest.mark.parametrize("name", AFFINES)
+def test_labels_survive_the_way_to_the_cache_and_back(name: str, crop: str) -> None:
+    affine = AFFINES[name].astype(float)
+    labels = np.zeros((16, 20, 24), np.uint8)
+    labels[2:9, 4:14, 6:20], labels[9:14, 4:14, 6:20] = 1, 2
+    image = labels[None].astype(np.float32)
+    dataset = OneVolume(Volume(image, affine), Volume(labels, affine))
+    chosen = recipe().model_copy(update={"crop": crop})
+    cache = prepare(dataset, f"one {name}", [Case("c", "c")], chosen)
+    assert cache.image("c").shape[1:] == cache.label("c").shape
+    if crop == "foreground" and "anisotropic" not in name:
+        assert sorted(cache.label("c").shape) == [10, 12, 14]  # the box of the labels, which are the image
+    one_hot = np.stack([(cache.label("c") == k).astype(np.float32) for k in range(3)])
+    back = cache.to_native("c", one_hot)
+    reference = cache.native_reference("c")
+    assert back.array.shape == labels.shape and np.array_equal(back.affine, affine)
+    assert np.array_equal(reference.array, labels)
+    agreement = 2 * ((back.array > 0) & (labels > 0)).sum() / ((back.array > 0).sum() + (labels > 0).sum())
+    assert agreement > (0.9 if "anisotropic" in name else 0.9999)
+
+
+def test_resampling_gives_the_spacing_that_was_asked_for() -> None:
+    labels = np.zeros((20, 20, 10), np.uint8)
+    labels[5:15, 5:15, 2:8] = 1
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    dataset = OneVolume(Volume(labels[None].astype(np.float32), affine), Volume(labels, affine))
+    cache = prepare(dataset, "resampled", [Case("c", "c")], recipe((2, 2, 1)))
+    assert cache.label("c").shape == (10, 10, 30)
+    volume = cache.label("c").sum() * 4
+    assert abs(volume - labels.sum() * 3) / (labels.sum() * 3) < 0.1
