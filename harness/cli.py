@@ -229,7 +229,7 @@ def run(
                 say=board.say,
             )
         known = known_of(loaded, store)
-    whole = write_study_report(known, store, data)
+    refused = write_study_report(known, store, data).refused
     failed = [
         cell for cell in choose_cells(known.study, only or []) if store.status(cell.spec.id) != "complete"
     ]
@@ -237,7 +237,7 @@ def run(
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
     for found in known.findings:
         out.print(f"search of {found.arm.name}: {found.summary()}", markup=False)
-    if failed or not whole or not all(found.best() for found in known.findings):
+    if failed or refused or not all(found.best() for found in known.findings):
         raise typer.Exit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from harness.reconcile import Known
 from harness.search import Findings
 from harness.store import Store
 from harness.study import Study, load_study
+
+if TYPE_CHECKING:
+    from harness.report import Report
 
 out = console()
 
@@ -57,7 +60,7 @@ def report(
         from harness.report.combination import combine
 
         shown = Known(combine([one.study for one in known], output.name))
-    if not write_study_report(shown, store, data, output, reference or []):
+    if write_study_report(shown, store, data, output, reference or []).refused:
         raise typer.Exit(1)
 
 
@@ -76,7 +79,7 @@ def rescore(
     known = known_of(load_study(study, overrides or []), store)
     with out.status("scoring predictions"):
         score(known.study, store.results, data, workers or default_workers())
-    if not write_study_report(known, store, data):
+    if write_study_report(known, store, data).refused:
         raise typer.Exit(1)
 
 
@@ -88,9 +91,9 @@ def publish(
 
     loaded, store = load_study(study, overrides or []), Store(results)
     known = known_of(loaded, store)
-    whole = write_study_report(known, store, data)
-    out.print(f"published: {write(loaded, known.cells, store)}", markup=False)
-    if not whole:
+    written = write_study_report(known, store, data)
+    out.print(f"published: {write(loaded, known.cells, store, written.answer)}", markup=False)
+    if written.refused:
         raise typer.Exit(1)
 
 
@@ -134,8 +137,8 @@ def compare(
 
 def write_study_report(
     known: Known, store: Store, data: Path | None, output: Path | None = None, references: Sequence[str] = ()
-) -> bool:
-    """Write a report, and return whether no table had to be refused."""
+) -> Report:
+    """Write a report, and say where it is and which tables had to be refused."""
     from harness.report import write_report
 
     searches: list[Findings] = []
@@ -147,4 +150,4 @@ def write_study_report(
     for name, reason in report.refused.items():
         out.print(f"refused: table {name}: {reason}", markup=False)
     out.print(f"report: {report.page}", markup=False)
-    return not report.refused
+    return report

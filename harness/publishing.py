@@ -7,6 +7,7 @@
     <results>/published/<study>/records/optuna.journal    what its searches remember, where it searches
     <results>/published/<study>/records/conventions.parquet  scores by other conventions, after ``medctx rescore``
     <results>/published/<study>/tables, figures           as the report wrote them
+    <results>/published/<study>/README.md                 question, answer, command, tables of scores and figures on a page
 
 A pretraining is published and not taken over: it has no weights, so it is computed again where a new trial starts
 from it.
@@ -20,6 +21,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -47,13 +49,14 @@ _FIGURES = ("png", "pdf")
 _BESIDE = (JOURNAL, RESCORED)
 
 
-def publish(study: Study, cells: Iterable[Cell], store: Store) -> Path:
+def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> Path:
     """Write the complete trials of a study, and what its report wrote, below ``published``; return that folder.
 
     Args:
         study: whose report has been written.
         cells: its trials with their pretrainings and the suggestions of its searches.
         store: where the records are.
+        answer: of the report.
 
     Raises:
         UserError: no trial is complete.
@@ -94,7 +97,18 @@ def publish(study: Study, cells: Iterable[Cell], store: Store) -> Path:
             if not suffixes or path.suffix[1:] in suffixes:
                 (folder / part).mkdir(exist_ok=True)
                 shutil.copyfile(path, folder / part / path.name)
+    (folder / "README.md").write_text(_page(study, answer, folder))
     return folder
+
+
+def _page(study: Study, answer: str, folder: Path) -> str:
+    """Return the Markdown page of a published study: scores in the order of its report, then all figures."""
+    scores = [folder / "tables" / f"{metric}.md" for metric in study.report.metrics]
+    parts = [f"# {study.name}", study.question, f"**{answer}**", *(f"    {line}" for line in study.commands)]
+    parts += [path.read_text().strip() for path in scores if path.is_file()]
+    figures = sorted((folder / "figures").glob("*.png"))
+    parts += [f"![{path.stem.replace('_', ' ')}](figures/{quote(path.name)})" for path in figures]
+    return "\n\n".join(parts) + "\n"
 
 
 def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, ``report.html``, and why tables were refused, by name."""
+    """What was written: the page, ``report.html``, the answer that it begins with, and why tables were refused, by name."""
 
     page: Path
+    answer: str
     refused: dict[str, str]
 
 
@@ -64,6 +65,7 @@ def write_report(
     import pandas as pd
 
     from harness.record import RESCORED, write_text
+    from harness.report.answer import answer
     from harness.report.comparisons import comparison_frame
     from harness.report.convention_table import convention_table
     from harness.report.drawing import draw_all
@@ -99,4 +101,4 @@ def write_report(
     page = folder / "report.html"
     write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
-    return Report(page, refused)
+    return Report(page, answer(found, comparisons), refused)

@@ -37,7 +37,9 @@ def test_published_tables_are_rebuilt_from_their_records(
     known = known_of(study, store)
     cells = [cell for cell in known.cells if cell.spec.kind == "train"]
     assert adopt(cells, store) == len(cells)
-    assert write_study_report(known, store, None)
+    written = write_study_report(known, store, None)
+    assert not written.refused
+    assert written.answer in (PUBLISHED / name / "README.md").read_text()
     published = {path.name: path.read_text() for path in (PUBLISHED / name / "tables").iterdir()}
     rebuilt = {path.name: path.read_text() for path in (tmp_path / name / "tables").iterdir()}
     assert rebuilt == published

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -27,8 +28,12 @@ def study(tmp_path: Path) -> Study:
 
 
 def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path: Path) -> None:
-    write_report(study, tmp_path)
-    folder = publish(study, study.cells, Store(tmp_path))
+    answer = write_report(study, tmp_path).answer
+    folder = publish(study, study.cells, Store(tmp_path), answer)
+    page = (folder / "README.md").read_text()
+    assert study.question in page and f"**{answer}**" in page and "| supervised |" in page
+    figures = re.findall(r"!\[.*?\]\((.+?)\)", page)
+    assert figures and all((folder / name).is_file() for name in figures)
     tables = {path.name: path.read_text() for path in (folder / "tables").iterdir()}
     assert {"dice.md", "dice.csv", "comparisons.tex"} <= tables.keys()
     assert sum(path.stat().st_size for path in (folder / "records").iterdir()) < 5000 * len(study.cells)
@@ -48,13 +53,13 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path:
 
 def test_the_same_records_are_the_same_bytes(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = (publish(study, study.cells, store) / "records" / "trials.jsonl.gz").read_bytes()
-    assert (publish(study, study.cells, store) / "records" / "trials.jsonl.gz").read_bytes() == first
+    first = (publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz").read_bytes()
+    assert (publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz").read_bytes() == first
 
 
 def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    publish(study, study.cells, store)
+    publish(study, study.cells, store, "yes")
     lost = [cell.spec.id for cell in study.cells[:2]]
     for id in lost:
         shutil.rmtree(store.trials / id)
@@ -64,7 +69,7 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
 
 def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    path = publish(study, study.cells, store) / "records" / "trials.jsonl.gz"
+    path = publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz"
     entry = json.loads(gzip.decompress(path.read_bytes()).splitlines()[0])
     entry["record"]["spec"]["seed"] = 99
     path.write_bytes(gzip.compress(json.dumps(entry).encode()))
@@ -78,7 +83,7 @@ def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path
 
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete trial"):
-        publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path))
+        publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path), "")
 
 
 def test_a_history_keeps_its_validations_and_its_last_step() -> None:
