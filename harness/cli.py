@@ -5,33 +5,39 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
-from harness import __version__, registry
+from harness import __version__
 from harness.agenda import Work, plain_work
 from harness.cli_cluster import app as launch_app
 from harness.cli_cluster import cluster_wait, doctor
 from harness.cli_data import app as data_app
 from harness.cli_evaluate import evaluate
+from harness.cli_list import list_, table_of
 from harness.cli_options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
 from harness.cli_plan import forecast
 from harness.cli_report import compare, known_of, publish, report, rescore, write_study_report
 from harness.console import console
 from harness.errors import Interrupted, UserError
-from harness.evaluation.conventions import convention_rows
 from harness.progress import Board, label
 from harness.publishing import PUBLISHED, adopt, adopt_findings
-from harness.reconcile import Known, check_data, choose_cells, missing_cells, plan_entry, search_entry
+from harness.reconcile import (
+    Known,
+    check_data,
+    choose_cells,
+    missing_cells,
+    needed_cells,
+    plan_entry,
+    search_entry,
+)
 from harness.status import describe
 from harness.store import Store
 from harness.study import Cell, load_study
-from harness.study_file import read_study, studies_folder, study_names
 from harness.trackers import check_trackers
 
 app = typer.Typer(
@@ -72,47 +78,6 @@ def _options(
     pass
 
 
-@app.command("list")
-def list_(
-    what: Annotated[
-        Literal["methods", "architectures", "datasets", "studies", "conventions"], typer.Argument()
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """List what can be named in a study, with a line and the source of each."""
-    if what == "studies":
-        entries = [_study_entry(name) for name in study_names()]
-    elif what == "conventions":
-        entries = convention_rows()
-    else:
-        kind: Any = what.removesuffix("s")
-        entries = [_registry_entry(kind, name) for name in registry.names(kind)]
-    if as_json:
-        print(json.dumps(entries, indent=1))
-        return
-    table = _table(entries[0])
-    for entry in entries:
-        table.add_row(*map(str, entry.values()))
-    out.print(table)
-
-
-def _table(keys: Iterable[str]) -> Table:
-    """Return an empty table whose first column, a name or an id, is never cut."""
-    table = Table(box=None, pad_edge=False)
-    for number, key in enumerate(keys):
-        table.add_column(key, overflow="fold", no_wrap=number == 0)
-    return table
-
-
-def _study_entry(name: str) -> dict[str, Any]:
-    return {"name": name, "question": read_study(studies_folder() / f"{name}.yaml").question}
-
-
-def _registry_entry(kind: registry.Kind, name: str) -> dict[str, Any]:
-    entry = registry.load(kind, name)
-    return {"name": name, "summary": entry.summary, "source": entry.source}
-
-
 @app.command()
 def plan(
     study: StudyName,
@@ -137,7 +102,7 @@ def plan(
     out.print(loaded.question)
     hidden = {"subset"} if loaded.nodes else {"kind", "subset"}
     keys = [key for key in dict.fromkeys(key for entry in entries for key in entry) if key not in hidden]
-    table = _table(keys)
+    table = table_of(keys)
     for entry in entries:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
@@ -230,9 +195,8 @@ def run(
             )
         known = known_of(loaded, store)
     refused = write_study_report(known, store, data).refused
-    failed = [
-        cell for cell in choose_cells(known.study, only or []) if store.status(cell.spec.id) != "complete"
-    ]
+    chosen = needed_cells(choose_cells(known.study, only or []), store)
+    failed = [cell for cell in chosen if store.status(cell.spec.id) != "complete"]
     for cell in failed:
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
     for found in known.findings:
@@ -264,11 +228,11 @@ def _stopped_in_order() -> Iterator[None]:
 def status(
     study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Print how many trials are complete, running, failed and pending, and what became of those in between."""
+    """Print how many trials are complete, running, failed and pending, and explain those that failed, run or were put down."""
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
     known = known_of(loaded, store)
-    cells = known.cells
+    cells = needed_cells(known.cells, store)
     states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
     found = Counter(states.values())
     found["pending"] += known.to_come
@@ -288,6 +252,7 @@ def status(
         out.print(f"skipped: {skip.reason}", markup=False)
 
 
+app.command("list")(list_)
 app.command()(report)
 app.command()(rescore)
 app.command()(publish)
@@ -302,7 +267,7 @@ app.add_typer(launch_app, name="launch")
 @app.command()
 def trial(
     study: StudyName,
-    id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan' prints it; its beginning will do.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan' prints it, or its first characters.")],
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     overrides: Overrides = None,

@@ -93,8 +93,8 @@ def check(
 def _draw(name: str, entry: Dataset, found: Check, figure: Path | None) -> str:
     """Write the overview figure; return where, or why not where nobody asked for it by name."""
     from harness.data.caches import cache_root
+    from harness.record import safe_name
     from harness.report.figures.dataset import write_overview
-    from harness.report.wording import safe_name
 
     path = figure or cache_root() / "checks" / f"{safe_name(name)}.png"
     try:

@@ -83,13 +83,14 @@ def rescore(
         raise typer.Exit(1)
 
 
-def publish(
-    study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None, overrides: Overrides = None
-) -> None:
+def publish(study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None) -> None:
     """Write a study's report, and keep its records, tables and figures below published/, small enough for git."""
+    from harness.publishing import adopt, adopt_findings
     from harness.publishing import publish as write
 
-    loaded, store = load_study(study, overrides or []), Store(results)
+    loaded, store = load_study(study), Store(results)
+    adopt_findings(loaded, store)
+    adopt(known_of(loaded, store).cells, store)
     known = known_of(loaded, store)
     written = write_study_report(known, store, data)
     out.print(f"published: {write(loaded, known.cells, store, written.answer)}", markup=False)
@@ -113,25 +114,32 @@ def compare(
     from harness.progress import label
     from harness.reproduction import reproductions
 
+    if results.resolve() == other.resolve():
+        raise UserError(
+            f"medctx compare {study}", f"the same folder twice, {results}", "two folders of results",
+            "Name one with --results and the other with --with.",
+        )  # fmt: skip
     known = known_of(load_study(study, overrides or []), Store(results, writable=False))
-    found = reproductions([cell for cell in known.cells if cell.spec.kind == "train"], results, other)
+    cells = [cell for cell in known.cells if cell.spec.kind == "train"]
+    found = reproductions(cells, results, other)
     for one in found:
         said = (
             f"{one.differing} of {one.values} scores differ"
             if one.differing
             else f"all {one.values} scores the same"
         )
+        said += f", {one.missing} of them in one folder alone" if one.missing else ""
         out.print(
             f"{one.cell.spec.id}  {label(one.cell)}: {said}; Dice {one.dice[0]:.4f} and {one.dice[1]:.4f}",
             markup=False,
         )
     apart = [one for one in found if one.differing]
     out.print(
-        f"{len(found)} trials in both folders, {len(found) - len(apart)} the same in every bit"
+        f"{len(found)} of {len(cells)} trials in both folders, {len(found) - len(apart)} the same in every bit"
         + (f"; mean Dice at most {max(one.change for one in apart):.4f} apart" if apart else ""),
         markup=False,
     )
-    if any(one.change > tolerance or not tolerance for one in apart):
+    if not all(one.agrees(tolerance) for one in found):
         raise typer.Exit(1)
 
 

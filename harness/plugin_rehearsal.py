@@ -88,8 +88,7 @@ def rehearse(
     outcome = resolve_with_node(Path("check-plugin"), StudyFile(question="check"), flat)
     if isinstance(outcome, str):
         return outcome
-    spec, node = outcome
-    return node if pretraining and node else spec
+    return outcome.node if pretraining and outcome.node else outcome.spec
 
 
 def trainer_of(spec: TrialSpec) -> tuple[Trainer, TrialData]:

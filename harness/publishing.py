@@ -2,7 +2,7 @@
 
 ::
 
-    <results>/published/<study>/records/trials.jsonl.gz   a line per complete trial: its record and its history, thinned
+    <results>/published/<study>/records/trials.jsonl.gz   a line per trial: its record and its history, thinned
     <results>/published/<study>/records/cases.parquet     the per-case rows of all of them, with their ids
     <results>/published/<study>/records/optuna.journal    what its searches remember, where it searches
     <results>/published/<study>/records/conventions.parquet  scores by other conventions, after ``medctx rescore``
@@ -18,20 +18,24 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.faults import rule_of
 from harness.record import (
     CASE_COLUMNS,
     RESCORED,
     TrialRecord,
     append_history,
     read_history,
+    safe_name,
     write_cases,
     write_record,
 )
@@ -50,7 +54,10 @@ _BESIDE = (JOURNAL, RESCORED)
 
 
 def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> Path:
-    """Write the complete trials of a study, and what its report wrote, below ``published``; return that folder.
+    """Write the records of a study, and what its report wrote, below ``published``; return that folder.
+
+    What was published before and is not in the store (a pretraining that was taken over from there) stays. The folder
+    is replaced as a whole.
 
     Args:
         study: whose report has been written.
@@ -59,51 +66,61 @@ def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> P
         answer: of the report.
 
     Raises:
-        UserError: no trial is complete.
+        UserError: no trial is complete, or what was published before cannot be read.
     """
-    import pandas as pd
-
     folder, written = store.results / PUBLISHED / study.name, store.results / study.name
-    lines, frames = [], []
+    before = folder / RECORDS / TRIALS
+    lines, frames, complete = [], [], 0
+    earlier = {record.id: line for line, record, _ in _read(before)} if before.is_file() else {}
     for cell in cells:
         record = store.record(cell.spec.id)
-        if record is None or record.status not in ("complete", "pruned"):
+        if record is None:
+            lines += [earlier[cell.spec.id]] if cell.spec.id in earlier else []
             continue
         trial = store.trials / record.id
         history = thinned(list(read_history(trial)))
-        lines.append(json.dumps({"record": record.model_dump(mode="json"), "history": history}))
+        lines.append(json.dumps({"record": _nameless(record).model_dump(mode="json"), "history": history}))
+        complete += record.status == "complete"
         if (trial / CASES).is_file():
-            frames.append(pd.read_parquet(trial / CASES).assign(id=record.id))
-    if not lines:
+            frames.append((record.id, trial / CASES))
+    if not complete:
         raise UserError(
             f"study {study.name}", "no complete trial", "at least one", f"Give 'medctx run {study.name}' first."
         )  # fmt: skip
-    records = folder / RECORDS
-    records.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{study.name}.{uuid4().hex}")
+    records = partial / RECORDS
+    records.mkdir(parents=True)
     # without a time, so that the same records are the same bytes
     (records / TRIALS).write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
-    if frames:
-        cases = pd.concat(frames, ignore_index=True)
-        words = [name for name in cases.columns if name != "value"]
-        cases.astype(dict.fromkeys(words, "category")).to_parquet(
-            records / CASES, index=False, compression="zstd"
-        )
+    _write_cases(frames, records / CASES)
     for name in _BESIDE:
         if (written / name).is_file():
             shutil.copyfile(written / name, records / name)
     for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
-        shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((written / part).glob("*")):
             if not suffixes or path.suffix[1:] in suffixes:
-                (folder / part).mkdir(exist_ok=True)
-                shutil.copyfile(path, folder / part / path.name)
-    (folder / "README.md").write_text(_page(study, answer, folder))
+                (partial / part).mkdir(exist_ok=True)
+                shutil.copyfile(path, partial / part / path.name)
+    (partial / "README.md").write_text(_page(study, answer, partial))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
     return folder
+
+
+def _write_cases(files: Sequence[tuple[str, Path]], target: Path) -> None:
+    """Write the rows of several trials into one file, with the ``id`` of each; none where there are none."""
+    import pandas as pd
+
+    if not files:
+        return
+    rows = pd.concat([pd.read_parquet(path).assign(id=id) for id, path in files], ignore_index=True)
+    words = [name for name in rows.columns if name != "value"]
+    rows.astype(dict.fromkeys(words, "category")).to_parquet(target, index=False, compression="zstd")
 
 
 def _page(study: Study, answer: str, folder: Path) -> str:
     """Return the Markdown page of a published study: scores in the order of its report, then all figures."""
-    scores = [folder / "tables" / f"{metric}.md" for metric in study.report.metrics]
+    scores = [folder / "tables" / f"{safe_name(metric)}.md" for metric in study.report.metrics]
     parts = [f"# {study.name}", study.question, f"**{answer}**", *(f"    {line}" for line in study.commands)]
     parts += [path.read_text().strip() for path in scores if path.is_file()]
     figures = sorted((folder / "figures").glob("*.png"))
@@ -111,9 +128,18 @@ def _page(study: Study, answer: str, folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _nameless(record: TrialRecord) -> TrialRecord:
+    """Return a record without the name of the host: what it is stays, whose it is does not."""
+    if record.environment is None:
+        return record
+    return record.model_copy(update={"environment": record.environment.model_copy(update={"host": ""})})
+
+
 def thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return about 40 evenly spaced lines of losses, the last one, and all lines that say something else too."""
     plain = [i for i, line in enumerate(history) if line.keys() <= _LOSSES]
+    if len(plain) <= _MOST_LINES + 1:  # it was thinned before
+        return history
     left_out = {*plain} - {*plain[:: max(1, -(-len(plain) // _MOST_LINES))], *plain[-1:]}
     return [line for i, line in enumerate(history) if i not in left_out]
 
@@ -125,14 +151,16 @@ def adopt_findings(study: Study, store: Store) -> None:
         own = store.results / study.name / name
         if published.is_file() and not own.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(published, own)
+            partial = own.with_name(f".{name}.{uuid4().hex}")
+            shutil.copyfile(published, partial)
+            partial.replace(own)
 
 
 def adopt(cells: Iterable[Cell], store: Store) -> int:
     """Take over what has been published of missing trials, by whichever study; return how many.
 
     Raises:
-        UserError: a published record that cannot be read, or is not what its id says.
+        UserError: a published record that cannot be read, is not what its id says, or has no scores.
     """
     wanted = {
         cell.spec.id for cell in cells if cell.spec.kind == "train" and store.record(cell.spec.id) is None
@@ -140,13 +168,19 @@ def adopt(cells: Iterable[Cell], store: Store) -> int:
     taken = 0
     for records in sorted((store.results / PUBLISHED).glob(f"*/{RECORDS}")) if wanted else ():
         found = {
-            record.id: (record, history) for record, history in _read(records / TRIALS) if record.id in wanted
+            record.id: (record, history)
+            for _, record, history in _read(records / TRIALS)
+            if record.id in wanted and _is_final(record)
         }
         if found:
-            _put(found, records / CASES, store)
+            taken += _put(found, records / CASES, store)
             wanted -= found.keys()
-            taken += len(found)
     return taken
+
+
+def _is_final(record: TrialRecord) -> bool:
+    """Return whether a run would leave the record as it is: not a failure that it tries again."""
+    return record.cause is None or rule_of(record.cause.kind).next_run == "never"
 
 
 def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -161,28 +195,35 @@ def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
     }
     left -= found.keys()
     for path in sorted((results / PUBLISHED).glob(f"*/{RECORDS}/{CASES}")):
+        if not left:
+            break
         rows = pd.read_parquet(path, filters=[("id", "in", list(left))])
         found |= {str(id): own for id, own in rows.groupby("id", observed=True)}
         left -= found.keys()
     return found
 
 
-def _read(path: Path) -> Iterator[tuple[TrialRecord, list[dict[str, Any]]]]:
+def _read(path: Path) -> Iterator[tuple[str, TrialRecord, list[dict[str, Any]]]]:
+    """Yield each line of published records, and the record and the history that it holds."""
     try:
         for line in gzip.decompress(path.read_bytes()).decode().splitlines():
             entry = json.loads(line)
             record = TrialRecord.model_validate(entry["record"])
             if record.spec.id != record.id:
                 raise ValueError(f"trial {record.id} whose settings are those of {record.spec.id}")
-            yield record, entry["history"]
-    except (OSError, EOFError, KeyError, ValueError, ValidationError) as error:
-        raise UserError(
-            path, str(error).splitlines()[0], "the records of a published study", "Restore the file, or remove its folder."
-        ) from error  # fmt: skip
+            yield line, record, entry["history"]
+    except (OSError, EOFError, KeyError, TypeError, ValueError, ValidationError, zlib.error) as error:
+        raise _unreadable(path, str(error).splitlines()[0]) from error
 
 
-def _put(found: dict[str, tuple[TrialRecord, list[dict[str, Any]]]], cases: Path, store: Store) -> None:
-    """Write records into the store, each whole or not at all."""
+def _unreadable(path: Path, found: str) -> UserError:
+    return UserError(
+        path, found, "the records of a published study", "Restore the file, or remove its folder."
+    )
+
+
+def _put(found: dict[str, tuple[TrialRecord, list[dict[str, Any]]]], cases: Path, store: Store) -> int:
+    """Write records into the store, each whole or not at all, and return how many were not there yet."""
     import pandas as pd
 
     rows = (
@@ -191,9 +232,11 @@ def _put(found: dict[str, tuple[TrialRecord, list[dict[str, Any]]]], cases: Path
         else pd.DataFrame({"id": []})
     )
     by_id = {str(id): own for id, own in rows.groupby("id", observed=True)}
+    put = 0
     for id, (record, history) in found.items():
-        partial = store.trials / f".{id}.adopted"
-        shutil.rmtree(partial, ignore_errors=True)
+        if record.status == "complete" and record.spec.tested and id not in by_id:
+            raise _unreadable(cases, f"no scores of the complete trial {id}")
+        partial = store.trials / f".{id}.{uuid4().hex}"
         partial.mkdir(parents=True)
         if id in by_id:
             write_cases(partial, by_id[id][list(CASE_COLUMNS)].astype(object).to_dict("records"))
@@ -201,5 +244,7 @@ def _put(found: dict[str, tuple[TrialRecord, list[dict[str, Any]]]], cases: Path
         write_record(partial, record)
         try:
             partial.rename(store.trials / id)
+            put += 1
         except OSError:  # another run was faster
             shutil.rmtree(partial)
+    return put

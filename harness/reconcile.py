@@ -141,9 +141,25 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
         )
         if not done:
             missing.append(cell)
-    served = {cell.spec.pretraining for cell in cells}
-    wanted = {cell.spec.pretraining for cell in missing}
-    return [cell for cell in missing if cell.spec.id in wanted or cell.spec.id not in served]
+    return _without_idle(missing, cells)
+
+
+def needed_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
+    """Return all cells but pretrainings that were not kept and that only complete trials started from.
+
+    So it is where trials were taken over from published records.
+    """
+    states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
+    incomplete = [cell for cell in cells if states[cell.spec.id] != "complete"]
+    needed = {cell.spec.id for cell in _without_idle(incomplete, cells)}
+    return [cell for cell in cells if states[cell.spec.id] == "complete" or cell.spec.id in needed]
+
+
+def _without_idle(cells: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
+    """Return ``cells`` without pretrainings of trials among ``every`` of which none is among ``cells``."""
+    served = {cell.spec.pretraining for cell in every}
+    wanted = {cell.spec.pretraining for cell in cells}
+    return [cell for cell in cells if cell.spec.id in wanted or cell.spec.id not in served]
 
 
 def check_data(

@@ -25,18 +25,24 @@ class Reproduction:
         cell: the trial.
         values: how many scores were compared, of all cases, regions, roles and metrics.
         differing: how many are not the same in every bit, or are in one of the two alone.
+        missing: how many are in one of the two alone.
         dice: mean Dice of the student in the one and in the other, over cases and regions, from 0 to 1.
     """
 
     cell: Cell
     values: int
     differing: int
+    missing: int
     dice: tuple[float, float]
 
     @property
     def change(self) -> float:
         """How far the mean Dice of the two is apart."""
         return abs(self.dice[1] - self.dice[0])
+
+    def agrees(self, tolerance: float) -> bool:
+        """Return whether all scores are the same, or, of a tolerance above 0, there in both with means so close."""
+        return not self.differing or (tolerance > 0 and not self.missing and self.change <= tolerance)
 
 
 def reproductions(cells: Sequence[Cell], results: Path, other: Path) -> list[Reproduction]:
@@ -61,8 +67,9 @@ def _compared(cell: Cell, before: pd.DataFrame, after: pd.DataFrame) -> Reproduc
         after.astype(_WORDS), on=list(_WORDS), how="outer", suffixes=("", "_after"), indicator=True
     )
     same = (rows["value"] == rows["value_after"]) | (rows["value"].isna() & rows["value_after"].isna())
-    differing = int((~same | (rows["_merge"] != "both")).sum())
-    return Reproduction(cell, len(rows), differing, (_dice(before), _dice(after)))
+    alone = rows["_merge"] != "both"
+    differing, missing = int((~same | alone).sum()), int(alone.sum())
+    return Reproduction(cell, len(rows), differing, missing, (_dice(before), _dice(after)))
 
 
 def _dice(rows: pd.DataFrame) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import registry
 from harness.data.splits import shipped_split
@@ -35,22 +35,30 @@ class Cell:
     """One trial of a study, with the values of the study's keys that lead to it.
 
     ``factors`` always has :data:`FACTORS`; ``method`` and ``architecture`` are the study's names for them
-    (arms), ``spec`` has the registered ones.
+    (arms), ``spec`` has the registered ones. ``steps`` are the updates that the study declares: of the trial, and
+    of a pretraining within them.
     """
 
     spec: TrialSpec
     factors: Mapping[str, Any]
+    steps: int
+
+
+class Resolved(NamedTuple):
+    """A trial, the pretraining that it starts from, and the updates that both make, or it alone, as the study declares."""
+
+    spec: TrialSpec
+    node: TrialSpec | None
+    steps: int
 
 
 def node_cell(node: TrialSpec, factors: Mapping[str, Any]) -> Cell:
     """Return the cell of a pretraining that a trial with ``factors`` starts from."""
     own = {"shots": node.shots, "subset": node.subset, "seed": node.seed}
-    return Cell(node, {key: factors[key] for key in FACTORS} | own)
+    return Cell(node, {key: factors[key] for key in FACTORS} | own, node.recipe.steps)
 
 
-def resolve_with_node(
-    path: Path, file: StudyFile, settings: Mapping[str, Any]
-) -> tuple[TrialSpec, TrialSpec | None] | str:
+def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> Resolved | str:
     """Return the trial of flat ``settings`` and the pretraining that it starts from, or why there is none.
 
     Raises:
@@ -112,17 +120,25 @@ def resolve_with_node(
                 name=method_name, version=method_class.version, parameters=plain(parameters)
             ),
             "shots": settings["shots"],
-            "subset": settings["seed"] if settings["subset"] == PER_SEED else settings["subset"],
+            "subset": _subset(settings),
             "seed": settings["seed"],
             "recipe": recipe,
         },
         where,
     )
     if not pretrains:
-        return spec, None
+        return Resolved(spec, None, recipe.steps)
     node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
-    recipe = _rest(recipe, node.recipe, f"{place}: pretrain") if within else recipe
-    return spec.model_copy(update={"pretraining": node.id, "recipe": recipe}), node
+    own_recipe = _rest(recipe, node.recipe, f"{place}: pretrain") if within else recipe
+    spec = spec.model_copy(update={"pretraining": node.id, "recipe": own_recipe})
+    return Resolved(spec, node, recipe.steps)
+
+
+def _subset(settings: Mapping[str, Any]) -> Any:
+    """Return the draw of the few cases; all cases and published subsets are the same for each."""
+    if settings["subset"] != PER_SEED:
+        return settings["subset"]
+    return settings["seed"] if isinstance(settings["shots"], int) else 0
 
 
 def _rest(recipe: Recipe, pretraining: Recipe, where: str) -> Recipe:

@@ -21,8 +21,9 @@ from harness.spec import Recipe, TrialSpec, digest
 from harness.study_file import PruneSpec, SearchSpec, StudyFile
 
 SETTING, DEFAULT = "setting", "default"
-JOURNAL = "optuna.journal"
 """The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
+JOURNAL = "optuna.journal"
+"""File of a study that holds what its searches remember."""
 _SEARCHED_FACTORS = ("architecture",)
 # keys of the recipe that change how a suggestion is measured
 _MEASURE = ("pipeline", "spacing", "crop", "resampling", "selection", "validate_every", "threads")
@@ -103,11 +104,11 @@ class Arm:
             outcome = resolve_with_node(self.path, self.file, merged)
             if isinstance(outcome, str):
                 return outcome
-            spec, node = outcome
+            spec, node, steps = outcome
             named = {
                 key: merged.get(key) for key in dict.fromkeys((*FACTORS, *flatten(self.file.grid), *factors))
             } | own
-            cells.append(Cell(spec if tested else spec.model_copy(update={"tested": False}), named))
+            cells.append(Cell(spec if tested else spec.model_copy(update={"tested": False}), named, steps))
             if node:
                 nodes[node.id] = node_cell(node, named)
         return Trials(tuple(cells), tuple(nodes.values()))
@@ -126,7 +127,7 @@ class Arm:
         assert isinstance(default, Trials)
         space = [[one.key, one.range.model_dump(), one.whole] for one in self.dimensions]
         rules = self.spec.model_dump(exclude={"arms", "parameters", "suggestions", "confirm"})
-        return digest([default.cells[0].spec.id, space, rules])
+        return digest([[cell.spec.id for cell in default.cells], space, rules])
 
 
 @dataclass(frozen=True)
@@ -242,14 +243,14 @@ def expand_arm(path: Path, file: StudyFile, name: str, settings: Mapping[str, An
     default = resolve_with_node(path, file, {**settings, "seed": spec.seeds[0]})
     if isinstance(default, str):
         return default
-    _check_objective(path, spec, default[0].recipe)
+    _check_objective(path, spec, default.spec.recipe)
     ranges = {**spec.parameters, **spec.arms[method]}
     if not ranges:
         raise UserError(where, "nothing to search", "at least one parameter", "Name one, or remove the arm.")
     dimensions = []
     for key, declared in ranges.items():
         place = f"{where}.{key}" if key in spec.arms[method] else f"{path}: search.parameters.{key}"
-        dimension = _dimension(key, declared, default[0], place)
+        dimension = _dimension(key, declared, default.spec, place)
         if spec.sampler == "grid" and not dimension.points():
             raise UserError(place, str(dimension.range), "choices or a step, for a grid", "Add one of them.")
         for value in dimension.range.ends():

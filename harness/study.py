@@ -15,7 +15,16 @@ from typing import Any
 import yaml
 
 from harness.errors import UserError, did_you_mean
-from harness.resolving import DEFAULTS, FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
+from harness.resolving import (
+    DEFAULTS,
+    FACTORS,
+    PER_SEED,
+    Cell,
+    flatten,
+    node_cell,
+    resolve_with_node,
+    setting_of,
+)
 from harness.search import Search, Trials, expand_arm
 from harness.spec import TrialSpec
 from harness.study_file import ReportSpec, StudyFile, find_study, read_study
@@ -109,10 +118,19 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
 
 
 def _distinct(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the first of the cells of each trial."""
+    """Return the first of the cells of each trial.
+
+    Raises:
+        UserError: one draw of few cases is asked for by its number and as that of a seed: it would be missing in one arm.
+    """
     found: dict[str, Cell] = {}
     for cell in cells:
-        found.setdefault(cell.spec.id, cell)
+        first = found.setdefault(cell.spec.id, cell)
+        if first.factors["subset"] != cell.factors["subset"]:
+            raise UserError(
+                "subset", f"{PER_SEED} beside {cell.spec.subset}, which is the draw of seed {cell.spec.seed}",
+                f"numbers, or {PER_SEED} alone", "Ask the two questions in two studies.",
+            )  # fmt: skip
     return list(found.values())
 
 
@@ -130,8 +148,8 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         if isinstance(outcome, str):
             skipped.append(Skip(factors, outcome))
             continue
-        spec, node = outcome
-        declared.append(Trials((Cell(spec, factors),), (node_cell(node, factors),) if node else ()))
+        spec, node, steps = outcome
+        declared.append(Trials((Cell(spec, factors, steps),), (node_cell(node, factors),) if node else ()))
     search = _search(path, file, base, exceptions, skipped) if file.search else None
     if search:
         declared += search.confirming_defaults()
@@ -203,7 +221,9 @@ def _check_report(path: Path, report: ReportSpec, keys: Sequence[str], arms: set
 def _complete(cell: Cell, keys: Sequence[str]) -> Cell:
     """Return the cell with the resolved value of every key that some cell of the study sets."""
     missing = {key: setting_of(cell.spec, key) for key in keys if key not in cell.factors}
-    return Cell(cell.spec, {**cell.factors, **missing}) if missing else cell
+    if "recipe.steps" in missing:
+        missing["recipe.steps"] = cell.steps
+    return replace(cell, factors={**cell.factors, **missing}) if missing else cell
 
 
 def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
@@ -265,4 +285,4 @@ def resolve(path: Path, file: StudyFile, settings: Mapping[str, Any]) -> TrialSp
         UserError: an unknown name or key, or a wrong value.
     """
     outcome = resolve_with_node(path, file, settings)
-    return outcome if isinstance(outcome, str) else outcome[0]
+    return outcome if isinstance(outcome, str) else outcome.spec

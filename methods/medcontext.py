@@ -27,40 +27,50 @@ if TYPE_CHECKING:
 class Consistency(Frozen):
     """How the masked branch is compared with its target."""
 
-    kind: Literal["mse_logits", "mse_softmax", "kl", "soft_ce", "cosine", "spatial_ce", "spatial_kl"] = (
-        "mse_logits"
+    kind: Literal["mse_logits", "mse_softmax", "kl", "soft_ce", "cosine", "spatial_ce", "spatial_kl"] = Field(
+        "mse_logits", description="distance between the two"
     )
-    norm: Literal["fro", "per_sample", "rms", "none"] = "fro"
-    region: Literal["all", "masked", "visible"] = "all"
+    norm: Literal["fro", "per_sample", "rms", "none"] = Field(
+        "fro", description="of the target's logits, that the distance is divided by"
+    )
+    region: Literal["all", "masked", "visible"] = Field("all", description="voxels that are compared")
     samples: Literal["all", "first"] = Field("all", description="first: the first sample of a batch alone")
     ds: Literal["first", "all"] = Field("first", description="outputs of deep supervision that are compared")
     ramp: float = Field(0.0, ge=0, le=1, description="share of the steps over which the weight rises from 0")
-    target: Literal["teacher", "student", "student_with_gradient"] = "teacher"
+    target: Literal["teacher", "student", "student_with_gradient"] = Field(
+        "teacher", description="whose segmentation of the whole volume is to be reproduced"
+    )
 
 
 class Teacher(Frozen):
     """How the teacher follows the student."""
 
     enabled: bool = True
-    m0: float = tunable(0.996, 0.9, 0.9999, log=True, complement=True, ge=0, le=1)
-    m1: float = Field(1.0, ge=0, le=1)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: int = Field(0, ge=0)
-    index: Literal["global", "in_epoch"] = "global"
-    every: Literal["iteration", "epoch"] = "iteration"
+    m0: float = tunable(
+        0.996, 0.9, 0.9999, log=True, complement=True, ge=0, le=1, description="EMA momentum at the start"
+    )
+    m1: float = Field(1.0, ge=0, le=1, description="EMA momentum at the end")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="from m0 to m1, or m0 throughout")
+    warmup_epochs: int = Field(0, ge=0, description="over which the momentum rises from 0 to m0")
+    index: Literal["global", "in_epoch"] = Field("global", description="step that the schedule is read at")
+    every: Literal["iteration", "epoch"] = Field("iteration", description="how often the teacher is updated")
     steps_per_epoch: int = Field(0, ge=0, description="0: the number of training cases")
     schedule_steps_per_epoch: int = Field(0, ge=0, description="that the schedule assumes; 0: the same")
-    buffers: Literal["skip", "copy", "ema"] = "ema"
-    mode: Literal["eval", "train"] = "eval"
+    buffers: Literal["skip", "copy", "ema"] = Field(
+        "ema", description="such as running means of batch normalisation"
+    )
+    mode: Literal["eval", "train"] = Field(
+        "eval", description="of dropout and normalisation while it predicts targets"
+    )
     log_loss: bool = Field(False, description="write the teacher's segmentation loss to the history")
 
 
 class Weights(Frozen):
     """Weights of the terms; a term of weight 0 is not computed."""
 
-    sup: float = Field(1.0, ge=0)
-    masked_sup: float = Field(1.0, ge=0)
-    cons: float = tunable(0.5, 0.01, 10.0, log=True, ge=0)
+    sup: float = Field(1.0, ge=0, description="segmentation of the whole volume against the labels")
+    masked_sup: float = Field(1.0, ge=0, description="segmentation of the masked volume against the labels")
+    cons: float = tunable(0.5, 0.01, 10.0, log=True, ge=0, description="beta: consistency with the target")
 
 
 class MedContextParameters(Frozen):

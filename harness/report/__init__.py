@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.report.formats import Table
     from harness.search import Findings
     from harness.study import Study
 
@@ -96,9 +97,20 @@ def write_report(
     write_frames(trials, cases, folder)
     for table in [*tables, *sought]:
         write_table(table, folder / "tables", label=study.name)
+    _leave_only([*tables, *sought], folder / "tables")
     galleries = all_galleries(found, results, folder, data_root)
     pictures = draw_all(found, history, galleries, folder / "figures", search_sketches(searches))
     page = folder / "report.html"
     write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     return Report(page, answer(found, comparisons), refused)
+
+
+def _leave_only(tables: Sequence[Table], folder: Path) -> None:
+    """Remove the files of tables that an earlier report wrote and this one does not."""
+    from harness.record import safe_name
+
+    names = {safe_name(table.name) for table in tables}
+    for path in folder.glob("*"):
+        if path.name.removesuffix(".trials.json") not in names and path.stem not in names:
+            path.unlink()

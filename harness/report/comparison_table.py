@@ -39,7 +39,7 @@ def comparison_table(results: Results, comparisons: pd.DataFrame) -> Table:
         columns=tuple(header),
         rows=tuple(rows),
         breaks=frozenset(),
-        footnotes=_NOTES,
+        footnotes=(*_NOTES, *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else [])),
         data=comparisons,
     )
 
@@ -69,6 +69,7 @@ def interval_cell(row: dict[str, Any], target: str) -> Cell:
     return Cell(UNSET if low != low else f"{signed(low)} to {signed(high)}", value=low)
 
 
+PAIRED = "each seed drew its own few cases, the same for all arms, so arms are compared by the differences of their common seeds"
 _NOTES = (
     "Differences of the cases' means over regions and seeds; cases that a network has no value for are left out.",
     "Retraining: new seeds and new cases; two-way model with random seeds and cases, t with Satterthwaite's degrees "
@@ -95,6 +96,8 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
         "networks": f"{NETWORKS_STAR}: p < {LEVEL} for these networks on new cases (Wilcoxon signed-rank over cases, means "
         "over seeds)",
     }
+    if comparisons["paired"].any():
+        tests["retraining"] += f"; {PAIRED}"
     intervals = {
         "retraining": "95 % interval: of the gain for retraining, by the two-way model.",
         "networks": "95 % interval: of the gain of these networks on new cases (studentised paired bootstrap over cases); it "

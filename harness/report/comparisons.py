@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +27,15 @@ def comparison_frame(results: Results) -> pd.DataFrame:
     Returns:
         the keys; ``role``, ``metric``; ``difference``, ``cases``, ``dropped``, ``seeds``, ``seeds_baseline``; for each
         of :data:`TARGETS` ``p_``, ``holm_``, ``low_``, ``high_``, ``reason_``; ``smallest_p`` of the signed-rank test;
-        ``family``, how many p values were corrected together, by target: ``family_``; ``rank_biserial``, ``standardised``;
+        ``paired``, whether seeds are; ``family``, how many p values were corrected together, by target: ``family_``; ``rank_biserial``, ``standardised``;
         ``star``.
     """
     rows = [
         {**dict(zip(results.keys, pair.arm, strict=True)), "role": pair.role, "metric": pair.metric,
-         **_columns(compare(pair.values, pair.baseline, np.random.default_rng(0)))}
+         **_columns(compare(pair.values, pair.baseline, np.random.default_rng(0), pair.paired)), "paired": pair.paired}
         for pair in _pairs(results)
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS])
+    frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS, "paired"])
     frame = frame.astype(dict.fromkeys(results.keys, object))  # as where a factor is not set in all rows
     family = [frame["metric"], frame["role"] == STUDENT]
     for target in TARGETS:
@@ -72,11 +72,15 @@ class _Pair:
     metric: str
     values: Scores
     baseline: Scores
+    paired: bool
 
 
 def _pairs(results: Results) -> list[_Pair]:
-    """Return all arms and roles but the baseline's student, each with the baseline that it is compared with."""
-    networks = results.networks
+    """Return all arms and roles but the baseline's student, each with the baseline that it is compared with.
+
+    Where each seed drew few cases of its own, the same for all arms, both have the seeds that are in both, in one order.
+    """
+    networks, seeds = results.networks, results.drawn_by_seed
     scored = {
         group: _matrix(rows)
         for group, rows in results.by_case.groupby(["role", "metric"], sort=False, observed=True)
@@ -86,12 +90,21 @@ def _pairs(results: Results) -> list[_Pair]:
         baseline = networks.get(baseline_of(results.keys, arm, results.study.report.baseline))
         if baseline is None:
             continue
+        same, paired = ids == baseline, all(id in seeds for id in (*ids, *baseline))
+        if paired:
+            common = {seeds[id] for id in ids} & {seeds[id] for id in baseline}
+            ids, baseline = (_in_order(arm, seeds, common) for arm in (ids, baseline))
         for role, metric in scored:
             values = scored[role, metric].of(ids)
             reference = scored[STUDENT, metric].of(baseline, cases=scored[role, metric].cases)
-            if len(values) and len(reference) and not (ids == baseline and role == STUDENT):
-                pairs.append(_Pair(arm, role, metric, values, reference))
+            if len(values) and len(reference) and not (same and role == STUDENT):
+                pairs.append(_Pair(arm, role, metric, values, reference, paired))
     return pairs
+
+
+def _in_order(ids: Sequence[str], seeds: Mapping[str, int], common: set[int]) -> tuple[str, ...]:
+    """Return the trials of the ``common`` seeds, by seed."""
+    return tuple(sorted((id for id in ids if seeds[id] in common), key=seeds.__getitem__))
 
 
 @dataclass(frozen=True)

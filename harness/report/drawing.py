@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from harness.record import safe_name
 from harness.report.comparisons import mean_intervals
 from harness.report.estimates import MEAN, STUDENT
 from harness.report.figures import bars, boxes, cost, curves, gallery, ranks
@@ -24,7 +25,7 @@ from harness.report.provenance import sample_note
 from harness.report.qualitative import Gallery
 from harness.report.results import OF_A_FIGURE, Results, with_arms
 from harness.report.statistics import RESAMPLES, rank_arms, rank_stability
-from harness.report.wording import UNSET, heading, metric_of, safe_name, shots_text
+from harness.report.wording import UNSET, heading, metric_of, shots_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

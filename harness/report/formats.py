@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import write_text
-from harness.report.wording import safe_name
+from harness.record import safe_name, write_text
 
 
 @dataclass(frozen=True)

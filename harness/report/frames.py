@@ -41,14 +41,24 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
     Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
     failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``,
     ``message``, ``traceback``, ``selected_step``; :data:`COST_COLUMNS` (seconds, bytes, counts); :data:`PROTOCOL_COLUMNS`
-    (lists as tuples, mappings as canonical JSON); ``commit``, ``device``, ``versions`` (a mapping).
+    (lists as tuples, mappings as canonical JSON); ``declared_steps``, of a trial and of a pretraining within them; ``commit``, ``device``, ``versions`` (a mapping).
     """
-    columns = ["id", *study.factors, *_OUTCOME, *COST_COLUMNS, *PROTOCOL_COLUMNS, *_ENVIRONMENT]
+    columns = [
+        "id",
+        *study.factors,
+        *_OUTCOME,
+        *COST_COLUMNS,
+        *PROTOCOL_COLUMNS,
+        "declared_steps",
+        *_ENVIRONMENT,
+    ]
     store = Store(results, writable=False)
     rows = []
     for cell in study.cells:
         factors = {key: _factor(cell.factors.get(key)) for key in study.factors}
-        rows.append({"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id)})
+        rows.append(
+            {"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
+        )
     frame = pd.DataFrame(rows, columns=columns)
     # plain strings: the report walks through these columns many times, and Arrow's make each anew
     return frame.astype(dict.fromkeys(frame.select_dtypes("string"), object))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from harness.record import safe_name
 from harness.report.formats import Cell, Column, Table
-from harness.report.wording import safe_name
 
 
 def to_html(table: Table) -> str:

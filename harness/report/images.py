@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness import registry
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
-from harness.report.wording import safe_name
+from harness.record import safe_name
 
 
 @dataclass(frozen=True)

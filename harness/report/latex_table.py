@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
+from harness.record import safe_name
 from harness.report.formats import Cell, Table
-from harness.report.wording import safe_name
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#",

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.record import safe_name
 from harness.report.answer import answer
 from harness.report.formats import Table
 from harness.report.frames import records
@@ -26,7 +27,7 @@ from harness.report.qualitative import Gallery
 from harness.report.results import Results
 from harness.report.tables import skip_row
 from harness.report.viewer import viewer_data
-from harness.report.wording import UNSET, heading, metric_of, safe_name, value_text
+from harness.report.wording import UNSET, heading, metric_of, value_text
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -48,7 +49,7 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             for name in ("training_cases", "validation_cases", "test_cases")
         }
         text = {name: " / ".join(short_text(value) for value in values) for name, values in facts.items()}
-        draws = " (few cases are drawn anew for each seed)" if PER_SEED in rows["subset"].tolist() else ""
+        draws = " (few cases are drawn anew for each seed)" if drawn_by_seed(rows).any() else ""
         notes.append(
             f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
             f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
@@ -97,7 +98,7 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
     notes = []
     for field in PROTOCOL_COLUMNS:
         declared = [key for key in factors if _declares(key, field)]
-        if "subset" in declared and PER_SEED in trials["subset"].tolist():
+        if "subset" in declared and drawn_by_seed(trials).any():
             declared.append("seed")
         if SETTING in declared and "method" not in declared:
             declared.append("method")  # each arm is tuned on its own
@@ -116,9 +117,14 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
 
 
 def _steps_in_all(trials: pd.DataFrame) -> pd.Series:
-    """Return the steps of each trial, with those of its pretraining where both are as many as the others train."""
+    """Return the steps of each trial, with those of its pretraining where the study declares both together."""
     both = trials["steps"] + trials["pretraining_steps"].fillna(0)
-    return trials["steps"].where(both != trials["steps"].max(), both).astype(int)
+    return trials["steps"].where(both != trials["declared_steps"], trials["declared_steps"])
+
+
+def drawn_by_seed(trials: pd.DataFrame) -> pd.Series:
+    """Return which trials have few training cases that their seed drew."""
+    return (trials["subset"] == PER_SEED) & trials["shots"].map(lambda shots: isinstance(shots, Integral))
 
 
 def selection_notes(trials: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.record import safe_name
 from harness.report import estimates
 from harness.report.cost_table import COSTS, cost_cell
 from harness.report.estimates import MEAN, STUDENT
@@ -22,7 +23,6 @@ from harness.report.wording import (
     heading,
     metric_of,
     number,
-    safe_name,
     signed,
     value_text,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import estimates
-from harness.report.provenance import undeclared_differences
+from harness.report.provenance import drawn_by_seed, undeclared_differences
 from harness.report.wording import UNSET, arm_label
 from harness.study import Study
 
@@ -101,6 +101,12 @@ class Results:
         for id, *arm in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
             found.setdefault(tuple(arm), []).append(id)
         return {arm: tuple(ids) for arm, ids in found.items()}
+
+    @cached_property
+    def drawn_by_seed(self) -> dict[str, int]:
+        """The seeds of the complete trials whose few training cases their seed drew, by id."""
+        chosen = self.complete[drawn_by_seed(self.complete)]
+        return dict(zip(chosen["id"], chosen["seed"].astype(int), strict=True))
 
     def arms(self) -> dict[Key, int]:
         """Return the keys of all planned arms with their number of seeds, in the order of rows."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from harness.record import safe_name
 from harness.report.drawing import Sketch
 from harness.report.figures import search as figures
 from harness.report.figures.style import MOST_PANELS
-from harness.report.wording import count, heading, safe_name, value_text
+from harness.report.wording import count, heading, value_text
 from harness.search import Dimension, Findings
 
 if TYPE_CHECKING:

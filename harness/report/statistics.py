@@ -6,7 +6,8 @@ meanings that are kept apart:
 - *these networks, new cases*: the trained networks are fixed, cases are drawn anew. Wilcoxon's signed-rank test
   on the cases' differences (means over seeds), and a studentised paired bootstrap over cases.
 - *retraining*: seeds and cases are both drawn anew, as by somebody who repeats the experiment. A two-way model
-  with random cases and random seeds within arms; its interval is Student's with Satterthwaite's degrees of freedom.
+  with random cases and random seeds within arms, or of the differences of paired seeds; its interval is Student's with
+  Satterthwaite's degrees of freedom.
 
 A test says why it gives no verdict where the number of cases or seeds does not carry one; the limits are those
 within which ``tests/benchmarks/statistics_simulation.py`` finds false-positive rates of 3 to 6 % and coverages of 93
@@ -79,13 +80,14 @@ class Comparison:
     standardised: float
 
 
-def compare(first: Scores, second: Scores, rng: np.random.Generator) -> Comparison:
+def compare(first: Scores, second: Scores, rng: np.random.Generator, paired: bool = False) -> Comparison:
     """Compare two arms whose networks scored the same cases.
 
     Args:
         first: ``(seeds, cases)``; NaN where a network has no value for a case.
         second: ``(seeds, cases)``, the same cases in the same order.
         rng: of the bootstrap.
+        paired: see :func:`on_retraining`.
     """
     known = ~(np.isnan(first).any(axis=0) | np.isnan(second).any(axis=0))
     some = ~(np.isnan(first).all(axis=0) & np.isnan(second).all(axis=0))
@@ -97,7 +99,7 @@ def compare(first: Scores, second: Scores, rng: np.random.Generator) -> Comparis
         dropped=int((some & ~known).sum()),
         seeds=(len(first), len(second)),
         these_networks=on_new_cases(differences, rng),
-        retraining=on_retraining(first, second),
+        retraining=on_retraining(first, second, paired),
         rank_biserial=rank_biserial(differences),
         standardised=_standardised(differences),
     )
@@ -146,7 +148,7 @@ def bootstrap_interval(differences: Scores, rng: np.random.Generator) -> tuple[f
     return float(mean - high * error), float(mean - low * error)
 
 
-def on_retraining(first: Scores, second: Scores) -> Verdict:
+def on_retraining(first: Scores, second: Scores, paired: bool = False) -> Verdict:
     """Return the test and interval of the difference of two arms for new seeds and new cases.
 
     Model: ``score = arm + case + arm x case + seed within arm + residual``, all but the arm random. The variance of
@@ -156,11 +158,15 @@ def on_retraining(first: Scores, second: Scores) -> Verdict:
     limits: where one is small by chance, it would give too many. Arms with equally many seeds are taken to have seeds of
     one variance; with a difference of seed numbers that would mislead, and each has its own, as in Welch's test.
 
+    Where seeds are paired, what the arms of a seed have in common (the few cases that it drew) would count as variance
+    of both, and hide their difference. The same model is then one of differences, ``case + seed + residual``.
+
     Args:
         first: ``(k1, n)`` scores without NaN.
         second: ``(k2, n)``.
+        paired: the rows of both are the same seeds, in the same order, and a seed's arms share more than its number.
     """
-    return _retrained(first, second)
+    return _retrained(first - second) if paired else _retrained(first, second)
 
 
 def mean_on_retraining(arm: Scores) -> Verdict:

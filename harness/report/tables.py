@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.record import safe_name
 from harness.report.comparison_table import comparison_table
 from harness.report.cost_table import cost_table
 from harness.report.formats import Cell, Column, Table
@@ -18,7 +19,7 @@ from harness.report.reference import Reference
 from harness.report.reference_table import reference_tables
 from harness.report.results import Results
 from harness.report.score_table import score_table
-from harness.report.wording import UNSET, heading, number, safe_name, value_text
+from harness.report.wording import UNSET, heading, number, value_text
 from harness.study import Skip
 
 

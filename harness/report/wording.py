@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,8 +110,3 @@ def count(number_of: int, noun: str, nouns: str = "") -> str:
 def shots_text(shots: Any) -> str:
     """Return ``1 training case``, ``5 training cases`` or ``all training cases``."""
     return f"{value_text(shots)} training case{'' if shots == 1 else 's'}"
-
-
-def safe_name(name: str) -> str:
-    """Return a file name for any text: other characters than letters, digits, ``.``, ``_``, ``-`` become ``_``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"

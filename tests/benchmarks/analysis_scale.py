@@ -49,7 +49,7 @@ def synthetic_study(trials: int) -> Study:
                         )  # fmt: skip
                         factors = {"method": method, "architecture": architecture, "dataset": "synthetic",
                                    "shots": shots, "subset": subset, "seed": seed}  # fmt: skip
-                        cells.append(Cell(spec, factors))
+                        cells.append(Cell(spec, factors, spec.recipe.steps))
     return Study(
         "synthetic", "How does the report grow?", tuple(cells[:trials]), (), ReportSpec(), "none", FACTORS
     )

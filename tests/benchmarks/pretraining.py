@@ -74,7 +74,7 @@ def specs(options, method: str, seed: int):
         flat["recipe.patch"] = [64, 64, 32] if options.architecture == "swin_unetr" else [32, 32, 32]
     if method != "supervised":
         flat["method.pretrain.steps"] = options.pretrain
-    return resolve_with_node(Path("benchmark"), StudyFile(question="benchmark"), flat)
+    return resolve_with_node(Path("benchmark"), StudyFile(question="benchmark"), flat)[:2]
 
 
 def dice(settings: RunSettings, options, method: str, seed: int) -> float | None:

@@ -1,7 +1,7 @@
 """Do the tests and intervals of the report keep what they promise? A seeded simulation.
 
 ``score = case + arm x case + seed within arm + residual``, normal, of two arms (four for Friedman and Nemenyi) that do
-not differ. For each number of cases and seeds and each standard deviation of arm x case and of seeds (in residual
+not differ; and the same with what paired seeds share. For each number of cases and seeds and each standard deviation of arm x case and of seeds (in residual
 standard deviations): the rate of p < 0.05, and the coverage of the 95 % interval, each for the target that the
 procedure declares. For "these networks" what the trained networks truly differ by is known, and is the truth that they
 are held against.
@@ -27,6 +27,8 @@ ARM_BY_CASE_SDS, SEED_SDS = (0.0, 1.0), (0.0, 0.5, 1.0)  # in residual standard 
 CASE_SD = 2.0
 RATE, COVERAGE = (0.03, 0.06), (0.93, 0.97)
 RETRAINING, RETRAINED_MEAN = "retraining: two-way model, t", "retraining: mean of one arm, t"
+PAIRED = "retraining: paired seeds, t"
+DRAW_SD = 2.0  # of what the arms of a paired seed share
 
 
 def scores(
@@ -55,6 +57,9 @@ def two_arms(rng: np.random.Generator, n: int, k: int, sd: float, by_case: float
         yield RETRAINING, again.p < LEVEL, again.low <= 0 <= again.high
         mean = mean_on_retraining(values[0])
         yield RETRAINED_MEAN, None, mean.low <= 0 <= mean.high
+        drawn = values + rng.normal(0, DRAW_SD, (k, 1))
+        paired = on_retraining(drawn[0], drawn[1], paired=True)
+        yield PAIRED, paired.p < LEVEL, paired.low <= 0 <= paired.high
 
 
 def four_arms(rng: np.random.Generator, n: int, k: int, sd: float, by_case: float) -> Iterator[tuple]:
@@ -86,7 +91,7 @@ def main() -> int:
     off = 0
     for by_case, (n, k), sd in product(ARM_BY_CASE_SDS, SIZES, SEED_SDS):
         rng = np.random.default_rng([n, k, int(10 * sd), int(10 * by_case)])
-        found: dict[str, list[tuple]] = {RETRAINING: [], RETRAINED_MEAN: []}
+        found: dict[str, list[tuple]] = {RETRAINING: [], RETRAINED_MEAN: [], PAIRED: []}
         for _ in range(repeats):
             for source in (two_arms, four_arms):
                 for name, positive, covered in source(rng, n, k, sd, by_case):

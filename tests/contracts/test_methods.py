@@ -64,7 +64,7 @@ def make_spec(method: str, architecture: str, **settings: Any) -> TrialSpec | st
     fixed |= {"recipe.patch": smallest_patch(architecture), "recipe.steps": STEPS, "recipe.batch": 2}
     chosen = {"method": method, "architecture": architecture, **fixed, **settings}
     outcome = resolve_with_node(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
-    return outcome if isinstance(outcome, str) else outcome[1] or outcome[0]
+    return outcome if isinstance(outcome, str) else outcome.node or outcome.spec
 
 
 def presets(method: str, architecture: str) -> list[str | None]:

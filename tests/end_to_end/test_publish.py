@@ -40,19 +40,23 @@ def test_trials_that_were_run_again_are_compared_score_by_score(medctx: Callable
     (entry,) = json.loads(medctx("plan", study, "--json").out)["trials"]
     assert medctx("trial", study, entry["id"], "--results", first).code == 0
     medctx("publish", study, "--results", first)
-    shutil.rmtree(first / "trials")
+    shutil.copytree(first / "published" / "believed", first / "published" / "other")
     arguments = ("compare", study, "--results", again, "--with", first)
     outcome = medctx(*arguments)
     assert outcome.code == 2 and "a trial that was run twice" in outcome.err
 
     assert medctx("trial", study, entry["id"], "--results", again).code == 0
     outcome = medctx(*arguments)
-    assert outcome.code == 0 and "1 trials in both folders, 1 the same in every bit" in outcome.out
+    assert outcome.code == 0 and "1 of 1 trials in both folders, 1 the same in every bit" in outcome.out
 
     path = again / "trials" / entry["id"] / "cases.parquet"
     rows = pd.read_parquet(path)
     rows.loc[rows.index[0], "value"] += 0.01
-    rows.iloc[:-1].to_parquet(path)
+    rows.to_parquet(path)
     outcome = medctx(*arguments)
-    assert outcome.code == 1 and f"2 of {len(rows)} scores differ" in outcome.out
+    assert outcome.code == 1 and f"1 of {len(rows)} scores differ" in outcome.out
     assert medctx(*arguments, "--tolerance", "0.1").code == 0
+    rows.iloc[:-1].to_parquet(path)
+    outcome = medctx(*arguments, "--tolerance", "0.1")
+    assert outcome.code == 1 and "1 of them in one folder alone" in outcome.out
+    assert medctx("compare", study, "--results", again, "--with", again).code == 2

@@ -196,7 +196,21 @@ def test_steps_of_a_pretraining_within_the_budget_are_no_undeclared_difference(
 ) -> None:
     frame = pd.DataFrame({name: ["same", "same"] for name in PROTOCOL_COLUMNS})
     frame = frame.assign(method=["supervised", "arm"], steps=[10, 6], pretraining_steps=[0, pretrained])
+    frame = frame.assign(declared_steps=[10, 10], shots=2, subset=0)
     assert bool(undeclared_differences(frame, ["method"])) == told
+
+
+def test_an_arm_with_a_pretraining_within_its_steps_has_the_declared_number_as_a_factor(load) -> None:
+    study = load(
+        STUDY.replace("steps: 20SEED", "steps: 4, within: true")
+        + "also: [{method: supervised, recipe.steps: [4, 20]}]\n"
+    )
+    steps = {
+        (cell.factors["recipe.steps"], cell.spec.recipe.steps)
+        for cell in study.cells
+        if cell.spec.pretraining
+    }
+    assert steps == {(10, 6)}
 
 
 def test_within_is_true_or_false(load) -> None:

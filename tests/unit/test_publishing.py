@@ -47,7 +47,10 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path:
     for name, text in tables.items():
         assert (elsewhere / study.name / "tables" / name).read_text() == text
     trial = study.cells[3].spec.id
-    assert store.record(trial) == Store(tmp_path).record(trial)
+    record, before = store.record(trial), Store(tmp_path).record(trial)
+    assert before.environment.host and record == before.model_copy(
+        update={"environment": before.environment.model_copy(update={"host": ""})}
+    )
     assert list(read_history(store.trials / trial))[-1] == list(read_history(tmp_path / "trials" / trial))[-1]
 
 
@@ -92,3 +95,24 @@ def test_a_history_keeps_its_validations_and_its_last_step() -> None:
     kept = thinned([*losses[:250], *checked, *losses[250:]])
     assert checked[0] in kept and kept[0]["step"] == 0 and kept[-1]["step"] == 499
     assert 30 <= len(kept) <= 43
+
+
+def test_publishing_what_was_taken_over_gives_the_same_bytes(study: Study, tmp_path: Path) -> None:
+    folder = publish(study, study.cells, Store(tmp_path), "yes")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere / "published" / study.name)
+    store = Store(elsewhere)
+    adopt(study.cells, store)
+    again = publish(study, study.cells, store, "yes")
+    assert (again / "records" / "trials.jsonl.gz").read_bytes() == (
+        folder / "records" / "trials.jsonl.gz"
+    ).read_bytes()
+
+
+def test_a_published_trial_without_scores_is_not_taken_over(study: Study, tmp_path: Path) -> None:
+    folder = publish(study, study.cells, Store(tmp_path), "yes")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere / "published" / study.name)
+    (elsewhere / "published" / study.name / "records" / "cases.parquet").unlink()
+    with pytest.raises(UserError, match="no scores of the complete trial"):
+        adopt(study.cells, Store(elsewhere))

@@ -45,6 +45,10 @@ def test_few_cases_can_be_drawn_anew_for_each_seed_and_are_no_row_of_their_own(s
     assert [(cell.spec.seed, cell.spec.subset) for cell in loaded.cells] == [(0, 0), (3, 3)]
     assert loaded.varying() == ("seed",)
     assert study(BASE + "grid: {shots: [2], subset: [3], seed: [3]}").cells[0].spec == loaded.cells[1].spec
+    everything = study(BASE + "grid: {shots: [all], seed: [3], subset: [per_seed]}").cells[0]
+    assert everything.spec == study(BASE + "grid: {seed: [3]}").cells[0].spec
+    with pytest.raises(UserError, match="found per_seed beside 3, which is the draw of seed 3"):
+        study(BASE + "grid: {shots: [2], seed: [3], subset: [3, per_seed]}")
 
 
 def test_without_grid_the_base_is_the_one_trial(study) -> None:

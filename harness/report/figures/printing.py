@@ -18,8 +18,8 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from harness.record import safe_name
 from harness.report.figures.style import styled
-from harness.report.wording import safe_name
 
 _DPI = 220
 _MANY = 16  # figures; of fewer, a process takes longer to start than it saves

@@ -47,7 +47,7 @@ def make_cell(**factors: Any) -> Cell:
         seed=values["seed"],
         recipe=Recipe(patch=(32, 32, 16), spacing=(1.0, 1.0, 2.0)),
     )
-    return Cell(spec, {key: values.get(key) for key in (*FACTORS, *values)})
+    return Cell(spec, {key: values.get(key) for key in (*FACTORS, *values)}, spec.recipe.steps)
 
 
 def make_study(cells: list[Cell], **options: Any) -> Study:

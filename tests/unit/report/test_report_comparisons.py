@@ -15,8 +15,10 @@ from fake_tables import load, tables_of
 from scipy import stats
 
 from harness.record import Cause, TrialRecord
+from harness.report.comparison_table import comparison_table
 from harness.report.comparisons import comparison_frame
 from harness.report.score_table import score_table
+from harness.resolving import PER_SEED
 
 REGIONS, CASES, MISSING = ("lobe", "duct"), 14, 5
 METHODS = ("supervised", "medcontext", "cps", "mean_teacher")
@@ -135,3 +137,27 @@ def test_gains_that_are_the_tested_differences_need_no_note(tmp_path: Path) -> N
         rows = [case_row(f"{c:02d}", "lobe", float(v)) for c, v in enumerate(rng.uniform(0.5, 0.9, 12))]
         write_trial(tmp_path, make_record(cells[-1]), rows, [])
     assert "not quite" not in " ".join(tables_of(make_study(cells), tmp_path)["dice"].footnotes)
+
+
+def test_seeds_that_draw_their_own_cases_are_paired_and_only_common_ones_compared(tmp_path: Path) -> None:
+    rng, cells = np.random.default_rng(0), []
+    level, drawn = rng.normal(0.7, 0.05, CASES), rng.normal(0, 0.1, 5)
+    for method, seed in [*product(["supervised"], (0, 1, 2, 3)), *product(["medcontext"], (4, 3, 2, 1))]:
+        cell = make_cell(architecture="unet", method=method, seed=seed, subset=PER_SEED, shots=5)
+        gain = 0.02 if method == "medcontext" else 0.0
+        dice = level + drawn[seed] + gain + rng.normal(0, 0.002, CASES)
+        cells.append(cell)
+        write_trial(
+            tmp_path,
+            make_record(cell),
+            [case_row(f"{c:02d}", "lobe", float(dice[c])) for c in range(CASES)],
+            [],
+        )
+    study = make_study(cells)
+    found = load(study, tmp_path)
+    frame = comparison_frame(found)
+    row = frame.iloc[0]
+    assert (row["seeds"], row["seeds_baseline"], row["paired"]) == (3, 3, True)
+    assert row["difference"] == pytest.approx(0.02, abs=0.002) and row["star"] == "*°"
+    assert any("Seeds are paired" in note for note in comparison_table(found, frame).footnotes)
+    assert any("own few cases" in note for note in score_table("dice", "dice", found, frame).footnotes)

@@ -234,7 +234,7 @@ def test_cases_that_each_seed_draws_are_declared_and_told(tmp_path: Path) -> Non
     draws = [{"training_cases": [f"phantom_{seed:03d}"]} for seed in (1, 2)]
     tables = {}
     for subset in (0, PER_SEED):
-        cells = [scored(tmp_path / str(subset), 0.5, seed=seed, subset=subset, protocol=draw)
+        cells = [scored(tmp_path / str(subset), 0.5, seed=seed, shots=5, subset=subset, protocol=draw)
                  for seed, draw in enumerate(draws)]  # fmt: skip
         tables[subset] = tables_of(make_study(cells), tmp_path / str(subset))["dice"]
     assert tables[0].refused and not tables[PER_SEED].refused

@@ -140,6 +140,21 @@ def test_a_case_component_below_zero_counts_as_zero() -> None:
     assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
 
 
+def test_what_paired_seeds_share_has_no_part_in_their_comparison() -> None:
+    """Cases that do not differ at all: what is left is Student's paired test of the seeds' means, whatever they share."""
+    rng = np.random.default_rng(3)
+    own, drawn = rng.normal(0, 1, (2, 5, 1)), rng.normal(0, 50, (5, 1))
+    first, second = (arm + drawn + np.zeros((5, 15)) for arm in own)
+    verdict = on_retraining(first, second, paired=True)
+    expected = stats.ttest_rel(first[:, 0], second[:, 0])
+    interval = expected.confidence_interval(0.95)
+    assert (verdict.p, verdict.low, verdict.high) == pytest.approx(
+        (expected.pvalue, interval.low, interval.high)
+    )
+    unpaired = on_retraining(first, second)
+    assert unpaired.high - unpaired.low > 10 * (verdict.high - verdict.low)
+
+
 def test_retraining_without_seed_variance_is_the_paired_t_test_over_cases() -> None:
     by_case = np.random.default_rng(1).normal(0, 1, (2, 20))
     jitter = np.array([[0.001, -0.002, 0.001]]).T * np.sin(np.arange(20))

@@ -31,7 +31,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
 
     def write_report(*arguments: Any) -> Report:
         seen.append(arguments[-1])
-        return Report(Path("report.html"), {})
+        return Report(Path("report.html"), "yes", {})
 
     monkeypatch.setattr("harness.report.write_report", write_report)
     return seen
