@@ -401,7 +401,7 @@ def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> 
 
 def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_data(tmp_path: Path) -> None:
     whole, less = spec_of("phantom"), spec_of("phantom", **{"split.exclude": ["phantom_001"]})
-    cells = [Cell(spec, {"dataset": "phantom"}) for spec in (whole, less)]
+    cells = [Cell(spec, {"dataset": "phantom"}, spec.recipe.steps) for spec in (whole, less)]
     done = SimpleNamespace(id=whole.id, protocol=SimpleNamespace(content_hash=load_data(whole, None).content))
     store = SimpleNamespace(record=lambda id: done if id == whole.id else None, trials=tmp_path)
     check_data(cells, cells[1:], store, None)
