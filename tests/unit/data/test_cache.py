@@ -29,10 +29,7 @@ def recipe(spacing: tuple[float, float, float] = (1, 1, 1)) -> Recipe:
     return Recipe(patch=(8, 8, 8), spacing=spacing)
 
 
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDCTX_CACHE", str(tmp_path / "cache"))
-    preprocessing._open.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 def hippocampus(root: Path) -> tuple[Dataset, list[Case]]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from harness.data import preprocessing
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.preprocessing import normalise, prepare
 from harness.spec import Recipe
@@ -36,10 +33,7 @@ def recipe(spacing: tuple[float, float, float] = (1, 1, 1)) -> Recipe:
     return Recipe(patch=(8, 8, 8), spacing=spacing)
 
 
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDCTX_CACHE", str(tmp_path / "cache"))
-    preprocessing._open.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 @pytest.mark.parametrize("rule", ["zscore", "zscore_clipped", "none"])
