@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness import registry
 from harness.data.splits import shipped_split
@@ -44,7 +44,8 @@ class Cell:
     steps: int
 
 
-class Resolved(NamedTuple):
+@dataclass(frozen=True)
+class Resolved:
     """A trial, the pretraining that it starts from, and the updates that both make, or it alone, as the study declares."""
 
     spec: TrialSpec
