@@ -148,8 +148,8 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         if isinstance(outcome, str):
             skipped.append(Skip(factors, outcome))
             continue
-        spec, node, steps = outcome
-        declared.append(Trials((Cell(spec, factors, steps),), (node_cell(node, factors),) if node else ()))
+        cell = Cell(outcome.spec, factors, outcome.steps)
+        declared.append(Trials((cell,), (node_cell(outcome.node, factors),) if outcome.node else ()))
     search = _search(path, file, base, exceptions, skipped) if file.search else None
     if search:
         declared += search.confirming_defaults()
