@@ -90,7 +90,9 @@ def rescore(
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / RESCORED).is_file():  # also trials whose predictions are elsewhere: published, or of another machine
+    if (
+        folder / RESCORED
+    ).is_file():  # also trials whose predictions are elsewhere: published, or of another machine
         known = pd.read_parquet(folder / RESCORED)
         frame = pd.concat([known[~known["id"].isin(frame["id"])], frame], ignore_index=True)
     frame.to_parquet(folder / f".{RESCORED}", index=False)
