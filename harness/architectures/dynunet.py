@@ -36,6 +36,7 @@ class DynUNet(Architecture[DynUNetOptions]):
     Options = DynUNetOptions
     presets = {
         "tiny": {"filters": (8, 16, 32)},
+        "small": {"filters": (12, 24, 48, 96)},
         "paper": {"filters": (32, 64, 128, 256, 320, 320), "deep_supervision": True},
     }
 

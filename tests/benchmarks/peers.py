@@ -1,10 +1,16 @@
 """The harness and nnU-Net v2 on the same split of the hippocampus, with the same wall time for training on a CPU.
 
 nnU-Net comes from PyPI, in an environment of its own; its trainer is its default one with epochs and iterations fitted
-to the time (peers_nnunet.py). Ours is the study ``hippocampus_half_hour`` with steps fitted to the time. Both train on the
-130 training cases and see the 20 validation cases as such; planning and preprocessing, and the
-prediction of the 50 test cases, are not in the time of either. Prints the seconds that training took, and Dice and HD95 of both
-predictions by our evaluator and Dice by nnU-Net's (which has no HD95). One tool runs at a time, on all cores.
+to the time (peers_nnunet.py), the schedule of its learning rate with them. Ours is the study ``hippocampus_half_hour`` with
+steps fitted to the time, and its schedule with them. Both train once on the 130 training cases and see the 20 validation cases as
+such: nnU-Net validates in each epoch, which is in its time, ours never. Both predict the 50 test cases with the weights of the
+last step: nnU-Net averages over mirrored copies along three axes, ours along one. Planning and preprocessing, the probe
+that finds out how long a step takes, and prediction are not in the time of either. Prints the seconds that training took,
+and Dice and HD95 of both predictions by our evaluator and Dice by nnU-Net's (which has no HD95).
+
+One tool runs at a time, on the cores that this process may use. To compare them on one core each, at once:
+
+    taskset -c 0 python tests/benchmarks/peers.py --work DIR --tools ours & taskset -c 1 python tests/benchmarks/peers.py --work DIR --tools nnunet
 
     python tests/benchmarks/peers.py --work DIR [--data DIR] [--minutes 1 5 10 30] [--tools ours nnunet]
 """
@@ -56,7 +62,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     python = nnunet_python(work)
     prepare_nnunet(work, root, python)
-    print(f"{'tool':8}{'minutes':>8}{'seconds':>9}{'steps':>7}{'batch':>6}{'parameters':>12}"
+    print(f"{'tool':8}{'cores':>6}{'minutes':>8}{'seconds':>9}{'steps':>7}{'batch':>6}{'parameters':>12}"
           f"{'Dice':>8}{'anterior':>9}{'posterior':>10}{'HD95 mm':>9}{'Dice by nnU-Net':>17}", flush=True)  # fmt: skip
     for minutes in options.minutes:
         for tool in options.tools:
@@ -77,7 +83,7 @@ def row(tool: str, minutes: float, run: dict[str, Any], output: Path, work: Path
     theirs = call(work, python, "score", work / "references", output)
     nnunet_dice = sum(theirs.values()) / len(theirs)
     return (
-        f"{tool:8}{minutes:8g}{run['seconds']:9.0f}{run['steps']:7}{run['batch']:6}{run['parameters']:12,}"
+        f"{tool:8}{len(os.sched_getaffinity(0)):6}{minutes:8g}{run['seconds']:9.0f}{run['steps']:7}{run['batch']:6}{run['parameters']:12,}"
         f"{scores['dice'].mean():8.4f}{scores['dice']['anterior']:9.4f}{scores['dice']['posterior']:10.4f}"
         f"{scores['hd95'].mean():9.2f}{nnunet_dice:17.4f}"
     )
@@ -92,8 +98,9 @@ def our_scores(references: Path, predictions: Path) -> pd.Series:
 
 
 def spec_with(steps: int) -> TrialSpec:
-    """Return the one trial of the study, with so many steps."""
-    return load_study(STUDY, [f"recipe.steps={steps}"]).cells[0].spec
+    """Return the one trial of the study, with so many steps, on the cores of this process."""
+    threads = len(os.sched_getaffinity(0))
+    return load_study(STUDY, [f"recipe.steps={steps}", f"recipe.threads={threads}"]).cells[0].spec
 
 
 def train_ours(root: Path, minutes: float, output: Path) -> dict[str, Any]:
@@ -144,16 +151,8 @@ def prepare_nnunet(work: Path, root: Path, python: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps(description(data.split)))
     start = time.perf_counter()
     command = [
-        python.parent / "nnUNetv2_plan_and_preprocess",
-        "-d",
-        "4",
-        "-c",
-        "3d_fullres",
-        "-np",
-        "2",
-        "-npfp",
-        "2",
-    ]
+        python.parent / "nnUNetv2_plan_and_preprocess", "-d", "4", "-c", "3d_fullres", "-np", "2", "-npfp", "2",
+    ]  # fmt: skip
     subprocess.run(command, check=True, env=environment(work), stdout=subprocess.DEVNULL)
     print(
         f"nnU-Net planned and preprocessed in {time.perf_counter() - start:.0f} s, outside the time",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -21,8 +22,8 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 MEASURED = 4  # iterations, after one that warms up
-EPOCHS = 50  # at most; as in nnU-Net, five training iterations to one of validation
-TRAINING_TO_VALIDATION = 5
+EPOCHS = 50  # at most
+TRAINING_TO_VALIDATION = 5  # as nnU-Net has it, give or take one iteration
 
 
 class FittedTrainer(nnUNetTrainer):
@@ -30,12 +31,14 @@ class FittedTrainer(nnUNetTrainer):
 
     def fit_to(self, seconds: float, training: float, validation: float) -> None:
         """Set epochs and iterations that take ``seconds``, with seconds per iteration of training and validation."""
-        iterations = max(1, round(seconds / (training + validation / TRAINING_TO_VALIDATION)))
-        self.num_val_iterations_per_epoch = max(1, round(iterations / EPOCHS / TRAINING_TO_VALIDATION))
-        self.num_iterations_per_epoch = min(
-            iterations, self.num_val_iterations_per_epoch * TRAINING_TO_VALIDATION
+        round_of_both = TRAINING_TO_VALIDATION * training + validation
+        validations = max(1, round(seconds / round_of_both / EPOCHS))
+        about = TRAINING_TO_VALIDATION * validations
+        self.num_val_iterations_per_epoch = validations
+        self.num_epochs, self.num_iterations_per_epoch = min(
+            product(range(1, EPOCHS + 1), range(about - validations, about + validations + 1)),
+            key=lambda plan: abs(plan[0] * (plan[1] * training + validations * validation) - seconds),
         )
-        self.num_epochs = max(1, round(iterations / self.num_iterations_per_epoch))
 
 
 def new_trainer(dataset: str) -> FittedTrainer:

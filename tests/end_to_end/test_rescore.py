@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_predictions_are_scored_again_by_every_convention(
     assert found[plan[0], "zero for empty", "dice"] == found[plan[0], "harness", "dice"]
     page = (results / "told" / "report.html").read_text()
     assert "One set of predictions by several conventions" in page
+
+    shutil.rmtree(results / "trials" / plan[0] / "predictions")  # as of a published trial
+    assert medctx("rescore", study, "--results", results, "--workers", "1").code == 0
+    again = pd.read_parquet(results / "told" / "conventions.parquet").set_index(["id", "variant", "metric"])
+    pd.testing.assert_series_equal(again["value"].sort_index(), found.sort_index())
     assert (results / "told" / "tables" / "conventions.tex").is_file()
 
 
