@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from fake_results import case_row, make_cell, make_record, write_trial
 
 from harness.report.comparisons import comparison_frame
 from harness.report.formats import Cell, Column, Table
 from harness.report.frames import case_frame, trial_frame
 from harness.report.results import Results, results_of
 from harness.report.tables import all_tables
+from harness.study import Cell as TrialCell
 from harness.study import Study
 from harness.study_file import ReportSpec, TableSpec
 
@@ -50,3 +52,13 @@ WIDE = TableSpec(
 
 def with_tables(study: Study, *tables: TableSpec, **report: object) -> Study:
     return replace(study, report=ReportSpec(tables=tables, **report))
+
+
+def scored(
+    results: Path, value: float, commit: str = "c1", protocol: dict | None = None, **factors: object
+) -> TrialCell:
+    """Write a complete trial with one case and region, and return its cell."""
+    cell = make_cell(**{"architecture": "unet", "method": "supervised", **factors})
+    rows = [case_row("1", "lobe", value), case_row("1", "lobe", 10 * value, "hd95")]
+    write_trial(results, make_record(cell, commit, **(protocol or {})), rows, [])
+    return cell
