@@ -104,15 +104,13 @@ class Arm:
             outcome = resolve_with_node(self.path, self.file, merged)
             if isinstance(outcome, str):
                 return outcome
-            spec, node = outcome.spec, outcome.node
             named = {
                 key: merged.get(key) for key in dict.fromkeys((*FACTORS, *flatten(self.file.grid), *factors))
             } | own
-            cells.append(
-                Cell(spec if tested else spec.model_copy(update={"tested": False}), named, outcome.steps)
-            )
-            if node:
-                nodes[node.id] = node_cell(node, named)
+            spec = outcome.spec if tested else outcome.spec.model_copy(update={"tested": False})
+            cells.append(Cell(spec, named, outcome.steps))
+            if outcome.node:
+                nodes[outcome.node.id] = node_cell(outcome.node, named)
         return Trials(tuple(cells), tuple(nodes.values()))
 
     @property

@@ -72,7 +72,8 @@ def rescore(
 
     Returns:
         one row per trial, role, variant and metric, :data:`COLUMNS`: ``value`` is the mean over regions, ``misses`` the
-        number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet`` has it.
+        number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet`` has it;
+        rows of the study's trials whose predictions are not here are kept from there.
 
     Raises:
         UserError: no complete trial has kept its predictions, or a file of them or of the references is missing.
@@ -90,13 +91,15 @@ def rescore(
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
+    kept, written = folder / RESCORED, folder / f".{RESCORED}"
     if (
-        folder / RESCORED
-    ).is_file():  # also trials whose predictions are elsewhere: published, or of another machine
-        known = pd.read_parquet(folder / RESCORED)
-        frame = pd.concat([known[~known["id"].isin(frame["id"])], frame], ignore_index=True)
-    frame.to_parquet(folder / f".{RESCORED}", index=False)
-    (folder / f".{RESCORED}").replace(folder / RESCORED)
+        kept.is_file()
+    ):  # it may have trials whose predictions are not here: published ones, or of another machine
+        known = pd.read_parquet(kept)
+        elsewhere = {cell.spec.id for cell in study.cells} - {job.id for job in jobs}
+        frame = pd.concat([known[known["id"].isin(elsewhere)], frame], ignore_index=True)
+    frame.to_parquet(written, index=False)
+    written.replace(kept)
     return frame
 
 
