@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UserError, did_you_mean
+from harness.report_axes import check_axes, check_rows, row_keys
 from harness.resolving import (
     DEFAULTS,
     FACTORS,
@@ -158,7 +159,7 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
     keys = tuple(factors_seen)
     arms = {cell.factors["method"] for trials in declared for cell in trials.cells}
-    _check_report(path, file.report, keys, arms)
+    check_rows(str(path), file.report, keys, arms)
     study = Study(
         name=path.stem,
         question=file.question,
@@ -169,7 +170,10 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         factors=keys,
         search=search,
     )
-    return study.joined_by(declared)
+    study = study.joined_by(declared)
+    for table in file.report.tables if study.cells else ():
+        check_axes(str(path), table, row_keys(file.report, study.varying()), keys if search else ())
+    return study
 
 
 def _search(
@@ -202,20 +206,6 @@ def _search(
             else:
                 arms.append(arm)
     return Search(file.search, tuple(arms))
-
-
-def _check_report(path: Path, report: ReportSpec, keys: Sequence[str], arms: set[str]) -> None:
-    """Refuse rows that no cell sets, and a baseline that is no arm of the study."""
-    for key in report.rows:
-        if key not in keys:
-            raise UserError(
-                f"{path}: report.rows", repr(key), "a factor of the study", did_you_mean(key, keys)
-            )
-    if arms and "baseline" in report.model_fields_set and report.baseline not in arms:
-        raise UserError(
-            f"{path}: report.baseline", repr(report.baseline), "a method of the study",
-            did_you_mean(report.baseline, arms),
-        )  # fmt: skip
 
 
 def _complete(cell: Cell, keys: Sequence[str]) -> Cell:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from harness.errors import UserError, did_you_mean
 from harness.report import estimates
 from harness.report.comparison_table import significance_notes
 from harness.report.cost_table import COSTS, cost_cell
@@ -22,9 +21,8 @@ from harness.report.provenance import (
 from harness.report.results import Key, Results, comparable, order_of
 from harness.report.score_table import DECIMALS, Entries, score_data
 from harness.report.wording import UNSET, heading, metric_of, shots_text, value_text
+from harness.report_axes import SCORED, check_axes
 from harness.study_file import TableSpec
-
-_SCORED = ("metric", "region", "role")
 
 
 def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) -> Table:
@@ -38,31 +36,9 @@ def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) ->
     Raises:
         UserError: a row or column that is no factor, or a factor that varies and is in neither.
     """
-    check_axes(spec, results.keys)
+    check_axes(results.study.name, spec, results.keys)
     title = spec.title or spec.name.replace("_", " ").capitalize()
     return _Pivot(spec, results, comparisons).table(title)
-
-
-def check_axes(spec: TableSpec, keys: Sequence[str]) -> None:
-    """Raise where a declared table cannot show a study whose rows are told apart by ``keys``.
-
-    Raises:
-        UserError: an unknown row or column, one that stands twice, or a varying factor in neither.
-    """
-    where, named = f"report.tables[{spec.name}]", (*spec.rows, *spec.columns)
-    allowed = (*keys, *_SCORED)
-    for key in named:
-        if key not in allowed:
-            raise UserError(where, repr(key), f"one of {', '.join(allowed)}", did_you_mean(key, allowed))
-        if named.count(key) > 1:
-            raise UserError(where, f"{key} twice", "each once", "Leave it in rows or in columns.")
-    plural = {"metric": spec.metrics, "region": spec.regions, "role": spec.roles}
-    left = [key for key in keys if key not in named]
-    left += [key for key, values in plural.items() if len(values) > 1 and key not in named]
-    if left:
-        raise UserError(
-            where, f"neither rows nor columns have {', '.join(left)}", "everything that varies", "Add it to one of them."
-        )  # fmt: skip
 
 
 class _Pivot:
@@ -88,12 +64,12 @@ class _Pivot:
     def _combinations(self, axis: Sequence[str]) -> list[dict[str, Any]]:
         """Return the values of an axis that planned arms have, with all metrics, regions and roles."""
         keys = self.results.keys
-        factors = [key for key in axis if key not in _SCORED]
+        factors = [key for key in axis if key not in SCORED]
         seen = dict.fromkeys(
             tuple(dict(zip(keys, arm, strict=True))[key] for key in factors) for arm in self.arms
         )
         scored = {"metric": self.spec.metrics, "region": self.spec.regions, "role": self.spec.roles}
-        named = [key for key in axis if key in _SCORED]
+        named = [key for key in axis if key in SCORED]
         cells = [
             {**dict(zip(factors, values, strict=True)), **dict(zip(named, more, strict=True))}
             for values in seen

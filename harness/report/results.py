@@ -13,35 +13,11 @@ import pandas as pd
 from harness.report import estimates
 from harness.report.provenance import drawn_by_seed, undeclared_differences
 from harness.report.wording import UNSET, arm_label
+from harness.report_axes import is_shared, row_keys
 from harness.study import Study
 
 Key = tuple[Any, ...]
-_SHARED = ("dataset", "shots", "subset")
 OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "subset", "seed")
-
-
-def row_keys(study: Study) -> tuple[str, ...]:
-    """Return the factors that tell the rows of a table apart.
-
-    All that vary but the seed, those in which rows must agree to be compared first and the method last;
-    those that the study's report names go before.
-    """
-    varying = [key for key in study.varying() if key != "seed"]
-    if "method" not in varying:
-        varying.append("method")
-
-    def rank(key: str) -> int:
-        if is_shared(key):
-            return 0
-        return 2 if key == "method" or key.startswith("method.") else 1
-
-    named = [key for key in study.report.rows if key in varying]
-    return tuple(named + [key for key in sorted(varying, key=rank) if key not in named])
-
-
-def is_shared(key: str) -> bool:
-    """Return whether rows must agree in this factor to be compared."""
-    return key in _SHARED or key.startswith("split.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +26,7 @@ class Results:
 
     Attributes:
         study: the study.
-        keys: of :func:`row_keys`.
+        keys: of ``row_keys``.
         trials: of ``trial_frame``.
         scores: of ``estimates.trial_scores``.
         cases: of ``case_frame``.
@@ -130,7 +106,7 @@ def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Resul
         cases: of ``case_frame``.
     """
     scores = estimates.trial_scores(cases, trials[["id", *study.factors]])
-    return Results(study, row_keys(study), trials, scores, cases)
+    return Results(study, row_keys(study.report, study.varying()), trials, scores, cases)
 
 
 def order_of(values: Iterable[Any]) -> dict[Any, int]:

@@ -17,7 +17,7 @@ from harness.report.provenance import (
     protocol_notes,
     version_notes,
 )
-from harness.report.results import Key, Results, comparable, is_shared
+from harness.report.results import Key, Results, comparable
 from harness.report.wording import (
     UNSET,
     Metric,
@@ -29,6 +29,7 @@ from harness.report.wording import (
     signed,
     value_text,
 )
+from harness.report_axes import is_shared
 
 DECIMALS = 2
 _FEW_REGIONS = 6  # with more of them the mean and the gain stand first

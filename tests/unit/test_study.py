@@ -186,11 +186,26 @@ def test_a_key_that_stands_twice_is_refused(study) -> None:
         ("{rows: [shots, sead]}", "Did you mean 'seed'"),
         ("{baseline: supervized}", "Did you mean 'supervised'"),
         ("{baselin: supervised}", "Did you mean 'baseline'"),
+        ("{tables: [{name: t, rows: [method]}]}", r"tables\[t\].*neither rows nor columns have shots"),
+        ("{tables: [{name: t, rows: [shots, role], roles: [student, teacher]}]}", "have method"),
+        ("{tables: [{name: t, rows: [shots, method], metrics: [dice, hd95]}]}", "have metric"),
+        ("{tables: [{name: t, rows: [shot, method]}]}", "Did you mean 'shots'"),
     ],
 )
 def test_what_the_report_names_must_be_in_the_study(study, report: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         study(BASE + f"grid: {{shots: [2, all], seed: [0, 1]}}\nreport: {report}")
+
+
+def test_a_table_may_show_what_a_search_has_still_to_set(study) -> None:
+    searched = (
+        "grid: {recipe.validate_every: [100]}\n"
+        "search:\n  parameters: {recipe.learning_rate: {low: 0.001, high: 0.01}}\n  arms: {supervised: {}}\n"
+        "  suggestions: 2\n  seeds: [0]\n  confirm: {seeds: [1]}\nreport: {tables: [{name: t, rows: [method, ROW]}]}"
+    )
+    assert study(BASE + searched.replace("ROW", "setting")).report.tables
+    with pytest.raises(UserError, match="Did you mean 'setting'"):
+        study(BASE + searched.replace("ROW", "seting"))
 
 
 @pytest.mark.parametrize("name", study_names())

@@ -14,8 +14,9 @@ from harness.report.formats import Table, to_csv, to_markdown, write_table
 from harness.report.frames import trial_frame
 from harness.report.html_table import to_html
 from harness.report.latex_table import latex_escape, to_latex
-from harness.report.results import order_of, row_keys, with_arms
+from harness.report.results import order_of, with_arms
 from harness.report.wording import UNSET
+from harness.report_axes import row_keys
 from harness.study import Cell as TrialCell
 from harness.study_file import ReportSpec, TableSpec
 
@@ -117,7 +118,7 @@ def test_nothing_complete(fake: Fake, tmp_path: Path) -> None:
 
 def test_rows_of_the_report_go_first(fake: Fake) -> None:
     study = make_study(list(fake.study.cells), report=ReportSpec(rows=("method",)))
-    assert row_keys(study) == ("method", "shots", "architecture")
+    assert row_keys(study.report, study.varying()) == ("method", "shots", "architecture")
 
 
 def test_arms_are_named_by_what_else_varies() -> None:
