@@ -76,7 +76,8 @@ def rescore(
         rows of the study's trials whose predictions are not here are kept from there.
 
     Raises:
-        UserError: no complete trial has kept its predictions, or a file of them or of the references is missing.
+        UserError: no complete trial has kept its predictions, a file of them or of the references is missing, or one of
+            them is no longer what the trial was scored by.
     """
     jobs = list(_jobs(study, results, data_root))
     if not jobs:
@@ -151,6 +152,7 @@ def _score_all(job: _Job) -> list[dict[str, Any]]:
                 every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
             )  # fmt: skip
             rows[variant.name] += [{"case": case.id, **row} for row in scored]
+    _check_unchanged(job, rows[VARIANTS[0].name])
     return [
         {"id": job.id, "role": job.role, "variant": variant.name, "metric": one.metric, "value": one.mean,
          "misses": one.misses}
@@ -158,6 +160,22 @@ def _score_all(job: _Job) -> list[dict[str, Any]]:
         for one in summarise(rows[variant.name], variant.convention)
         if one.region == OVER_REGIONS
     ]  # fmt: skip
+
+
+def _check_unchanged(job: _Job, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse files that do not give the scores of the trial's record by the convention that it was scored by."""
+    recorded = pd.read_parquet(job.folder.parent / "cases.parquet", filters=[("role", "==", job.role)])
+    keys = ["case", "region", "metric"]
+    both = recorded.merge(pd.DataFrame(rows), on=keys, suffixes=("", "_now"))
+    same = np.isclose(both["value"], both["value_now"], rtol=0, atol=1e-6, equal_nan=True)
+    if not same.all():
+        other = both[~same].iloc[0]
+        raise UserError(
+            f"{job.folder / other['case']}.{job.role}{_SUFFIX}",
+            f"{other['metric']} {other['value_now']:.4f} of {other['region']}",
+            f"{other['value']:.4f}, as the record has it",
+            "The prediction or the reference has changed since; name the data root of the trial with --data.",
+        )
 
 
 def largest_components(labels: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.uint8]:

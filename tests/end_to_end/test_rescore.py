@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness import registry
 from harness.evaluation.conventions import HARNESS
+from harness.evaluation.metrics import score_case
 from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.record import write_cases
 
 STUDY = """
 question: Is the convention told?
@@ -31,11 +34,11 @@ def test_predictions_are_scored_again_by_every_convention(
     plan = [line.split()[0] for line in medctx("plan", study).out.splitlines()[2:4]]
     for id in plan:
         assert medctx("trial", study, id, "--results", results).code == 0
-    empty = next((results / "trials" / plan[0] / "predictions").glob("*.student.nii.gz"))
-    image = nibabel.load(empty)
-    nibabel.save(
-        nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty
-    )  # all organs missed
+    first = next((results / "trials" / plan[0] / "predictions").glob("*.student.nii.gz"))
+    with_all_organs_missed(first)
+    outcome = medctx("rescore", study, "--results", results, "--workers", "1")
+    assert outcome.code == 2 and str(first) in outcome.err and "as the record has it" in outcome.err
+    record_as_scored(first)
 
     outcome = medctx("rescore", study, "--results", results, "--workers", "1")
     assert outcome.code == 0, outcome.err
@@ -57,6 +60,23 @@ def test_predictions_are_scored_again_by_every_convention(
     again = pd.read_parquet(results / "told" / "conventions.parquet").set_index(["id", "variant", "metric"])
     pd.testing.assert_series_equal(again["value"].sort_index(), found.sort_index())
     assert (results / "told" / "tables" / "conventions.tex").is_file()
+
+
+def with_all_organs_missed(prediction: Path) -> None:
+    image = nibabel.load(prediction)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), prediction)
+
+
+def record_as_scored(prediction: Path) -> None:
+    """Write what an empty prediction is scored by into the trial's record."""
+    dataset, id = registry.load("dataset", "phantom")(), prediction.name.split(".")[0]
+    reference = next(dataset.label(case) for case in dataset.cases(None) if case.id == id)
+    empty = np.zeros_like(reference.array)
+    scored = score_case(empty, reference.array, reference.spacing, dataset.scored_regions())
+    trial = prediction.parent.parent
+    rows = pd.read_parquet(trial / "cases.parquet")
+    others = rows[(rows["case"] != id) | (rows["role"] != "student")].to_dict("records")
+    write_cases(trial, [*others, *({"case": id, "role": "student", **row} for row in scored)])
 
 
 def test_a_study_without_predictions_is_told(medctx: Callable, tmp_path: Path) -> None:
