@@ -93,7 +93,8 @@ def publish(study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = N
     adopt(known_of(loaded, store).cells, store)
     known = known_of(loaded, store)
     written = write_study_report(known, store, data)
-    out.print(f"published: {write(loaded, known.cells, store, written.answer)}", markup=False)
+    folder = write(loaded, known.cells, store, written.answer, written.captions)
+    out.print(f"published: {folder}", markup=False)
     if written.refused:
         raise typer.Exit(1)
 

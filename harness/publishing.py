@@ -19,7 +19,7 @@ import gzip
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -53,7 +53,9 @@ _FIGURES = ("png", "pdf")
 _BESIDE = (JOURNAL, RESCORED)
 
 
-def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> Path:
+def publish(
+    study: Study, cells: Iterable[Cell], store: Store, answer: str, captions: Mapping[str, tuple[str, str]]
+) -> Path:
     """Write the records of a study, and what its report wrote, below ``published``; return that folder.
 
     What was published before and is not in the store (a pretraining that was taken over from there) stays. The folder
@@ -64,6 +66,7 @@ def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> P
         cells: its trials with their pretrainings and the suggestions of its searches.
         store: where the records are.
         answer: of the report.
+        captions: title and text of its figures by the name of the file, in order.
 
     Raises:
         UserError: no trial is complete, or what was published before cannot be read.
@@ -101,7 +104,7 @@ def publish(study: Study, cells: Iterable[Cell], store: Store, answer: str) -> P
             if not suffixes or path.suffix[1:] in suffixes:
                 (partial / part).mkdir(exist_ok=True)
                 shutil.copyfile(path, partial / part / path.name)
-    (partial / "README.md").write_text(_page(study, answer, partial))
+    (partial / "README.md").write_text(_page(study, answer, captions, partial))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
@@ -118,13 +121,14 @@ def _write_cases(files: Sequence[tuple[str, Path]], target: Path) -> None:
     rows.astype(dict.fromkeys(words, "category")).to_parquet(target, index=False, compression="zstd")
 
 
-def _page(study: Study, answer: str, folder: Path) -> str:
-    """Return the Markdown page of a published study: scores in the order of its report, then all figures."""
+def _page(study: Study, answer: str, captions: Mapping[str, tuple[str, str]], folder: Path) -> str:
+    """Return the Markdown page of a published study: scores and figures in the order of its report."""
     scores = [folder / "tables" / f"{safe_name(metric)}.md" for metric in study.report.metrics]
     parts = [f"# {study.name}", study.question, f"**{answer}**", *(f"    {line}" for line in study.commands)]
     parts += [path.read_text().strip() for path in scores if path.is_file()]
-    figures = sorted((folder / "figures").glob("*.png"))
-    parts += [f"![{path.stem.replace('_', ' ')}](figures/{quote(path.name)})" for path in figures]
+    for name, (title, text) in captions.items():
+        if (folder / "figures" / f"{name}.png").is_file():
+            parts.append(f"![{title}](figures/{quote(name)}.png)\n\n**{title}.** {text}")
     return "\n\n".join(parts) + "\n"
 
 

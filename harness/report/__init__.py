@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, ``report.html``, the answer that it begins with, and why tables were refused, by name."""
+    """What was written: the page, ``report.html``, the answer that it begins with, why tables were refused, and captions.
+
+    ``captions`` are of the figures, in the order of the page: the name of the file to title and text.
+    """
 
     page: Path
     answer: str
     refused: dict[str, str]
+    captions: dict[str, tuple[str, str]]
 
 
 @contextmanager
@@ -65,7 +69,7 @@ def write_report(
     """
     import pandas as pd
 
-    from harness.record import RESCORED, write_text
+    from harness.record import RESCORED, safe_name, write_text
     from harness.report.answer import answer
     from harness.report.comparisons import comparison_frame
     from harness.report.convention_table import convention_table
@@ -99,11 +103,12 @@ def write_report(
         write_table(table, folder / "tables", label=study.name)
     _leave_only([*tables, *sought], folder / "tables")
     galleries = all_galleries(found, results, folder, data_root)
-    pictures = draw_all(found, history, galleries, folder / "figures", search_sketches(searches))
+    pictures = draw_all(found, comparisons, history, galleries, folder / "figures", search_sketches(searches))
     page = folder / "report.html"
     write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
-    return Report(page, answer(found, comparisons), refused)
+    captions = {safe_name(one.name): (one.title, one.caption) for one in pictures if not one.reason}
+    return Report(page, answer(found, comparisons), refused, captions)
 
 
 def _leave_only(tables: Sequence[Table], folder: Path) -> None:

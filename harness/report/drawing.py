@@ -16,7 +16,7 @@ import pandas as pd
 from harness.record import safe_name
 from harness.report.comparisons import mean_intervals
 from harness.report.estimates import MEAN, STUDENT
-from harness.report.figures import bars, boxes, cost, curves, gallery, ranks
+from harness.report.figures import bars, boxes, cost, curves, gains, gallery, ranks
 from harness.report.figures.printing import Print, printer
 from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, distinct, panel_title
 from harness.report.frames import records
@@ -24,7 +24,7 @@ from harness.report.page import Picture
 from harness.report.provenance import sample_note
 from harness.report.qualitative import Gallery
 from harness.report.results import OF_A_FIGURE, Results, with_arms
-from harness.report.statistics import RESAMPLES, rank_arms, rank_stability
+from harness.report.statistics import LEVEL, RESAMPLES, rank_arms, rank_stability
 from harness.report.wording import UNSET, heading, metric_of, shots_text
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Sketch:
 
 def draw_all(
     results: Results,
+    comparisons: pd.DataFrame,
     history: pd.DataFrame,
     galleries: Mapping[str, Gallery | str],
     target: Path,
@@ -56,13 +57,19 @@ def draw_all(
 
     Args:
         results: what the study found.
+        comparisons: of ``comparison_frame``.
         history: of ``history_frame``.
         galleries: of ``all_galleries``.
         target: the folder of the figures.
         more: sketches of other sections.
     """
     target.mkdir(parents=True, exist_ok=True)
-    sketches = [*_score_sketches(results), _training(results, history), *_qualitative(galleries), *more]
+    sketches = [
+        *_score_sketches(results, comparisons),
+        _training(results, history),
+        *_qualitative(galleries),
+        *more,
+    ]
     with printer(target, len(sketches)) as save:
         pictures = [_drawn(sketch, target, save) for sketch in sketches]
     known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
@@ -83,13 +90,13 @@ def _drawn(sketch: Sketch, target: Path, save: Print) -> Picture:
     return Picture(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
 
 
-def _score_sketches(results: Results) -> Iterator[Sketch]:
+def _score_sketches(results: Results, comparisons: pd.DataFrame) -> Iterator[Sketch]:
     differences = results.differences
     scores = dice_series(results)
     sample = (
         sample_note(results.complete, [len(ids) for ids in results.networks.values()]) if len(scores) else ""
     )
-    for sketch in _sketches_of(results, scores):
+    for sketch in _sketches_of(results, comparisons, scores):
         if differences:
             yield Sketch(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
         elif not len(scores):
@@ -103,8 +110,9 @@ def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tup
     return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
 
 
-def _sketches_of(results: Results, scores: pd.DataFrame) -> Iterator[Sketch]:
+def _sketches_of(results: Results, comparisons: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Sketch]:
     students = scores[scores["role"] == STUDENT]
+    yield Sketch("gains", "Gains over the baseline", partial(_gains, results, comparisons))
     yield Sketch("dice_bars", "Dice by architecture and method", partial(_bars, students))
     yield Sketch("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
     for key in numeric_factors(results):
@@ -158,6 +166,36 @@ def numeric_factors(results: Results) -> list[str]:
         if key not in OF_A_FIGURE and numeric and len(values) > 1:
             found.append(key)
     return found
+
+
+def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
+    rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
+    if not len(rows):
+        return "no arm has a baseline to be compared with"
+    every, by = with_arms(results.complete, results.study), gain_panels(results)
+    alone = {key: every[key].iloc[0] for key in by if key not in rows}
+    rows = with_arms(rows.assign(**alone), results.study)
+    intervals = rows[["low_retraining", "high_retraining"]]
+    rows = rows.assign(gain=rows["difference"] * 100, low=intervals["low_retraining"] * 100,
+                       high=intervals["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
+    caption = (
+        "Difference of the student's mean Dice over test cases and regions to the student of "
+        f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases. "
+        f"Filled and bold: p < 0.05 for retraining, Holm-corrected over {rows['family_retraining'].max()} comparisons."
+    )
+    reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
+    caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
+    most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
+    if most > gains.MOST_GAINS:
+        caption += (
+            f" The first {gains.MOST_GAINS} of {most} arms are shown; the table of comparisons has all."
+        )
+    return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
+
+
+def gain_panels(results: Results) -> tuple[str, ...]:
+    """Return what panels of gains differ in: what arms are compared within."""
+    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in results.keys else []))
 
 
 def _bars(scores: pd.DataFrame) -> tuple[Figure, str]:

@@ -28,12 +28,13 @@ def study(tmp_path: Path) -> Study:
 
 
 def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path: Path) -> None:
-    answer = write_report(study, tmp_path).answer
-    folder = publish(study, study.cells, Store(tmp_path), answer)
+    report = write_report(study, tmp_path)
+    folder = publish(study, study.cells, Store(tmp_path), report.answer, report.captions)
     page = (folder / "README.md").read_text()
-    assert study.question in page and f"**{answer}**" in page and "| supervised |" in page
+    assert study.question in page and f"**{report.answer}**" in page and "| supervised |" in page
     figures = re.findall(r"!\[.*?\]\((.+?)\)", page)
-    assert figures and all((folder / name).is_file() for name in figures)
+    assert len(figures) == len(report.captions) > 3 and "**Gains over the baseline.** Difference" in page
+    assert all((folder / name).is_file() for name in figures)
     tables = {path.name: path.read_text() for path in (folder / "tables").iterdir()}
     assert {"dice.md", "dice.csv", "comparisons.tex"} <= tables.keys()
     assert sum(path.stat().st_size for path in (folder / "records").iterdir()) < 5000 * len(study.cells)
@@ -56,13 +57,15 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path:
 
 def test_the_same_records_are_the_same_bytes(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = (publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz").read_bytes()
-    assert (publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz").read_bytes() == first
+    first = (publish(study, study.cells, store, "yes", {}) / "records" / "trials.jsonl.gz").read_bytes()
+    assert (
+        publish(study, study.cells, store, "yes", {}) / "records" / "trials.jsonl.gz"
+    ).read_bytes() == first
 
 
 def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    publish(study, study.cells, store, "yes")
+    publish(study, study.cells, store, "yes", {})
     lost = [cell.spec.id for cell in study.cells[:2]]
     for id in lost:
         shutil.rmtree(store.trials / id)
@@ -72,7 +75,7 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
 
 def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    path = publish(study, study.cells, store, "yes") / "records" / "trials.jsonl.gz"
+    path = publish(study, study.cells, store, "yes", {}) / "records" / "trials.jsonl.gz"
     entry = json.loads(gzip.decompress(path.read_bytes()).splitlines()[0])
     entry["record"]["spec"]["seed"] = 99
     path.write_bytes(gzip.compress(json.dumps(entry).encode()))
@@ -86,7 +89,7 @@ def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path
 
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete trial"):
-        publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path), "")
+        publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path), "", {})
 
 
 def test_a_history_keeps_its_validations_and_its_last_step() -> None:
@@ -98,19 +101,19 @@ def test_a_history_keeps_its_validations_and_its_last_step() -> None:
 
 
 def test_publishing_what_was_taken_over_gives_the_same_bytes(study: Study, tmp_path: Path) -> None:
-    folder = publish(study, study.cells, Store(tmp_path), "yes")
+    folder = publish(study, study.cells, Store(tmp_path), "yes", {})
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere / "published" / study.name)
     store = Store(elsewhere)
     adopt(study.cells, store)
-    again = publish(study, study.cells, store, "yes")
+    again = publish(study, study.cells, store, "yes", {})
     assert (again / "records" / "trials.jsonl.gz").read_bytes() == (
         folder / "records" / "trials.jsonl.gz"
     ).read_bytes()
 
 
 def test_a_published_trial_without_scores_is_not_taken_over(study: Study, tmp_path: Path) -> None:
-    folder = publish(study, study.cells, Store(tmp_path), "yes")
+    folder = publish(study, study.cells, Store(tmp_path), "yes", {})
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere / "published" / study.name)
     (elsewhere / "published" / study.name / "records" / "cases.parquet").unlink()

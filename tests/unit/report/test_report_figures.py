@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from harness.report.figures import bars, boxes, cost, curves, ranks
+from harness.report.figures import bars, boxes, cost, curves, gains, ranks
 from harness.report.figures.style import looks, panel_title, wrapped
 from harness.report.qualitative import zoom_box
 from harness.report.statistics import rank_arms, rank_stability
@@ -56,10 +56,22 @@ def ranked(arms: list[str]) -> list[ranks.RankedArms]:
     ]
 
 
+def differences(arms: list[str], reach: float = 1.0) -> pd.DataFrame:
+    rows = [
+        {"dataset": "synapse", "architecture": "unetr", "shots": shots, "arm": arm, "gain": gain,
+         "low": gain - reach, "high": gain + reach, "holds": gain < -reach}
+        for shots in (5, "all") for gain, arm in enumerate(arms, -2)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 FIGURES: dict[str, Callable[[list[str]], Figure]] = {
     "dice_bars": lambda arms: bars.dice_bars(scores(arms)),
     "role_bars": lambda arms: bars.role_bars(scores(arms)),
     "few_shot_curves": lambda arms: curves.few_shot_curves(scores(arms)),
+    "gain_forest": lambda arms: gains.gain_forest(
+        differences(arms), ("dataset", "architecture", "shots"), arms
+    ),
     "factor_curves": lambda arms: curves.factor_curves(scores(arms), "momentum"),
     "training_curves": lambda arms: curves.training_curves(scores(arms)),
     "region_boxes": lambda arms: boxes.region_boxes(values(arms), "Dice (%)", arms),
@@ -148,6 +160,30 @@ def test_values_too_close_for_their_axis_are_evenly_spaced() -> None:
     rows = scores(SHORT).assign(x=lambda frame: frame["x"].map({0.0: 0.2, 0.9: 0.4, 0.999: 0.8}))
     plain = curves.factor_curves(rows, "ratio").axes[0]
     assert plain.get_xticks().tolist() == [0.2, 0.4, 0.8] and plain.get_xlabel() == "ratio"
+
+
+def test_an_interval_far_wider_than_the_others_is_cut_off_and_written() -> None:
+    rows = differences(SHORT)
+    rows.loc[0, ["gain", "low", "high"]] = -15.0, -70.0, 40.0
+    figure = gains.gain_forest(rows, ("dataset", "architecture", "shots"), SHORT)
+    left, right = figure.axes[0].get_xlim()
+    assert -left == right < 5, "the scale is that of the other intervals"
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        "−15.00 (−70.00 to +40.00)",
+        "−1.00 (−2.00 to +0.00)",
+    ]
+    arrows = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "<>"]
+    assert arrows == ["<", ">"]
+
+
+def test_what_holds_is_filled_and_bold() -> None:
+    rows = differences(SHORT)
+    figure = gains.gain_forest(rows, ("dataset", "architecture", "shots"), SHORT)
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [point.get_markerfacecolor() == "white" for point in points] == [
+        not holds for holds in rows["holds"][:2]
+    ]
+    assert [text.get_fontweight() for text in figure.axes[0].texts] == ["bold", "normal"]
 
 
 def test_one_case_is_no_cases() -> None:

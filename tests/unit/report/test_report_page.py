@@ -14,6 +14,7 @@ from harness.report.images import CaseImage, case_image, to_8_bit
 from harness.report.qualitative import fullest_slice, to_ras
 
 FIGURES = (
+    "gains",
     "dice_bars",
     "few_shot_curves",
     "role_bars",
