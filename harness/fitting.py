@@ -50,7 +50,7 @@ class Fitting:
         self._held_out, self._pause_at, self._trackers = held_out, pause_at, trackers
         self.trainer, self.data, self.attempt = trainer, data, attempt
         self.folder = attempt.folder
-        self.seconds = 0.0
+        self.seconds = self.earlier_seconds = 0.0
         self._best: float | None = None
         self._lines: list[dict[str, Any]] = []
         self._flushed = self._saved = time.perf_counter()
@@ -122,7 +122,8 @@ class Fitting:
             (self.folder / HISTORY).unlink(missing_ok=True)
             return
         self.trainer.load_state_dict(state["trainer"])
-        self._best, self.seconds = state["best"], state["seconds"]
+        self._best = state["best"]
+        self.seconds = self.earlier_seconds = state["seconds"]
         step = self.trainer.step
         kept = [
             line

@@ -76,8 +76,8 @@ class Protocol(Frozen):
 class Cost(Frozen):
     """What the trial took: wall seconds by phase, peak memory in bytes, and counts in all.
 
-    ``seconds_training`` sums over attempts and includes validation and checkpoints, and so does
-    ``seconds_per_step``. ``multiply_accumulates`` are those of the student's forward pass on one patch, 0 where they were
+    ``seconds`` are those of the last attempt and of the training that it went on from. ``seconds_training`` sums over
+    attempts and includes validation and checkpoints, and so does ``seconds_per_step``. ``multiply_accumulates`` are those of the student's forward pass on one patch, 0 where they were
     not counted. What a pretraining took that the trial starts from stands apart, whole, however
     many trials share it.
     """
@@ -131,6 +131,7 @@ class TransferRecord(Frozen):
     missing: list[str]
     unfit: list[str]
     random: list[str]
+    unexpected: list[str] = []
 
 
 class TrialRecord(Frozen):

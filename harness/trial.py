@@ -150,7 +150,7 @@ class _Run:
             spec=self.spec,
             protocol=_protocol(self.spec, data, method, node),
             selected_step=selected,
-            cost=self._cost(method, data, fitting.seconds, time.time() - tested, node),
+            cost=self._cost(method, data, fitting, time.time() - tested, node),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
             environment=_environment(self.device),
             attempts=self.attempt.number,
@@ -196,15 +196,15 @@ class _Run:
         return rows
 
     def _cost(
-        self, method: Method[Any], data: TrialData, training: float, testing: float, node: TrialRecord | None
+        self, method: Method[Any], data: TrialData, fitting: Fitting, testing: float, node: TrialRecord | None
     ) -> Cost:
         before = node.cost if node and node.cost else None
         student, channels = method.roles()["student"], len(data.dataset.channels)
         return Cost(
-            seconds=time.time() - self.started,
-            seconds_training=training,
+            seconds=fitting.earlier_seconds + time.time() - self.started,
+            seconds_training=fitting.seconds,
             seconds_testing=testing,
-            seconds_per_step=training / self.recipe.steps,
+            seconds_per_step=fitting.seconds / self.recipe.steps,
             peak_memory=peak_bytes(self.device),
             parameters=sum(p.numel() for p in student.parameters()),
             steps=self.recipe.steps,

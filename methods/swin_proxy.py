@@ -40,7 +40,8 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
     """``L = |f(cut x_r) - x_r| + CE(rotation) + NT-Xent`` over two views of each patch.
 
     A view is turned by a multiple of 90 degrees in a plane of equal sides; then boxes are replaced by normal
-    noise, and others by those of another sample. Both classifying heads read the mean over space of the
+    noise, scaled to the view's least and greatest value (the original's images lie in [0, 1]), and others by those of
+    another sample. Both classifying heads read the mean over space of the
     deepest features (the original reads one token); the image is restored by the network's own decoder.
     """
 
@@ -108,16 +109,20 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         return Losses.weigh(terms, weights.model_dump())
 
     def _cut(self, target: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the views with boxes of noise, and boxes of another sample."""
+        """Return the views with boxes of noise, and boxes of another sample, or of the other view where there is one sample."""
         import numpy as np
         import torch
 
-        views = target.cpu().numpy()
+        views, count = target.cpu().numpy(), len(target) // 2
         cut = views.copy()
         for index, view in enumerate(cut):
+            low, high = view.min(), view.max()
             for box in _boxes(view.shape[1:], self.parameters.drop, rng):
-                view[box] = rng.standard_normal(view[box].shape, dtype=np.float32)
-            other = (index + int(rng.integers(1, len(views)))) % len(views)
+                noise = rng.standard_normal(view[box].shape, dtype=np.float32)
+                share = (noise - noise.min()) / max(float(np.ptp(noise)), 1e-6)
+                view[box] = low + share * (high - low)
+            others = [i for i in range(len(views)) if i % count != index % count]
+            other = int(rng.choice(others)) if others else (index + 1) % len(views)
             for box in _boxes(view.shape[1:], self.parameters.drop, rng):
                 view[box] = views[other][box]
         return torch.from_numpy(cut).to(target)

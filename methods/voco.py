@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -74,8 +75,8 @@ class VoCo(Pretrained[VoCoParameters]):
         return names | {name for name, _ in network.named_buffers()}
 
     def pretraining_passes(self) -> int:
-        """Return 2: base crops and random crops, without the decoder."""
-        return 2
+        """Return the crops of a patch, each of which is brought to the patch's size: base crops and random ones."""
+        return math.prod(self.parameters.cells) + self.parameters.targets
 
     def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the prediction and the regularisation, means over the patches of a batch."""

@@ -21,6 +21,7 @@ class Transfer:
         missing: names that the source lacks.
         unfit: names whose shape differs.
         random: names that were not asked for, such as the head's.
+        unexpected: names of the source that the network lacks.
     """
 
     share: float
@@ -28,6 +29,7 @@ class Transfer:
     missing: list[str]
     unfit: list[str]
     random: list[str]
+    unexpected: list[str]
 
 
 @torch.no_grad()
@@ -55,7 +57,8 @@ def transfer(
             f"pretraining gives {share:.0%} of the parameters, at least {least_share:.0%} expected; "
             f"{len(missing)} missing, {len(unfit)} of another shape (first: {[*missing, *unfit][:3]})",
         )
-    return Transfer(share, loaded, missing, unfit, [name for name in own if name not in names])
+    random = [name for name in own if name not in names]
+    return Transfer(share, loaded, missing, unfit, random, [name for name in source if name not in own])
 
 
 def head_names(network: nn.Module, other: nn.Module) -> set[str]:

@@ -106,6 +106,7 @@ def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
     assert record and record.status == "complete" and record.attempts == 2
     history = read_history(tmp_path / "stopped" / "trials" / spec.id)
     assert [line["step"] for line in history if "resumed" in line] == [spec.recipe.steps]
+    assert record.cost and record.cost.seconds > record.cost.seconds_training + record.cost.seconds_testing
     assert_same(tmp_path / "calm", tmp_path / "stopped", spec.id)
 
 

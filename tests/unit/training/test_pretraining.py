@@ -258,6 +258,19 @@ def test_swin_proxy_cuts_up_to_its_share_and_restores_the_whole() -> None:
     torch.testing.assert_close(losses.terms["restoration"], (seen[1] - whole).abs().mean().detach())
 
 
+def test_swin_proxy_swaps_in_boxes_of_another_sample_and_noise_within_the_range() -> None:
+    image = torch.stack([torch.full((1, 32, 32, 32), 1.0), torch.full((1, 32, 32, 32), 2.0)])
+    views = torch.cat([image, image])
+    for seed in range(20):
+        cut = set_up(SwinProxy)._cut(views, np.random.default_rng(seed))
+        for index, view in enumerate(cut):  # a constant view has constant noise: what differs was swapped in
+            assert set(view.unique().tolist()) == {1.0, 2.0}, (seed, index)
+
+
+def test_voco_counts_every_crop_as_a_pass() -> None:
+    assert set_up(VoCo, cells=(2, 2, 1), targets=4).pretraining_passes() == 8
+
+
 def test_voco_losses_by_hand() -> None:
     targets, base = torch.randn(2, 6), torch.randn(3, 6)
     overlap = torch.tensor([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]])
