@@ -21,11 +21,11 @@ from harness.cli_evaluate import evaluate
 from harness.cli_list import list_, table_of
 from harness.cli_options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
 from harness.cli_plan import forecast
-from harness.cli_report import compare, known_of, publish, report, rescore, write_study_report
-from harness.console import console
+from harness.cli_report import compare, known_of, publish, report, rescore, taken_over, write_study_report
+from harness.console import console, counted
 from harness.errors import Interrupted, UserError
 from harness.progress import Board, label
-from harness.publishing import PUBLISHED, adopt, adopt_findings
+from harness.publishing import published_note, published_states
 from harness.reconcile import (
     Known,
     check_data,
@@ -34,6 +34,7 @@ from harness.reconcile import (
     needed_cells,
     plan_entry,
     search_entry,
+    states_of,
 )
 from harness.status import describe
 from harness.store import Store
@@ -92,6 +93,7 @@ def plan(
 ) -> None:
     """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
     loaded = load_study(study, overrides or [])
+    store = Store(results, writable=probe)
     entries = [plan_entry(cell) for cell in (*loaded.nodes, *loaded.cells)]
     skipped = [{**skip.factors, "reason": skip.reason} for skip in loaded.skipped]
     searches = [search_entry(arm) for arm in loaded.search.arms] if loaded.search else []
@@ -106,12 +108,12 @@ def plan(
     for entry in entries:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
-    out.print(f"{len(entries)} trials")
+    out.print(counted(len(entries), "trial"))
     for search in searches:
         out.print(_search_line(search), markup=False)
     for skip in skipped:
         out.print(f"skipped: {skip['reason']}", markup=False)
-    forecast(out, loaded, results, data, probe, workers)
+    forecast(out, known_of(loaded, store), store, data, probe, workers)
 
 
 def _search_line(search: dict[str, Any]) -> str:
@@ -159,19 +161,17 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
-    adopt_findings(loaded, store)
-    known = known_of(loaded, store)
+    known = taken_over(loaded, store, only or [])
     cells = choose_cells(known.study, only or [])
-    if adopted := adopt((*known.suggested, *cells), store):
-        out.print(f"{adopted} trials taken from {store.results / PUBLISHED}", markup=False)
     missing = missing_cells(cells, store)
     out.print(loaded.question)
     suggested = [store.status(cell.spec.id) for cell in known.suggested]
     planned, to_run = len(cells) + len(suggested), len(missing)
     to_run += suggested.count("pending") + suggested.count("running")
     out.print(
-        f"{planned} trials: {planned - to_run} done, {to_run} to run; "
-        f"{len(loaded.skipped)} cells skipped" + (f"; {known.to_come} to come of searches" * known.searching)
+        f"{counted(planned, 'trial')}: {planned - to_run} done, {to_run} to run; "
+        f"{counted(len(loaded.skipped), 'cell')} skipped"
+        + (f"; {known.to_come} to come of searches" * known.searching)
     )
     if missing or known.searching:
         with out.status("reading and preprocessing data"):
@@ -195,8 +195,9 @@ def run(
             )
         known = known_of(loaded, store)
     refused = write_study_report(known, store, data).refused
-    chosen = needed_cells(choose_cells(known.study, only or []), store)
-    failed = [cell for cell in chosen if store.status(cell.spec.id) != "complete"]
+    chosen = choose_cells(known.study, only or [])
+    states = states_of(chosen, store)
+    failed = [cell for cell in needed_cells(chosen, states) if states[cell.spec.id] != "complete"]
     for cell in failed:
         out.print(f"failed: {cell.spec.id}  {label(cell)}", markup=False)
     for found in known.findings:
@@ -232,17 +233,20 @@ def status(
     loaded = load_study(study, overrides or [])
     store = Store(results, writable=False)
     known = known_of(loaded, store)
-    cells = needed_cells(known.cells, store)
-    states: dict[str, str] = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
-    found = Counter(states.values())
+    published = published_states(known.cells, store)
+    states = states_of(known.cells, store) | published
+    cells = needed_cells(known.cells, states)
+    found = Counter(states[cell.spec.id] for cell in cells)
     found["pending"] += known.to_come
-    counts = {"planned": len(states) + known.to_come}
+    counts = {"planned": len(cells) + known.to_come}
     counts |= {name: found[name] for name in ("complete", "running", "failed", "pending")}
     counts |= {"skipped": len(loaded.skipped), "pruned": found["pruned"]}
     if as_json:
         print(json.dumps(counts))
         return
     out.print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    if published:
+        out.print(published_note(published, loaded), markup=False)
     for cell in cells:
         for line in describe(cell, states[cell.spec.id], store):
             out.print(line, markup=False)

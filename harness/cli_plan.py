@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -12,21 +13,26 @@ from harness.forecast import arms_of, row, summary
 from harness.gpus import count_gpus
 from harness.packing import arm_key, write_needs
 from harness.probe import probe_apart
+from harness.publishing import published_note, published_states
+from harness.reconcile import Known, needed_cells, states_of
 from harness.store import Store
-from harness.study import Study
 
 
 def forecast(
-    out: Console, study: Study, results: Path, data: Path | None, probe: bool, workers: int | None
+    out: Console, known: Known, store: Store, data: Path | None, probe: bool, workers: int | None
 ) -> None:
-    """Print what a study will take; with ``probe`` measure its arms first, each in a process of its own."""
-    cells = (*study.nodes, *study.cells)
-    store = Store(results, writable=probe)
+    """Print what a study will take; with ``probe`` measure its arms first, each in a process of its own.
+
+    Of searches only the number of trials is told: each suggestion is an arm of its own.
+    """
+    study, published = known.declared, published_states(known.cells, store)
+    states = states_of(known.cells, store) | published
+    cells = needed_cells((*study.nodes, *study.cells), states)
     if probe:
         for arm in arms_of(cells, store):
             with out.status(f"probing {arm.spec.method.name} on {arm.spec.architecture.name}"):
                 write_needs(store.results, {arm_key(arm.spec): probe_apart(arm.spec, data)})
-    arms = arms_of(cells, store)
+    arms = arms_of(cells, store, published)
     gpus = count_gpus()
     if any(arm.need for arm in arms):
         rows = [row(arm, gpus) for arm in arms]
@@ -37,5 +43,15 @@ def forecast(
         out.print(table)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max((cell.spec.recipe.threads for cell in cells), default=1)
-    for line in summary(arms, workers or max(1, gpus or cores // threads), gpus):
+    if published:
+        out.print(published_note(published, study), markup=False)
+    workers = workers or max(1, gpus or cores // threads)
+    for line in summary(arms, workers, gpus, _to_come(known, states)):
         out.print(line, markup=False)
+
+
+def _to_come(known: Known, states: Mapping[str, str]) -> int:
+    """Return how many trials of searches are to run, whether they are known yet or not."""
+    declared = {cell.spec.id for cell in (*known.declared.nodes, *known.declared.cells)}
+    open_ones = {id for id, state in states.items() if state in ("pending", "running")}
+    return known.to_come + len(open_ones - declared)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli_options import DEFAULT_RESULTS, Data, Overrides, Results, StudyName
-from harness.console import console
+from harness.console import console, counted
 from harness.errors import UserError
-from harness.reconcile import Known
-from harness.search import Findings
+from harness.publishing import PUBLISHED, adopt, adopt_findings, journal_folder
+from harness.reconcile import Known, choose_cells
+from harness.search import JOURNAL, Findings
 from harness.store import Store
 from harness.study import Study, load_study
 
@@ -26,9 +27,21 @@ def known_of(study: Study, store: Store) -> Known:
     """Return a study with what its searches have found so far."""
     if study.search is None:
         return Known(study)
-    from harness.tuning import read_findings
+    folder = journal_folder(study, store)
+    if not (folder / JOURNAL).is_file():
+        return Known(study, [Findings(arm) for arm in study.search.arms])
+    from harness.tuning import Journal
 
-    return Known(study, read_findings(study, store.results))
+    return Known(study, [Journal.read(folder, arm) for arm in study.search.arms])
+
+
+def taken_over(study: Study, store: Store, only: Sequence[str] = ()) -> Known:
+    """Return what is known of a study, after its trials, or those that pass ``only``, were taken from published records."""
+    adopt_findings(study, store)
+    known = known_of(study, store)
+    if adopted := adopt(choose_cells(known.study, only) if only else known.cells, store):
+        out.print(f"{counted(adopted, 'trial')} taken from {store.results / PUBLISHED}", markup=False)
+    return known
 
 
 def report(
@@ -46,7 +59,7 @@ def report(
         typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
     ] = None,
 ) -> None:
-    """Write the tables, figures and page of one or more studies from their records."""
+    """Write the tables, figures and page of one or more studies from their records, own or published."""
     loaded = [load_study(name, overrides or []) for name in studies]
     if len(loaded) > 1 and output is None:
         raise UserError(
@@ -54,7 +67,7 @@ def report(
             "Add for example --output results/combined.",
         )  # fmt: skip
     store = Store(results)
-    known = [known_of(study, store) for study in loaded]
+    known = [taken_over(study, store) for study in loaded]
     shown = known[0]
     if output is not None and len(loaded) > 1:
         from harness.report.combination import combine
@@ -76,7 +89,7 @@ def rescore(
     from harness.report.rescoring import rescore as score
 
     store = Store(results)
-    known = known_of(load_study(study, overrides or []), store)
+    known = taken_over(load_study(study, overrides or []), store)
     with out.status("scoring predictions"):
         score(known.study, store.results, data, workers or default_workers())
     if write_study_report(known, store, data).refused:
@@ -85,13 +98,10 @@ def rescore(
 
 def publish(study: StudyName, results: Results = DEFAULT_RESULTS, data: Data = None) -> None:
     """Write a study's report, and keep its records, tables and figures below published/, small enough for git."""
-    from harness.publishing import adopt, adopt_findings
     from harness.publishing import publish as write
 
     loaded, store = load_study(study), Store(results)
-    adopt_findings(loaded, store)
-    adopt(known_of(loaded, store).cells, store)
-    known = known_of(loaded, store)
+    known = taken_over(loaded, store)
     written = write_study_report(known, store, data)
     folder = write(loaded, known.cells, store, written.answer, written.captions)
     out.print(f"published: {folder}", markup=False)
@@ -158,5 +168,10 @@ def write_study_report(
     report = write_report(known.study, store.results, data, output, references, searches)
     for name, reason in report.refused.items():
         out.print(f"refused: table {name}: {reason}", markup=False)
+    if not any(store.status(cell.spec.id) == "complete" for cell in known.study.cells):
+        out.print(
+            f"nothing to show yet: no trial of {known.study.name} is complete in {store.results}",
+            markup=False,
+        )
     out.print(f"report: {report.page}", markup=False)
     return report

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.console import counted
 from harness.packing import Need, arm_key, read_needs, trials_at_a_time
 from harness.record import TrialRecord
 from harness.spec import TrialSpec
@@ -21,7 +22,7 @@ class Arm:
 
     Attributes:
         spec: of one of them.
-        trials: all that the study plans; ``missing`` of them are not complete.
+        trials: all that the study plans; ``missing`` of them are neither complete nor published.
         need: None where neither a record nor a probe tells.
     """
 
@@ -38,8 +39,8 @@ class Arm:
         return self.need.seconds_per_step * self.spec.recipe.steps + self.need.seconds_beside
 
 
-def arms_of(cells: Sequence[Cell], store: Store) -> list[Arm]:
-    """Return the arms of a study in its order."""
+def arms_of(cells: Sequence[Cell], store: Store, published: Container[str] = ()) -> list[Arm]:
+    """Return the arms of a study in its order; trials that are ``published`` need not be run."""
     groups: dict[str, list[TrialSpec]] = {}
     for cell in cells:
         groups.setdefault(arm_key(cell.spec), []).append(cell.spec)
@@ -48,7 +49,8 @@ def arms_of(cells: Sequence[Cell], store: Store) -> list[Arm]:
     for key, specs in groups.items():
         complete = [spec for spec in specs if store.status(spec.id) == "complete"]
         need = probed.get(key) or _from_records(complete, store)
-        arms.append(Arm(specs[0], len(specs), len(specs) - len(complete), need))
+        missing = [spec for spec in specs if spec not in complete and spec.id not in published]
+        arms.append(Arm(specs[0], len(specs), len(missing), need))
     return arms
 
 
@@ -75,16 +77,20 @@ def _size(record: TrialRecord, store: Store) -> float:
     return sum(path.stat().st_size for path in (store.trials / record.id).rglob("*") if path.is_file())
 
 
-def summary(arms: Sequence[Arm], workers: int, gpus: int) -> list[str]:
-    """Return the forecast in lines for people."""
+def summary(arms: Sequence[Arm], workers: int, gpus: int, to_come: int = 0) -> list[str]:
+    """Return the forecast in lines for people; of the trials of searches that are ``to_come`` only the number is known."""
     missing = sum(arm.missing for arm in arms)
     known = [arm for arm in arms if arm.need is not None]
-    lines = [f"{missing} trials to run, in {len(arms)} arms"]
+    lines = [f"{counted(missing, 'trial')} to run, in {counted(len(arms), 'arm')}"]
+    if to_come:
+        lines.append(f"and {to_come} to come of searches, which are not part of what follows")
+    if not missing:
+        return lines
     if not known:
         return [*lines, "no arm has run or been probed: 'medctx plan STUDY --probe' measures what they take"]
     unknown = sum(arm.missing for arm in arms if arm.need is None)
     if unknown:
-        lines.append(f"without {unknown} trials of arms that have not run or been probed:")
+        lines.append(f"without {counted(unknown, 'trial')} of arms that have not run or been probed:")
     hours = sum(arm.missing * arm.seconds for arm in known) / 3600
     if gpus:
         device_hours = sum(arm.missing * arm.seconds * _share(arm) for arm in known) / 3600

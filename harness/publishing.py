@@ -1,4 +1,4 @@
-"""Records small enough to keep with the code: written by ``medctx publish``, taken as complete by ``medctx run``.
+"""Records small enough to keep with the code: written by ``medctx publish``, taken over by ``run`` and ``report``.
 
 ::
 
@@ -19,7 +19,7 @@ import gzip
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -51,6 +51,7 @@ _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
 _BESIDE = (JOURNAL, RESCORED)
+_Records = dict[str, tuple[TrialRecord, list[dict[str, Any]]]]  # id -> record and history
 
 
 def publish(
@@ -160,16 +161,41 @@ def adopt_findings(study: Study, store: Store) -> None:
             partial.replace(own)
 
 
+def journal_folder(study: Study, store: Store) -> Path:
+    """Return the folder of what a study's searches remember: its own, or the published one where it has none yet."""
+    own, published = store.results / study.name, store.results / PUBLISHED / study.name / RECORDS
+    return own if (own / JOURNAL).is_file() or not (published / JOURNAL).is_file() else published
+
+
 def adopt(cells: Iterable[Cell], store: Store) -> int:
     """Take over what has been published of missing trials, by whichever study; return how many.
 
     Raises:
         UserError: a published record that cannot be read, is not what its id says, or has no scores.
     """
+    return sum(_put(found, records / CASES, store) for records, found in _offered(cells, store))
+
+
+def published_states(cells: Iterable[Cell], store: Store) -> dict[str, str]:
+    """Return the states of the trials that ``adopt`` would take over, by id; nothing is written.
+
+    Raises:
+        UserError: a published record that cannot be read, or is not what its id says.
+    """
+    return {id: record.status for _, found in _offered(cells, store) for id, (record, _) in found.items()}
+
+
+def published_note(published: Sized, study: Study) -> str:
+    """Return what to say of trials that are published and not here yet."""
+    taken = "takes it over" if len(published) == 1 else "takes them over"
+    return f"{len(published)} published: 'medctx run {study.name}' {taken}, and so does 'medctx report'"
+
+
+def _offered(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Path, _Records]]:
+    """Yield the folders of published records that missing trials can be taken from, each trial once."""
     wanted = {
         cell.spec.id for cell in cells if cell.spec.kind == "train" and store.record(cell.spec.id) is None
     }
-    taken = 0
     for records in sorted((store.results / PUBLISHED).glob(f"*/{RECORDS}")) if wanted else ():
         found = {
             record.id: (record, history)
@@ -177,9 +203,8 @@ def adopt(cells: Iterable[Cell], store: Store) -> int:
             if record.id in wanted and _is_final(record)
         }
         if found:
-            taken += _put(found, records / CASES, store)
+            yield records, found
             wanted -= found.keys()
-    return taken
 
 
 def _is_final(record: TrialRecord) -> bool:
@@ -226,7 +251,7 @@ def _unreadable(path: Path, found: str) -> UserError:
     )
 
 
-def _put(found: dict[str, tuple[TrialRecord, list[dict[str, Any]]]], cases: Path, store: Store) -> int:
+def _put(found: _Records, cases: Path, store: Store) -> int:
     """Write records into the store, each whole or not at all, and return how many were not there yet."""
     import pandas as pd
 

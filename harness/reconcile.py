@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,12 +144,16 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
     return _without_idle(missing, cells)
 
 
-def needed_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
+def states_of(cells: Sequence[Cell], store: Store) -> dict[str, str]:
+    """Return the state of each trial by id."""
+    return {cell.spec.id: store.status(cell.spec.id) for cell in cells}
+
+
+def needed_cells(cells: Sequence[Cell], states: Mapping[str, str]) -> list[Cell]:
     """Return all cells but pretrainings that were not kept and that only complete trials started from.
 
     So it is where trials were taken over from published records.
     """
-    states = {cell.spec.id: store.status(cell.spec.id) for cell in cells}
     incomplete = [cell for cell in cells if states[cell.spec.id] != "complete"]
     needed = {cell.spec.id for cell in _without_idle(incomplete, cells)}
     return [cell for cell in cells if states[cell.spec.id] == "complete" or cell.spec.id in needed]

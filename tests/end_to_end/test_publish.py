@@ -29,9 +29,37 @@ def test_a_run_goes_on_from_what_was_published(medctx: Callable, tmp_path: Path)
 
     outcome = medctx("run", study, "--results", results)
     assert outcome.code == 0, outcome.err
-    assert "1 trials taken from" in outcome.out and "1 done, 0 to run" in outcome.out
+    assert "1 trial taken from" in outcome.out and "1 trial: 1 done, 0 to run" in outcome.out
     assert (results / "believed" / "tables" / "dice.csv").read_text() == table
     assert not (results / "trials" / entry["id"] / "checkpoint.pt").exists()
+
+
+def test_what_was_published_is_planned_counted_and_reported_as_complete(
+    medctx: Callable, tmp_path: Path
+) -> None:
+    study, results = tmp_path / "believed.yaml", tmp_path / "results"
+    study.write_text(STUDY)
+    (entry,) = json.loads(medctx("plan", study, "--json").out)["trials"]
+    empty = medctx("report", study, "--results", results)
+    assert empty.code == 0 and "no trial of believed is complete" in empty.out
+    assert "1 trial to run, in 1 arm\n" in medctx("plan", study, "--results", results).out
+    assert medctx("trial", study, entry["id"], "--results", results).code == 0
+    medctx("publish", study, "--results", results)
+    shutil.rmtree(results / "trials")
+
+    shown = medctx("plan", study, "--results", results).out
+    assert "1 published: 'medctx run believed' takes it over" in shown and "0 trials to run" in shown
+    assert (
+        "1 complete" in (said := medctx("status", study, "--results", results).out) and "1 published" in said
+    )
+    counts = json.loads(medctx("status", study, "--results", results, "--json").out)
+    assert (counts["planned"], counts["complete"], counts["pending"]) == (1, 1, 0)
+    assert not (results / "trials").exists(), "looking writes nothing"
+
+    outcome = medctx("report", study, "--results", results)
+    assert outcome.code == 0 and "1 trial taken from" in outcome.out and "is complete" not in outcome.out
+    assert entry["id"] in (results / "believed" / "report.html").read_text()
+    assert "1 published" not in medctx("status", study, "--results", results).out
 
 
 def test_trials_that_were_run_again_are_compared_score_by_score(medctx: Callable, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 from benchmarks.analysis_scale import synthetic_study, write_records
 
 from harness.errors import UserError
-from harness.publishing import adopt, publish, thinned
+from harness.publishing import adopt, journal_folder, publish, published_states, thinned
 from harness.record import read_history
 from harness.report import write_report
+from harness.search import JOURNAL
 from harness.store import Store
 from harness.study import Study
 
@@ -69,8 +70,20 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
     lost = [cell.spec.id for cell in study.cells[:2]]
     for id in lost:
         shutil.rmtree(store.trials / id)
+    assert published_states(study.cells, store) == dict.fromkeys(lost, "complete")
     assert adopt(study.cells[1:], store) == 1
+    assert published_states(study.cells, store) == {lost[0]: "complete"}
     assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
+
+
+def test_a_published_search_is_read_until_there_is_one_of_its_own(study: Study, tmp_path: Path) -> None:
+    store, own = Store(tmp_path), tmp_path / study.name
+    published = tmp_path / "published" / study.name / "records"
+    assert journal_folder(study, store) == own
+    for folder in (published, own):
+        folder.mkdir(parents=True)
+        (folder / JOURNAL).touch()
+        assert journal_folder(study, store) == folder
 
 
 def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
 
     def write_report(*arguments: Any) -> Report:
         seen.append(arguments[-1])
-        return Report(Path("report.html"), "yes", {})
+        return Report(Path("report.html"), "yes", {}, {})
 
     monkeypatch.setattr("harness.report.write_report", write_report)
     return seen
@@ -59,6 +59,16 @@ def test_status_counts_what_is_to_come(medctx, tmp_path: Path, counts) -> None:
     assert counts() == {"planned": planned, **nothing, "complete": planned}
     said = medctx("status", tmp_path / "sought.yaml", "--results", tmp_path).out
     assert "search of medcontext: 7 suggestions (7 complete)" in said
+
+
+def test_a_plan_counts_what_is_to_come_until_it_is_there(medctx, tmp_path: Path) -> None:
+    def said() -> str:
+        return medctx("plan", tmp_path / "sought.yaml", "--results", tmp_path).out
+
+    study = write_study(tmp_path)
+    assert "2 trials to run, in 1 arm\nand 18 to come of searches" in said()
+    run_search(study, tmp_path)
+    assert "2 trials to run" in said() and "to come of searches" not in said()
 
 
 def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: Path, reported) -> None:
