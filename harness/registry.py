@@ -7,7 +7,8 @@ A name is one of
 - ``module:Class`` of anything importable;
 - of datasets also ``msd:FOLDER`` and ``nnunet:FOLDER``, any folder of these layouts below the data root.
 
-A file of ours holds exactly one class of its kind's contract. Nothing is imported before it is asked for.
+A file of ours holds exactly one class of its kind's contract, and every class has the attributes that the contract
+leaves open. Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from types import MethodType
 from typing import Any, Literal
 
 from harness.errors import UserError, did_you_mean
+from harness.spec import Frozen
 
 Kind = Literal["method", "architecture", "dataset"]
 
@@ -30,6 +34,21 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "dataset": ("harness.data.datasets", "harness.data.datasets.contract", "Dataset"),
 }
 KINDS = tuple(_HOMES)
+
+# kind -> class attributes that have no default: what each has to be
+_OPEN: dict[str, dict[str, type]] = {
+    "method": {"summary": str, "source": str, "Parameters": Frozen, "presets": MethodType},
+    "architecture": {"summary": str, "source": str, "Options": Frozen, "presets": Mapping},
+    "dataset": {"summary": str, "source": str, "recipe": Mapping, "channels": tuple, "labels": Mapping},
+}
+_WORDS: dict[type, str] = {
+    str: "a string",
+    Mapping: "a mapping",
+    MethodType: "a class method",
+    tuple: "a tuple",
+    Frozen: "a class derived from harness.spec.Frozen",
+}
+_OF_A_FOLDER = ("channels", "labels")  # read with the folder, where a dataset may be any
 
 
 @cache
@@ -80,7 +99,9 @@ def load(kind: Kind, name: str) -> type[Any]:
         UserError: the name is unknown, the module lacks the class, or it does not follow the contract.
     """
     if name in _ours(kind):
-        return _only_entry(kind, _ours(kind)[name])
+        entry = _only_entry(kind, _ours(kind)[name])
+        _check_attributes(kind, name, entry)
+        return entry
     family, _, folder = name.partition(":")
     if folder and family in _ours(kind):
         entry = _only_entry(kind, _ours(kind)[family])
@@ -101,7 +122,8 @@ def load(kind: Kind, name: str) -> type[Any]:
             "module:Class of an importable module",
             "Install the package, or put its folder on PYTHONPATH.",
         ) from error
-    _check(kind, name, entry)
+    _check_base(kind, name, entry)
+    _check_attributes(kind, name, entry)
     return entry
 
 
@@ -123,7 +145,7 @@ def _only_entry(kind: Kind, module_name: str) -> type[Any]:
     return entries[0]
 
 
-def _check(kind: Kind, name: str, entry: object) -> None:
+def _check_base(kind: Kind, name: str, entry: object) -> None:
     base = contract(kind)
     if not (inspect.isclass(entry) and issubclass(entry, base)):
         raise UserError(
@@ -132,3 +154,23 @@ def _check(kind: Kind, name: str, entry: object) -> None:
             f"a class derived from {base.__module__}.{base.__name__}",
             "Derive it from the contract.",
         )
+
+
+def _fits(value: object, expected: type) -> bool:
+    if expected is Frozen:  # whose classes are asked for, not what is made of them
+        return inspect.isclass(value) and issubclass(value, Frozen)
+    return isinstance(value, expected)
+
+
+def _check_attributes(kind: Kind, name: str, entry: type[Any]) -> None:
+    for attribute, expected in _OPEN[kind].items():
+        if attribute in _OF_A_FOLDER and entry.folder_layout is not None:
+            continue
+        value = getattr(entry, attribute, None)
+        if not _fits(value, expected):
+            raise UserError(
+                f"{kind} {name!r}",
+                f"{attribute} = {value!r}" if hasattr(entry, attribute) else f"no attribute {attribute!r}",
+                f"{_WORDS[expected]} as {attribute!r} of class {entry.__name__}",
+                "Set it in the class; docs/methods.md and docs/data.md have examples.",
+            )

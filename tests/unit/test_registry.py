@@ -9,15 +9,27 @@ import pytest
 
 from harness import registry
 from harness.errors import UserError
+from harness.spec import Frozen
 
 PLUGIN = """
 from harness.architectures.contract import Architecture
 from harness.data.datasets.contract import Dataset
 from harness.training.method import Method
 
-class MyMethod(Method): pass
-class MyNetwork(Architecture): pass
-class MyData(Dataset): pass
+from harness.spec import Frozen
+
+class MyMethod(Method):
+    summary = source = "a test"
+    Parameters = Frozen
+
+class MyNetwork(Architecture):
+    summary = source = "a test"
+    Options, presets = Frozen, {}
+
+class MyData(Dataset):
+    summary = source = "a test"
+    channels, labels, recipe = ("MRI",), {0: "background"}, {}
+
 class Nothing: pass
 """
 
@@ -65,6 +77,33 @@ def test_a_class_of_any_module_can_be_named(kind: registry.Kind, name: str) -> N
 def test_what_cannot_be_loaded_is_named(name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         registry.load("architecture", name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "attribute", "value"),
+    [
+        ("method", "MyMethod", "summary", None),
+        ("method", "MyMethod", "Parameters", dict),
+        ("method", "MyMethod", "Parameters", Frozen()),
+        ("method", "MyMethod", "presets", {"mine": {}}),
+        ("architecture", "MyNetwork", "source", 3),
+        ("architecture", "MyNetwork", "presets", None),
+        ("architecture", "MyNetwork", "presets", ["tiny"]),
+        ("dataset", "MyData", "recipe", None),
+        ("dataset", "MyData", "labels", None),
+    ],
+)
+def test_an_attribute_that_is_missing_or_wrong_is_named(
+    kind: registry.Kind, base: str, attribute: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = registry.load(kind, f"plugin_of_test:{base}")
+    registry.load.cache_clear()
+    if value is None:
+        monkeypatch.delattr(entry, attribute)
+    else:
+        monkeypatch.setattr(entry, attribute, value)
+    with pytest.raises(UserError, match=f"plugin_of_test:{base}.*{attribute}.*Set it in the class"):
+        registry.load(kind, f"plugin_of_test:{base}")
 
 
 def test_entry_points_are_registered_and_a_name_taken_twice_is_an_error(monkeypatch) -> None:
