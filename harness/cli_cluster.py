@@ -116,7 +116,7 @@ def kubernetes(
         str | None, typer.Option(metavar="DIR", help="In the pods; default: results on the volume.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="In the pods: folder of the datasets.")
+        str | None, typer.Option(metavar="DIR", help="In the pods; default: data on the volume.")
     ] = None,
     cache: Annotated[
         str | None, typer.Option(metavar="DIR", help="In the pods; default: cache on the volume.")
@@ -160,7 +160,7 @@ def kubernetes(
         volume_claim=volume_claim,
         mount=volume,
         results=PurePosixPath(results or volume / "results"),
-        data=PurePosixPath(data) if data else None,
+        data=PurePosixPath(data or volume / "data"),
         cache=PurePosixPath(cache or volume / "cache"),
         cpus_per_worker=cpus_per_worker,
         memory_per_worker=memory_per_worker,

@@ -41,7 +41,7 @@ class KubernetesJob:
         image: with this harness and ``ray[default]``.
         volume_claim: of a volume that all pods can write (ReadWriteMany).
         mount: where the volume lies in every pod.
-        results, data, cache: folders below ``mount``; data may be None.
+        results, data, cache: folders below ``mount``.
         cpus_per_worker, memory_per_worker, head_cpus, head_memory: quantities of Kubernetes.
         join_seconds: how long pods may take to join.
         retries: how often a paused or failed run is started again, on new pods.
@@ -59,7 +59,7 @@ class KubernetesJob:
     volume_claim: str
     mount: PurePosixPath
     results: PurePosixPath
-    data: PurePosixPath | None
+    data: PurePosixPath
     cache: PurePosixPath
     cpus_per_worker: str
     memory_per_worker: str
@@ -145,8 +145,12 @@ def submit(objects: Sequence[Manifest]) -> str:
 
 
 def _check(job: KubernetesJob) -> None:
+    if not job.mount.is_absolute():
+        raise UserError(
+            "--mount", str(job.mount), "an absolute path in the pods", f"Write for example /{job.mount}."
+        )
     for option, folder in (("results", job.results), ("data", job.data), ("cache", job.cache)):
-        if folder is not None and not folder.is_relative_to(job.mount):
+        if not folder.is_relative_to(job.mount):
             raise UserError(
                 f"--{option}",
                 str(folder),
@@ -252,7 +256,8 @@ def _pod(job: KubernetesJob, name: str, cpus: str, memory: str, gpus: int, befor
 
 def entry_program(job: KubernetesJob) -> str:
     """Return the shell program of the job: wait for all pods, then run the study until it ends or is paused."""
-    data = ["--data", str(job.data)] if job.data else []
+    folders = [str(folder) for folder in (job.log.parent, job.cache, job.data)]  # a phantom needs no data
+    data = ["--data", str(job.data)]
     wait = ["medctx", "cluster-wait", "--address", "auto", "--nodes", str(job.workers + 1)]
     wait += ["--gpus", str(job.workers * job.gpus_per_worker), "--timeout", str(job.join_seconds)]
     wait += ["--shared", str(job.results), "--shared", str(job.cache), *data]
@@ -260,7 +265,7 @@ def entry_program(job: KubernetesJob) -> str:
     lines = [
         "set -eu",
         _running(job),
-        f"mkdir -p {quote(str(job.log.parent))} {quote(str(job.cache))}",
+        join(["mkdir", "-p", *folders]),
         f"exec >>{quote(str(job.log))} 2>&1",
         'rm -f "$running"',
         join(wait),

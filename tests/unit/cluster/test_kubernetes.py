@@ -90,7 +90,7 @@ def test_the_manifest_keeps_the_schema(job: KubernetesJob) -> None:
 
 
 def test_other_forms_keep_the_schema_too(job: KubernetesJob) -> None:
-    bare = replace(job, gpus_per_worker=0, data=None, namespace="lab", token_secret="ray-token", retries=0)
+    bare = replace(job, gpus_per_worker=0, namespace="lab", token_secret="ray-token", retries=0)
     _, ray_job = valid(manifests(bare))
     assert ray_job["metadata"]["namespace"] == "lab"
     assert ray_job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token", "secretName": "ray-token"}
@@ -141,6 +141,7 @@ def test_the_guide_names_every_field_of_the_rayjob(job: KubernetesJob) -> None:
     [
         ({"results": PurePosixPath("/home/me/results")}, "--results"),
         ({"data": PurePosixPath("/data")}, "--data"),
+        ({"mount": PurePosixPath("shared")}, "--mount: found shared.*Write for example /shared"),
         ({"memory_per_worker": "32 GB"}, "--memory-per-worker"),
         ({"head_cpus": "many"}, "--head-cpus"),
     ],
@@ -226,10 +227,9 @@ def test_the_command(medctx: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path
     )
     printed = medctx(*base, "--dry-run", "quickstart", "--set", "recipe.steps=3")
     assert printed.code == 0
-    assert (
-        "medctx run quickstart --set recipe.steps=3"
-        in valid(list(yaml.safe_load_all(printed.out)))[-1]["spec"]["entrypoint"]
-    )
+    entrypoint = valid(list(yaml.safe_load_all(printed.out)))[-1]["spec"]["entrypoint"]
+    assert "medctx run quickstart --set recipe.steps=3" in entrypoint
+    assert "--results /shared/results --data /shared/data" in entrypoint
 
     monkeypatch.setenv("PATH", str(tmp_path))
     refused = medctx(*base, "quickstart")
