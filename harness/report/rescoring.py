@@ -82,8 +82,8 @@ def rescore(
     jobs = list(_jobs(study, results, data_root))
     if not jobs:
         raise UserError(
-            f"study {study.name}", "no complete trial with predictions", "trials that keep them",
-            "Run the study with 'keep: all'.",
+            f"study {study.name}", f"no complete trial with predictions in {results}", "trials that keep them",
+            _how_to_keep(study),
         )  # fmt: skip
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -102,6 +102,17 @@ def rescore(
     frame.to_parquet(written, index=False)
     written.replace(kept)
     return frame
+
+
+def _how_to_keep(study: Study) -> str:
+    """Return how predictions come to be: by training in another folder, since complete trials are never run again."""
+    (run,) = study.commands
+    keep = "" if study.keep == "all" else f"Remove 'keep: {study.keep}' from the study. "
+    again = run.replace("medctx run", "medctx rescore", 1)
+    return (
+        f"{keep}Trials that are here without predictions (published ones, or kept without) are not run again: "
+        f"give '{run} --results NEW' with a new folder, and then '{again} --results NEW'."
+    )
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,9 @@ def test_a_study_without_predictions_is_told(medctx: Callable, tmp_path: Path) -
     study.write_text(STUDY.replace("KEEP", "none"))
     outcome = medctx("rescore", study, "--results", tmp_path / "results")
     assert outcome.code == 2 and "no complete trial with predictions" in outcome.err
+    assert "Remove 'keep: none'" in outcome.err
+    study.write_text(STUDY.replace("KEEP", "all"))
+    outcome = medctx("rescore", study, "--results", tmp_path / "results")
+    for command in ("run", "rescore"):
+        assert f"'medctx {command} {study} --results NEW'" in outcome.err
+    assert outcome.code == 2 and "keep:" not in outcome.err
