@@ -34,6 +34,7 @@ from harness.reconcile import (
     needed_cells,
     plan_entry,
     search_entry,
+    skip_lines,
     states_of,
 )
 from harness.status import describe
@@ -111,8 +112,8 @@ def plan(
     out.print(counted(len(entries), "trial"))
     for search in searches:
         out.print(_search_line(search), markup=False)
-    for skip in skipped:
-        out.print(f"skipped: {skip['reason']}", markup=False)
+    for line in skip_lines(loaded):
+        out.print(line, markup=False)
     forecast(out, known_of(loaded, store), store, data, probe, workers)
 
 
@@ -252,8 +253,8 @@ def status(
             out.print(line, markup=False)
     for one in known.findings:
         out.print(f"search of {one.arm.name}: {one.summary()}", markup=False)
-    for skip in loaded.skipped:
-        out.print(f"skipped: {skip.reason}", markup=False)
+    for line in skip_lines(loaded):
+        out.print(line, markup=False)
 
 
 app.command("list")(list_)

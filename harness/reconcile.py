@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,10 +61,12 @@ class Known:
 def plan_entry(cell: Cell) -> dict[str, object]:
     """Return a cell as ``plan --json`` prints it; its keys are what ``--only`` takes.
 
-    ``method`` and ``architecture`` are registered names, ``arm`` is the study's name for the method.
+    ``method`` and ``architecture`` are registered names; ``arm`` is the study's name for the method, and ``network`` that
+    for the architecture, where it has one.
     """
-    spec = cell.spec
+    spec, network = cell.spec, cell.factors["architecture"]
     extra: dict[str, object] = {"pretraining": spec.pretraining} if spec.pretraining else {}
+    extra |= {"network": network} if network != spec.architecture.name else {}
     extra |= {key: value for key, value in cell.factors.items() if "." in key or (key == SETTING and value)}
     return {
         "id": spec.id,
@@ -78,6 +80,15 @@ def plan_entry(cell: Cell) -> dict[str, object]:
         "seed": spec.seed,
         **extra,
     }
+
+
+def skip_lines(study: Study) -> Iterator[str]:
+    """Yield what is skipped and why: the values of the factors in which a study's combinations differ, and the reason."""
+    every = [*(cell.factors for cell in study.cells), *(skip.factors for skip in study.skipped)]
+    differing = [key for key in study.factors if len({repr(factors.get(key)) for factors in every}) > 1]
+    for skip in study.skipped:
+        values = [f"{key}={skip.factors[key]}" for key in differing if key in skip.factors]
+        yield f"skipped: {', '.join(values)}{': ' * bool(values)}{skip.reason}"
 
 
 def search_entry(arm: Arm) -> dict[str, object]:
@@ -96,7 +107,8 @@ def search_entry(arm: Arm) -> dict[str, object]:
 def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
     """Return the cells that pass all ``KEY=VALUE`` filters, and before them the pretrainings that they need.
 
-    Several values of one key are alternatives.
+    Several values of one key are alternatives. A method or an architecture is chosen by its registered name, or by the
+    study's name for it.
 
     Raises:
         UserError: a filter is malformed, names an unknown key, or nothing is left.
@@ -115,7 +127,7 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
     chosen = [
         cell
         for cell, entry in zip(cells, entries, strict=True)
-        if all(str(entry.get(key)) in values for key, values in wanted.items())
+        if all({str(entry.get(key)), *_named(cell, key)} & values for key, values in wanted.items())
     ]
     if not chosen:
         raise UserError(
@@ -125,6 +137,11 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
             "See the values with 'medctx plan'.",
         )
     return list(study.with_nodes(chosen))
+
+
+def _named(cell: Cell, key: str) -> tuple[str, ...]:
+    """Return the study's name for what a cell has for ``key``, where it names such things."""
+    return (str(cell.factors[key]),) if key in ("method", "architecture") else ()
 
 
 def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.reconcile import choose_cells
+from harness.reconcile import choose_cells, plan_entry, skip_lines
 from harness.study import Study, load_study
 from harness.study_file import study_names
 
@@ -172,7 +172,28 @@ def test_filters_choose_by_the_keys_of_the_plan(study) -> None:
 def test_filters_take_the_registered_name_and_the_name_of_the_arm(study) -> None:
     arms = "methods: {released: {name: medcontext, preset: as_released}}\n"
     loaded = study(BASE + arms + "grid: {method: [supervised, released]}")
-    assert choose_cells(loaded, ["arm=released"]) == choose_cells(loaded, ["method=medcontext"])
+    chosen = choose_cells(loaded, ["arm=released"])
+    assert len(chosen) == 1 and chosen == choose_cells(loaded, ["method=medcontext"])
+    assert chosen == choose_cells(loaded, ["method=released"])
+
+
+def test_filters_and_plan_know_the_names_of_architectures(study) -> None:
+    loaded = study(BASE + "architectures: {big: {name: unet}, large: {name: unet, channels: [8, 16]}}\n"
+                   "grid: {architecture: [big, large]}")  # fmt: skip
+    (chosen,) = choose_cells(loaded, ["architecture=large"])
+    entry = plan_entry(chosen)
+    assert (entry["architecture"], entry["network"]) == ("unet", "large")
+    assert choose_cells(loaded, ["network=large"]) == [chosen]
+    assert len(choose_cells(loaded, ["architecture=unet"])) == 2
+    assert "network" not in plan_entry(study(BASE + "grid: {seed: [0]}").cells[0])
+
+
+def test_what_is_skipped_is_named_by_what_differs(study) -> None:
+    loaded = study(BASE + "grid: {shots: [2, 4], seed: [0, 1]}\nexcept: [{shots: 4, reason: too dear}]")
+    assert list(skip_lines(loaded)) == [
+        "skipped: shots=4, seed=0: too dear",
+        "skipped: shots=4, seed=1: too dear",
+    ]
 
 
 def test_a_key_that_stands_twice_is_refused(study) -> None:
