@@ -45,7 +45,8 @@ def fetch(dataset: DatasetName, data: Root = None) -> None:
     if not entry.layouts:
         out.print(f"{dataset} needs no files", markup=False)
         return
-    out.print(f"{dataset} has to be fetched by hand: {entry.register}", markup=False)
+    where = entry.register or "it is a folder of your own"
+    out.print(f"{dataset} has to be fetched by hand: {where}", markup=False)
     out.print(f"source: {entry.source}", markup=False)
     for layout in entry.layouts:
         out.print(f"  {layout.name}: {' or '.join(layout.places)} below the data root", markup=False)

@@ -14,6 +14,7 @@ from rich.table import Table
 from harness import registry
 from harness.cli_options import AsJson
 from harness.console import console
+from harness.errors import UserError, did_you_mean
 from harness.evaluation.conventions import convention_rows
 from harness.ranges import declared_ranges
 from harness.spec import Recipe
@@ -29,15 +30,19 @@ def list_(
         Literal["methods", "architectures", "datasets", "studies", "conventions"], typer.Argument()
     ],
     name: Annotated[
-        str | None, typer.Argument(help="A method, architecture or dataset: what can be set of it.")
+        str | None,
+        typer.Argument(
+            help="A method, architecture or dataset: what can be set of it; a study or convention: it alone."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List methods, architectures, datasets, studies or conventions, or all that can be set of one of the first three."""
     if what == "studies":
-        entries = [_study_entry(study) for study in study_names()]
+        entries = [_study_entry(study) for study in _one_or_all("study", name, study_names())]
     elif what == "conventions":
-        entries = convention_rows()
+        rows = {row["name"]: row for row in convention_rows()}
+        entries = [rows[one] for one in _one_or_all("convention", name, rows)]
     else:
         kind: Any = what.removesuffix("s")
         if name:
@@ -48,6 +53,19 @@ def list_(
         print(json.dumps(entries, indent=1))
         return
     print_table(entries)
+
+
+def _one_or_all(kind: str, name: str | None, names: Iterable[str]) -> Iterable[str]:
+    """Return the names, or the one that is asked for alone.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    if name is None:
+        return names
+    if name not in names:
+        raise UserError(f"{kind} {name!r}", "an unknown name", f"a shipped {kind}", did_you_mean(name, names))
+    return [name]
 
 
 def print_table(entries: list[Entry]) -> None:

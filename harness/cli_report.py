@@ -66,6 +66,8 @@ def report(
             f"medctx report {' '.join(studies)}", "no --output", "a folder for the report of several studies",
             "Add for example --output results/combined.",
         )  # fmt: skip
+    if output is not None:
+        _make(output)
     store = Store(results)
     known = [taken_over(study, store) for study in loaded]
     shown = known[0]
@@ -75,6 +77,16 @@ def report(
         shown = Known(combine([one.study for one in known], output.name))
     if write_study_report(shown, store, data, output, reference or []).refused:
         raise typer.Exit(1)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {folder}", f"what cannot be made a folder ({error.strerror})", "a folder, there or new",
+            "Name another.",
+        ) from error  # fmt: skip
 
 
 def rescore(

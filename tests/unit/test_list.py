@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def test_the_recipe_of_a_dataset_is_that_of_a_trial_that_names_none() -> None:
     shown = {entry["key"]: entry["default"] for entry in details("dataset", "phantom")["recipe"]}
     recipe = trial().recipe
     assert (shown["recipe.steps"], shown["recipe.patch"]) == (str(recipe.steps), str(recipe.patch))
+
+
+@pytest.mark.parametrize(("what", "name"), [("studies", "quickstart"), ("conventions", "released_acdc")])
+def test_one_study_or_convention_can_be_listed_alone(medctx, what: str, name: str) -> None:
+    (entry,) = json.loads(medctx("list", what, name, "--json").out)
+    assert entry["name"] == name
+    refused = medctx("list", what, name[:-1])
+    assert refused.code == 2 and f"Did you mean '{name}'?" in refused.err
 
 
 def test_presets_say_what_they_set() -> None:

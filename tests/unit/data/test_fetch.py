@@ -60,6 +60,12 @@ def test_what_may_not_be_passed_on_is_named_with_its_place_and_layouts(medctx: C
     assert all(layout.name in outcome.out for layout in dataset.layouts)
 
 
+def test_a_folder_of_ones_own_is_said_to_be_one(medctx: Callable) -> None:
+    outcome = medctx("data", "fetch", "msd:Task99_Mine")
+    assert outcome.code == 0 and "by hand: it is a folder of your own\n" in outcome.out
+    assert "Decathlon: Task99_Mine below the data root" in outcome.out
+
+
 def test_a_twin_is_written_into_a_new_folder_alone(medctx: Callable, tmp_path: Path) -> None:
     assert medctx("data", "twin", "brats", tmp_path / "twin", "--cases", "1").code == 0
     again = medctx("data", "twin", "brats", tmp_path / "twin")
