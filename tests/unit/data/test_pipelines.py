@@ -111,3 +111,13 @@ def test_a_papers_training_runs(tmp_path: Path, name: str, pipeline: str) -> Non
     assert record is not None and record.status == "complete", record and record.cause
     assert record.protocol is not None and record.protocol.training is not None
     assert record.protocol.training["optimiser"] == ("adamw" if pipeline == "monai_paper" else "sgd")
+
+
+def test_the_guide_names_every_pipeline() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    named = {
+        pipeline
+        for name in registry.names("dataset")
+        for pipeline in registry.load("dataset", name).pipelines
+    }
+    assert named and {pipeline for pipeline in named if f"`{pipeline}`" not in guide} == set()
