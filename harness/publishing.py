@@ -51,6 +51,7 @@ _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
 _BESIDE = (JOURNAL, RESCORED)
+_OF_PREDICTIONS = "qualitative"  # how the names of their figures begin
 _Records = dict[str, tuple[TrialRecord, list[dict[str, Any]]]]  # id -> record and history
 
 
@@ -59,8 +60,8 @@ def publish(
 ) -> Path:
     """Write the records of a study, and what its report wrote, below ``published``; return that folder.
 
-    What was published before and is not in the store (a pretraining that was taken over from there) stays. The folder
-    is replaced as a whole.
+    What was published before and is not in the store (a pretraining that was taken over from there) stays, and so do
+    pictures of predictions that are not here any more. The folder is replaced as a whole.
 
     Args:
         study: whose report has been written.
@@ -105,7 +106,8 @@ def publish(
             if not suffixes or path.suffix[1:] in suffixes:
                 (partial / part).mkdir(exist_ok=True)
                 shutil.copyfile(path, partial / part / path.name)
-    (partial / "README.md").write_text(_page(study, answer, captions, partial))
+    page = _page(study, answer, captions, partial)
+    (partial / "README.md").write_text(page + _pictures_kept(folder, partial))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
@@ -131,6 +133,23 @@ def _page(study: Study, answer: str, captions: Mapping[str, tuple[str, str]], fo
         if (folder / "figures" / f"{name}.png").is_file():
             parts.append(f"![{title}](figures/{quote(name)}.png)\n\n**{title}.** {text}")
     return "\n\n".join(parts) + "\n"
+
+
+def _pictures_kept(before: Path, partial: Path) -> str:
+    """Take over pictures of predictions that were published before and could not be drawn again; return their part of the page."""
+    parts = []
+    for path in sorted((before / "figures").glob(f"{_OF_PREDICTIONS}*")):
+        target = partial / "figures" / path.name
+        if target.exists():
+            continue
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+        if path.suffix == ".png":
+            place = f"](figures/{quote(path.name)})"
+            _, _, caption = (before / "README.md").read_text().partition(place)
+            title = path.stem.replace("_", " ").capitalize()
+            parts.append(f"\n![{title}{place}{caption.partition('![')[0].rstrip()}\n")
+    return "".join(parts)
 
 
 def _nameless(record: TrialRecord) -> TrialRecord:

@@ -100,6 +100,23 @@ def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path
         adopt(study.cells, store)
 
 
+def test_pictures_of_predictions_that_are_gone_stay_with_their_caption(study: Study, tmp_path: Path) -> None:
+    store, figures = Store(tmp_path), tmp_path / study.name / "figures"
+    figures.mkdir(parents=True)
+    for name in ("gains.png", "qualitative.png", "qualitative.pdf"):
+        (figures / name).write_text(name)
+    captions = {"gains": ("Gains", "As told."), "qualitative": ("Predictions", "Three cases.")}
+    first = (publish(study, study.cells, store, "yes", captions) / "README.md").read_text()
+    for path in figures.iterdir():
+        path.unlink()
+    folder = publish(study, study.cells, store, "yes", {})
+    again = publish(study, study.cells, store, "yes", {})
+    assert {path.name for path in (again / "figures").iterdir()} == {"qualitative.png", "qualitative.pdf"}
+    page = (folder / "README.md").read_text()
+    assert "Gains" in first and "Gains" not in page
+    assert page.endswith("![Qualitative](figures/qualitative.png)\n\n**Predictions.** Three cases.\n")
+
+
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no complete trial"):
         publish(synthetic_study(25), synthetic_study(25).cells, Store(tmp_path), "", {})

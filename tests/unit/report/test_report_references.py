@@ -26,7 +26,7 @@ def synapse_study(results: Path) -> Study:
     ]
     for cell, dice in zip(cells, (0.80, 0.82), strict=True):
         record = make_record(
-            cell, test_cases=[f"img{n:04d}" for n in range(12)], split_rule="transunet_18_12",
+            cell, test_cases=[f"img{n:04d}" for n in range(12)], split_rule="transunet_18_12_no_validation",
             training_cases=[f"img{n:04d}" for n in range(20, 38)], convention="released_synapse", patch=[96, 96, 96],
         )  # fmt: skip
         rows = [case_row(f"img{n:04d}", region, dice) for n in range(12) for region in ("Spl", "Pan")]
