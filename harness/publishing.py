@@ -105,7 +105,7 @@ def publish(
         for path in sorted((written / part).glob("*")):
             if not suffixes or path.suffix[1:] in suffixes:
                 (partial / part).mkdir(exist_ok=True)
-                shutil.copyfile(path, partial / part / path.name)
+                _copy(path, partial / part / path.name)
     page = _page(study, answer, captions, partial)
     (partial / "README.md").write_text(page + _pictures_kept(folder, partial))
     shutil.rmtree(folder, ignore_errors=True)
@@ -135,6 +135,18 @@ def _page(study: Study, answer: str, captions: Mapping[str, tuple[str, str]], fo
     return "\n\n".join(parts) + "\n"
 
 
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file; a PNG with a palette of 256 colours, a third of its size."""
+    if path.suffix != ".png":
+        shutil.copyfile(path, target)
+        return
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(target, optimize=True)
+
+
 def _pictures_kept(before: Path, partial: Path) -> str:
     """Take over pictures of predictions that were published before and could not be drawn again; return their part of the page."""
     parts = []
@@ -143,7 +155,7 @@ def _pictures_kept(before: Path, partial: Path) -> str:
         if target.exists():
             continue
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
+        _copy(path, target)
         if path.suffix == ".png":
             place = f"](figures/{quote(path.name)})"
             _, _, caption = (before / "README.md").read_text().partition(place)

@@ -8,8 +8,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks.analysis_scale import synthetic_study, write_records
+from PIL import Image
 
 from harness.errors import UserError
 from harness.publishing import adopt, journal_folder, publish, published_states, thinned
@@ -103,8 +105,10 @@ def test_a_record_that_is_not_what_its_id_says_is_refused(study: Study, tmp_path
 def test_pictures_of_predictions_that_are_gone_stay_with_their_caption(study: Study, tmp_path: Path) -> None:
     store, figures = Store(tmp_path), tmp_path / study.name / "figures"
     figures.mkdir(parents=True)
-    for name in ("gains.png", "qualitative.png", "qualitative.pdf"):
-        (figures / name).write_text(name)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    for name in ("gains.png", "qualitative.png"):
+        Image.fromarray(noise).save(figures / name)
+    (figures / "qualitative.pdf").write_text("a page")
     captions = {"gains": ("Gains", "As told."), "qualitative": ("Predictions", "Three cases.")}
     first = (publish(study, study.cells, store, "yes", captions) / "README.md").read_text()
     for path in figures.iterdir():
@@ -112,6 +116,8 @@ def test_pictures_of_predictions_that_are_gone_stay_with_their_caption(study: St
     folder = publish(study, study.cells, store, "yes", {})
     again = publish(study, study.cells, store, "yes", {})
     assert {path.name for path in (again / "figures").iterdir()} == {"qualitative.png", "qualitative.pdf"}
+    with Image.open(again / "figures" / "qualitative.png") as picture:
+        assert picture.size == (40, 40) and picture.mode == "P", "of few colours, and so small"
     page = (folder / "README.md").read_text()
     assert "Gains" in first and "Gains" not in page
     assert page.endswith("![Qualitative](figures/qualitative.png)\n\n**Predictions.** Three cases.\n")

@@ -21,7 +21,7 @@ _NAME, _LETTER, _LINE, _SCALE = (
     0.12,
     1.2,
 )  # inches: a name's line, a letter, a line, the least axis
-_FAR = 3  # times the median reach of the intervals, beyond which one is cut off
+_FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 
 
 @styled
