@@ -10,7 +10,8 @@ and Dice and HD95 of both predictions by our evaluator and Dice by nnU-Net's (wh
 
 One tool runs at a time, on the cores that this process may use. To compare them on one core each, at once:
 
-    taskset -c 0 python tests/benchmarks/peers.py --work DIR --tools ours & taskset -c 1 python tests/benchmarks/peers.py --work DIR --tools nnunet
+    taskset -c 0 python tests/benchmarks/peers.py --work DIR/ours --tools ours &
+    taskset -c 1 python tests/benchmarks/peers.py --work DIR/nnunet --tools nnunet
 
     python tests/benchmarks/peers.py --work DIR [--data DIR] [--minutes 1 5 10 30] [--tools ours nnunet]
 """
