@@ -91,7 +91,7 @@ class Convention:
     Attributes:
         unit: of distances.
         dice_both_empty: Dice (and every share) where neither mask has a voxel; NaN is not counted.
-        distance_one_empty: a distance where one mask alone has a voxel.
+        distance_one_empty: a distance where one mask alone has a voxel; what is not counted is NaN.
         distance_both_empty: a distance where neither has.
         regions: what its script reports; None for the data set's own.
         aggregation: ``region_first``: mean over cases for each region, then over regions;
@@ -104,7 +104,7 @@ class Convention:
     source: str
     unit: Literal["mm", "voxel"]
     dice_both_empty: float
-    distance_one_empty: Literal["diagonal", "zero"]
+    distance_one_empty: Literal["diagonal", "zero", "not counted"]
     distance_both_empty: float
     regions: Regions | None
     aggregation: Literal["region_first", "case_first"]
@@ -180,7 +180,7 @@ def convention_rows() -> list[dict[str, str]]:
         "region_first": "over cases for each region, then over regions",
         "case_first": "over regions for each case, then over cases",
     }
-    costs = {"diagonal": "the diagonal of the volume, a miss", "zero": "0"}
+    costs = {"diagonal": "the diagonal of the volume, a miss", "zero": "0", "not counted": "not counted"}
     return [
         {
             "name": one.name,

@@ -110,7 +110,8 @@ class RegionVoxels:
         if metric.name == "sensitivity":  # there is nothing to find where the reference is empty
             return _ratio(self.common, self.reference)
         if self.empty != "none":
-            return (diagonal if convention.distance_one_empty == "diagonal" else 0.0) if is_length else 0.0
+            missed = {"diagonal": diagonal, "zero": 0.0, "not counted": NOT_COUNTED}
+            return missed[convention.distance_one_empty] if is_length else 0.0
         if metric.name == "precision":
             return _ratio(self.common, self.prediction)
         if metric.name == "dice":

@@ -26,13 +26,18 @@ def convention_table(results: Results, rescored: pd.DataFrame) -> Table:
     means = rows.groupby(["arm", "variant", "metric"], sort=False)["value"].agg(["mean", "count"])
     misses = rows.groupby(["arm", "variant", "metric"], sort=False)["misses"].sum()
     ids = rows.groupby("arm", sort=False)["id"].agg(lambda column: tuple(dict.fromkeys(column)))
-    words, metrics = words_of_variants(), [metric_of(name) for name in dict.fromkeys(rows["metric"])]
+    scored = set(rows["variant"])  # by an earlier version perhaps, which knew fewer
+    words = {name: told for name, told in words_of_variants().items() if name in scored}
+    metrics = [metric_of(name) for name in dict.fromkeys(rows["metric"])]
     lines: list[tuple[Cell, ...]] = []
     breaks: list[int] = []
     for arm in (arm for arm in results.arms() if arm in ids.index):
         base = baseline_of(results.keys, arm, results.study.report.baseline)
         breaks.append(len(lines))
         for variant in words:
+            key = (arm, variant, metrics[0].name)
+            if key not in misses.index:
+                continue
             cells = [Cell(value_text(value)) for value in arm] + [Cell(variant)]
             for metric in metrics:
                 value = metric.scale * means["mean"].get((arm, variant, metric.name), float("nan"))
@@ -42,7 +47,6 @@ def convention_table(results: Results, rescored: pd.DataFrame) -> Table:
                     Cell(number(value), value=value, trials=ids[arm]),
                     Cell(signed(gain) if gain == gain else UNSET, value=gain),
                 ]
-            key = (arm, variant, metrics[0].name)
             cells += [Cell(str(misses[key]), value=float(misses[key])), Cell(str(means["count"][key]))]
             lines.append(tuple(cells))
     columns = [*(Column(heading(key)) for key in results.keys), Column("Convention")]

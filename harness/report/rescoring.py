@@ -53,6 +53,11 @@ VARIANTS = (
         "a distance of 0 where a mask is empty, Dice 1 where both are",
         replace(HARNESS, **_ZERO),
     ),
+    Variant(
+        "misses left out",
+        "no distance where one mask alone is empty",
+        replace(HARNESS, distance_one_empty="not counted"),
+    ),
     Variant("released", "both of these, as the released scripts", replace(HARNESS, unit="voxel", **_ZERO)),
     Variant(
         "case first", "mean over the regions of a case first", replace(HARNESS, aggregation="case_first")

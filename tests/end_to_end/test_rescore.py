@@ -51,6 +51,8 @@ def test_predictions_are_scored_again_by_every_convention(
         if one.region == OVER_REGIONS and one.metric in ("dice", "hd95"):
             assert found[plan[1], "harness", one.metric] == pytest.approx(one.mean, abs=1e-12)
     assert found[plan[0], "zero for empty", "hd95"] < found[plan[0], "harness", "hd95"]
+    assert found[plan[0], "misses left out", "hd95"] < found[plan[0], "harness", "hd95"]
+    assert found[plan[0], "misses left out", "dice"] == found[plan[0], "harness", "dice"]
     assert found[plan[0], "zero for empty", "dice"] == found[plan[0], "harness", "dice"]
     page = (results / "told" / "report.html").read_text()
     assert "One set of predictions by several conventions" in page
