@@ -69,5 +69,13 @@ class ClaimLost(Exception):
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return the remedy for an unknown ``name``: the nearest option, or the list of all."""
     options = sorted(options)
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"Choose one of: {', '.join(options) or 'none'}."
+    near = nearest(name, options)
+    return f"Did you mean {near!r}?" if near else f"Choose one of: {', '.join(options) or 'none'}."
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """Return the option that is most like ``name``, first of all one that only lacks what stands before its last dot."""
+    options = sorted(options)
+    ends = [option for option in options if option.rpartition(".")[2] == name]
+    near = ends or difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    return near[0] if near else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from harness import registry
 from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.spec import (
     ArchitectureSpec,
+    DatasetSpec,
     MethodSpec,
     Recipe,
     TrialSpec,
@@ -24,6 +25,7 @@ from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node
 
 FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
+_SPLIT_KEYS = ("seed", "name", "exclude")
 _BRANCHES = ("recipe", "method", "architecture", "split")
 GENERATED = "generated"  # the name of a split that is not shipped
 DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
@@ -72,33 +74,27 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
         if rest and head in _BRANCHES:
             branches[head] = merge(branches[head], _nest(rest, value))
         elif rest or key not in FACTORS:
-            raise UserError(
-                f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
-                did_you_mean(key, [*FACTORS, *(f"recipe.{field}" for field in Recipe.model_fields)]),
-            )  # fmt: skip
+            _refuse_key(where, key, value)
     for key in ("dataset", "architecture", "method"):
         if not isinstance(settings.get(key), str):
-            raise UserError(
-                f"{where}: {key}",
-                repr(settings.get(key)),
-                f"the name of one {key}",
-                "Set it in base or grid; settings go under 'methods' or 'architectures'.",
-            )
+            _refuse_name(where, key, settings)
     dataset_name = settings["dataset"]
-    dataset = registry.load("dataset", dataset_name)
-    recipe = _recipe(dataset, branches["recipe"], f"{where}: recipe")
-    arch_name, arch_settings = _arm(file.architectures, settings["architecture"], f"{where}: architectures")
-    architecture_class = registry.load("architecture", arch_name)
+    dataset = _load("dataset", dataset_name, f"{where}: dataset")
+    recipe = _recipe(dataset, branches["recipe"], where)
+    arch_name, architecture_class, arch_settings = _arm(
+        "architecture", file.architectures, settings["architecture"], where
+    )
     options = architecture_class.resolve(
-        merge(arch_settings, branches["architecture"]), f"{where}: architecture"
+        _with_preset(merge(arch_settings, branches["architecture"]), f"{where}: architecture"),
+        f"{where}: architecture",
     )
     architecture = architecture_class(options)
-    method_name, method_settings = _arm(file.methods, settings["method"], f"{where}: methods")
-    method_class = registry.load("method", method_name)
+    method_name, method_class, method_settings = _arm("method", file.methods, settings["method"], where)
     setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
-    own, place = merge(method_settings, branches["method"]), f"{where}: method {settings['method']}"
+    place = f"{where}: method {settings['method']}"
+    own = _with_preset(merge(method_settings, branches["method"]), place)
     pretrains = "pretrain" in method_class.stages
-    pretraining = dict(own.pop("pretrain", {})) if pretrains else {}
+    pretraining = _pretraining(own.pop("pretrain", {}), f"{place}: pretrain") if pretrains else {}
     within = pretraining.pop("within", False)
     if not isinstance(within, bool):
         raise UserError(f"{place}: pretrain.within", repr(within), "true or false", "Correct this value.")
@@ -109,11 +105,11 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
         reason = "it learns from training cases without labels, and shots all withholds none"
     if reason:
         return f"{settings['method']} on {settings['architecture']}: {reason}"
-    split = _split(dataset, branches["split"], settings["shots"], f"{where}: split")
+    split = _split(dataset, dataset_name, branches["split"], settings["shots"], where)
     spec = parse(
         TrialSpec,
         {
-            "dataset": {"name": dataset_name, "version": dataset.version} | split,
+            "dataset": split,
             "architecture": ArchitectureSpec(
                 name=arch_name, version=architecture_class.version, options=plain(options)
             ),
@@ -130,9 +126,67 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
     if not pretrains:
         return Resolved(spec, None, recipe.steps)
     node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
+    _check_warmup(node.recipe, pretraining, f"{place}: pretrain")
     own_recipe = _rest(recipe, node.recipe, f"{place}: pretrain") if within else recipe
     spec = spec.model_copy(update={"pretraining": node.id, "recipe": own_recipe})
     return Resolved(spec, node, recipe.steps)
+
+
+def _refuse_key(where: str, key: str, value: Any) -> NoReturn:
+    """Refuse a key that is neither a factor nor a path below a branch, with the nearest that is."""
+    head, _, rest = key.partition(".")
+    if rest and head in FACTORS:
+        raise UserError(f"{where}: {head}", "a mapping", "one value", f"Write {head}: VALUE.")
+    if key in _BRANCHES:
+        example = {"recipe": "recipe.steps: [10, 20]"}.get(key, "split.seed: [0, 1]")
+        raise UserError(
+            f"{where}: {key}", repr(value), f"a path below {key}", f"Write for example {example}."
+        )
+    paths = [f"recipe.{field}" for field in ("pipeline", *Recipe.model_fields)]
+    paths += [f"split.{field}" for field in _SPLIT_KEYS]
+    top = head in {field.alias or name for name, field in StudyFile.model_fields.items()}
+    raise UserError(
+        f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
+        f"Move {head!r} to the top of the file." if top else did_you_mean(key, [*FACTORS, *paths]),
+    )  # fmt: skip
+
+
+def _refuse_name(where: str, key: str, settings: Mapping[str, Any]) -> NoReturn:
+    """Refuse what stands in place of the name of a dataset, an architecture or a method."""
+    value, below = settings.get(key), any(one.startswith(f"{key}.") for one in settings)
+    found = "a mapping" if below else "nothing" if value is None else repr(value)
+    remedy = f"Set {key}: NAME in base or grid."
+    if below or isinstance(value, Mapping):
+        remedy = f"Declare settings as '{key}s: {{mine: {{name: NAME, …}}}}', and write '{key}: mine'."
+    raise UserError(f"{where}: {key}", found, f"the name of one {key}", remedy)
+
+
+def _load(kind: registry.Kind, name: str, where: str) -> type[Any]:
+    """Return what is registered as ``name``; where there is none, say which key of the study asks for it."""
+    try:
+        return registry.load(kind, name)
+    except UserError as error:
+        found = f"{error.where}, {error.found}"
+        raise UserError(where, found, error.expected, error.remedy) from error.__cause__
+
+
+def _with_preset(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings of an arm, whose preset is a name if it is there."""
+    preset = settings.get("preset")
+    if preset is not None and not isinstance(preset, str):
+        raise UserError(f"{where}: preset", repr(preset), "the name of one preset", "Correct this value.")
+    return settings
+
+
+def _pretraining(settings: Any, where: str) -> dict[str, Any]:
+    if not isinstance(settings, Mapping):
+        raise UserError(
+            where,
+            repr(settings),
+            "a mapping of keys of a recipe",
+            "Write for example pretrain: {steps: 300}.",
+        )
+    return dict(settings)
 
 
 def _subset(settings: Mapping[str, Any]) -> Any:
@@ -157,22 +211,36 @@ def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:
     """Return the recipe: that of the dataset or of its named pipeline, with a study's own keys laid on it."""
     own = dict(own)
     pipeline = own.pop("pipeline", None)
-    if pipeline is not None and pipeline not in dataset.pipelines:
+    if pipeline is not None and pipeline not in [*dataset.pipelines]:
         raise UserError(
-            f"{where}.pipeline", repr(pipeline), "a pipeline of the dataset",
+            f"{where}: recipe.pipeline", repr(pipeline), "a pipeline of the dataset",
             did_you_mean(str(pipeline), dataset.pipelines),
         )  # fmt: skip
-    return parse(Recipe, merge(dataset.pipelines[pipeline] if pipeline else dataset.recipe, own), where)
+    default = dataset.pipelines[pipeline] if pipeline else dataset.recipe
+    recipe = parse(Recipe, merge(default, own), where, below="recipe")
+    _check_warmup(recipe, own, f"{where}: recipe")
+    return recipe
 
 
-def _split(dataset: type[Any], own: Mapping[str, Any], shots: Any, where: str) -> dict[str, Any]:
-    """Return the fields of a DatasetSpec that say how cases are divided."""
+def _check_warmup(recipe: Recipe, own: Mapping[str, Any], where: str) -> None:
+    """Refuse a warm-up of a study's own that never ends; a pipeline's may be cut short by a trial run."""
+    if "warmup_steps" in own and recipe.warmup_steps > recipe.steps:
+        raise UserError(
+            f"{where}.warmup_steps", str(recipe.warmup_steps), f"no more than the {recipe.steps} steps",
+            "Lower it, or train longer.",
+        )  # fmt: skip
+
+
+def _split(
+    dataset: type[Any], dataset_name: str, own: Mapping[str, Any], shots: Any, path: str
+) -> DatasetSpec:
+    """Return the dataset with how its cases are divided."""
+    where = f"{path}: split"
     for key in own:
-        if key not in ("seed", "name", "exclude"):
+        if key not in _SPLIT_KEYS:
             raise UserError(
-                f"{where}.{key}", "an unknown key", "seed, name or exclude",
-                did_you_mean(key, ["seed", "name", "exclude"]),
-            )  # fmt: skip
+                f"{where}.{key}", "an unknown key", "seed, name or exclude", did_you_mean(key, _SPLIT_KEYS)
+            )
     names = [*dataset.splits, GENERATED]
     name = own.get("name", names[0])
     if name not in names:
@@ -185,20 +253,29 @@ def _split(dataset: type[Any], own: Mapping[str, Any], shots: Any, where: str) -
     known = shipped_split(dataset.name(), name).subsets if name != GENERATED else {}
     if isinstance(shots, str) and shots != "all" and shots not in known:
         raise UserError(
-            f"{where.removesuffix(': split')}: shots", repr(shots), "a number, 'all' or a published subset",
+            f"{path}: shots", repr(shots), "a number, 'all' or a published subset",
             did_you_mean(shots, [*known, "all"]),
         )  # fmt: skip
     fields = {f"split_{key}": value for key, value in own.items() if key != "name"}
-    return fields | ({} if name == GENERATED else {"split_name": name})
+    fields |= {"name": dataset_name, "version": dataset.version}
+    fields |= {} if name == GENERATED else {"split_name": name}
+    try:
+        return parse(DatasetSpec, fields, path)
+    except UserError as error:  # of split_seed, where the study has split.seed
+        key = error.where.removeprefix(f"{path}: split_")
+        raise UserError(f"{where}.{key}", error.found, error.expected, error.remedy) from None
 
 
-def _arm(declared: Mapping[str, Mapping[str, Any]], key: str, where: str) -> tuple[str, dict[str, Any]]:
-    """Return the registered name and the settings behind a study's name."""
-    settings = dict(declared.get(key, {}))
-    name = settings.pop("name", key)
+def _arm(
+    kind: Literal["method", "architecture"], declared: Mapping[str, Mapping[str, Any]], arm: str, where: str
+) -> tuple[str, type[Any], dict[str, Any]]:
+    """Return the registered name behind a study's name, what is registered, and the settings."""
+    settings = dict(declared.get(arm, {}))
+    place = f"{where}: {kind}s.{arm}.name" if "name" in settings else f"{where}: {kind}"
+    name = settings.pop("name", arm)
     if not isinstance(name, str):
-        raise UserError(f"{where}.{key}.name", repr(name), "a registered name", "Correct this value.")
-    return name, settings
+        raise UserError(place, repr(name), "a registered name", "Correct this value.")
+    return name, _load(kind, name, place), settings
 
 
 def setting_of(spec: TrialSpec, key: str) -> Any:
@@ -217,17 +294,6 @@ def setting_of(spec: TrialSpec, key: str) -> Any:
     for part in rest:
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return dotted keys for the mappings below recipe, method, architecture and split."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _nest(path: str, value: Any) -> dict[str, Any]:

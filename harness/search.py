@@ -16,9 +16,9 @@ from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.ranges import Range, declared_ranges
 from harness.record import Protocol
-from harness.resolving import FACTORS, Cell, flatten, node_cell, resolve_with_node, setting_of
+from harness.resolving import FACTORS, Cell, node_cell, resolve_with_node
 from harness.spec import Recipe, TrialSpec, digest
-from harness.study_file import PruneSpec, SearchSpec, StudyFile
+from harness.study_file import PruneSpec, SearchSpec, StudyFile, flatten
 
 SETTING, DEFAULT = "setting", "default"
 """The factor that tells an arm's confirmed parameters apart, and its value where nothing is searched."""
@@ -26,7 +26,9 @@ JOURNAL = "optuna.journal"
 """File of a study that holds what its searches remember."""
 _SEARCHED_FACTORS = ("architecture",)
 # keys of the recipe that change how a suggestion is measured
-_MEASURE = ("pipeline", "spacing", "crop", "resampling", "selection", "validate_every", "threads")
+_MEASURE = (
+    "pipeline", "spacing", "crop", "resampling", "label_resampling", "selection", "validate_every", "threads",
+)  # fmt: skip
 _BRANCHES = ("recipe", "method", "architecture")
 
 State = Literal["running", "complete", "pruned", "failed"]
@@ -105,7 +107,7 @@ class Arm:
             if isinstance(outcome, str):
                 return outcome
             named = {
-                key: merged.get(key) for key in dict.fromkeys((*FACTORS, *flatten(self.file.grid), *factors))
+                key: merged.get(key) for key in dict.fromkeys((*FACTORS, *self.file.grid, *factors))
             } | own
             spec = outcome.spec if tested else outcome.spec.model_copy(update={"tested": False})
             cells.append(Cell(spec, named, outcome.steps))
@@ -222,7 +224,7 @@ class Search:
         return (*(key for key in searched if _is_declared(key)), *self._grid(), SETTING)
 
     def _grid(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(key for arm in self.arms for key in flatten(arm.file.grid)))
+        return tuple(dict.fromkeys(key for arm in self.arms for key in arm.file.grid))
 
     def confirming_defaults(self) -> list[Trials]:
         """Return the trials of every arm's parameters as the study declares them."""
@@ -256,7 +258,13 @@ def expand_arm(path: Path, file: StudyFile, name: str, settings: Mapping[str, An
         for value in dimension.range.ends():
             resolve_with_node(path, file, {**settings, key: dimension.typed(value), "seed": spec.seeds[0]})
         dimensions.append(dimension)
-    return Arm(name, settings, tuple(dimensions), spec, path, file)
+    arm = Arm(name, settings, tuple(dimensions), spec, path, file)
+    if spec.confirm.best > arm.planned:
+        raise UserError(
+            f"{path}: search.confirm.best", str(spec.confirm.best),
+            f"no more than the {arm.planned} suggestions that {name} gets", "Lower it, or search longer.",
+        )  # fmt: skip
+    return arm
 
 
 def _check_objective(path: Path, spec: SearchSpec, recipe: Recipe) -> None:
@@ -297,7 +305,7 @@ def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dim
         declared = _declared_range(head, rest, default, where)
     if declared.choices:
         return Dimension(key, declared)
-    value = setting_of(default, key)
+    value = _default_of(key, default, where)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UserError(
             where, f"a range of numbers for {value!r}", "choices", "Write for example {choices: [a, b]}."
@@ -308,6 +316,20 @@ def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dim
     if whole and any(part is not None and part % 1 for part in (declared.low, declared.high, declared.step)):
         raise UserError(where, str(declared), f"whole numbers, like {value}", "Correct the range.")
     return Dimension(key, declared, whole)
+
+
+def _default_of(key: str, default: TrialSpec, where: str) -> Any:
+    """Return the declared value of a searched key; that of a pretraining, which is no part of the trial, is unknown."""
+    method = registry.load("method", default.method.name).Parameters
+    architecture = registry.load("architecture", default.architecture.name).Options
+    known = flatten({
+        "recipe": default.recipe.model_dump(),
+        "method": method.model_validate(default.method.parameters).model_dump(),
+        "architecture": architecture.model_validate(default.architecture.options).model_dump(),
+    })  # fmt: skip
+    if key not in known and not key.startswith("method.pretrain."):
+        raise UserError(where, "an unknown key", "a key of the arm's trials", did_you_mean(key, known))
+    return known.get(key)
 
 
 def _declared_range(head: str, rest: str, default: TrialSpec, where: str) -> Range:

@@ -7,28 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from shlex import join
 from typing import Any
 
-import yaml
-
-from harness.errors import UserError, did_you_mean
-from harness.report_axes import check_axes, check_rows, row_keys
+from harness import registry
+from harness.errors import UserError, did_you_mean, nearest
+from harness.report_axes import check_axes, check_baseline, check_regions, check_rows, check_tables, row_keys
 from harness.resolving import (
     DEFAULTS,
     FACTORS,
     PER_SEED,
     Cell,
-    flatten,
     node_cell,
     resolve_with_node,
     setting_of,
 )
 from harness.search import Search, Trials, expand_arm
 from harness.spec import TrialSpec
-from harness.study_file import ReportSpec, StudyFile, find_study, read_study
+from harness.study_file import ReportSpec, StudyFile, find_study, flatten, load_yaml, read_study
 
 _Exception = tuple[dict[str, Any], str]  # factor values, and the reason why such cells are left out
 
@@ -100,22 +98,55 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
     """
     path = find_study(name)
     file = read_study(path)
-    base = flatten(file.base)
-    for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign:
-            raise UserError("--set", repr(override), "PATH=VALUE", "Write for example recipe.steps=100.")
-        if any(key in flatten(entry) for entry in (file.grid, *file.also)):
-            raise UserError(
-                f"--set {key}", "a factor of the study's grid", "a setting that all its trials share",
-                f"Choose among its values with --only {key}=VALUE.",
-            )  # fmt: skip
-        try:
-            base[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"--set {key}", repr(text), "a value in YAML", "Correct this value.") from None
+    own = [_override(file, text) for text in overrides]
     arguments = (name, *(part for override in overrides for part in ("--set", override)))
-    return replace(_expand(path, file, base), commands=(f"medctx run {join(arguments)}",))
+    try:
+        study = _expand(path, file, _merged(file.base, own))
+    except UserError as error:
+        raise _blamed(error, path, file, own) from error.__cause__
+    return replace(study, commands=(f"medctx run {join(arguments)}",))
+
+
+def _override(file: StudyFile, text: str) -> dict[str, Any]:
+    """Return the flat settings of one ``PATH=VALUE``."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise UserError("--set", repr(text), "PATH=VALUE", "Write for example recipe.steps=100.")
+    if key in file.model_fields_set | {*StudyFile.model_fields}:
+        raise UserError(
+            f"--set {key}", "a key of the study's file", "a setting of its trials, such as recipe.steps",
+            "Change it in a copy of the file.",
+        )  # fmt: skip
+    try:
+        settings = flatten({key: load_yaml(value)})
+    except ValueError:
+        raise UserError(f"--set {key}", repr(value), "a value in YAML", "Correct this value.") from None
+    for one in settings:
+        if any(one in entry for entry in (file.grid, *file.also)):
+            raise UserError(
+                f"--set {one}", "a factor of the study's grid", "a setting that all its trials share",
+                f"Choose among its values with --only {one}=VALUE.",
+            )  # fmt: skip
+    return settings
+
+
+def _merged(base: Mapping[str, Any], overrides: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(chain(base.items(), *(one.items() for one in overrides)))
+
+
+def _blamed(
+    error: UserError, path: Path, file: StudyFile, overrides: Sequence[Mapping[str, Any]]
+) -> UserError:
+    """Return the error; as that of an override, where the study is fine without it."""
+    for index, override in enumerate(overrides):
+        try:
+            _expand(path, file, _merged(file.base, [*overrides[:index], *overrides[index + 1 :]]))
+        except UserError:
+            continue
+        key, place = next(iter(override)), error.where.removeprefix(f"{path}: ")
+        where = f"--set {key}" if place == key else f"--set {key}: {place}"
+        return UserError(where, error.found, error.expected, error.remedy)
+    return error
 
 
 def _distinct(cells: Iterable[Cell]) -> list[Cell]:
@@ -140,12 +171,12 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
     skipped: list[Skip] = []
     factors_seen: dict[str, None] = dict.fromkeys(FACTORS)
     exceptions = _exceptions(path, file)
+    _check_arms(path, file, base)
     for settings in _settings(path, file):
-        merged = {**DEFAULTS, **base, **settings}
         factors_seen |= dict.fromkeys(settings)
-        factors = {key: merged.get(key) for key in (*FACTORS, *(k for k in settings if k not in FACTORS))}
+        factors = _factors(base, settings)
         reason = _excepted(exceptions, factors)
-        outcome = reason or resolve_with_node(path, file, merged)
+        outcome = reason or resolve_with_node(path, file, {**DEFAULTS, **base, **settings})
         if isinstance(outcome, str):
             skipped.append(Skip(factors, outcome))
             continue
@@ -157,9 +188,6 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         factors_seen |= dict.fromkeys(search.factors())
     if not declared and not skipped:
         raise UserError(path, "no trial", "a grid or an 'also' that declares at least one", "Add one.")
-    keys = tuple(factors_seen)
-    arms = {cell.factors["method"] for trials in declared for cell in trials.cells}
-    check_rows(str(path), file.report, keys, arms)
     study = Study(
         name=path.stem,
         question=file.question,
@@ -167,13 +195,28 @@ def _expand(path: Path, file: StudyFile, base: Mapping[str, Any]) -> Study:
         skipped=tuple(skipped),
         report=file.report,
         keep=file.keep,
-        factors=keys,
+        factors=tuple(factors_seen),
         search=search,
     )
     study = study.joined_by(declared)
-    for table in file.report.tables if study.cells else ():
-        check_axes(str(path), table, row_keys(file.report, study.varying()), keys if search else ())
+    _check_report(str(path), study)
     return study
+
+
+def _check_report(where: str, study: Study) -> None:
+    """Refuse a report that cannot be made, or that would show nothing."""
+    report, varying = study.report, study.varying()
+    check_rows(where, report, study.factors)
+    datasets = {cell.spec.dataset.name for cell in study.cells}
+    check_tables(where, report, datasets)
+    if not study.cells:
+        return
+    check_baseline(where, report, [cell.factors for cell in study.cells], row_keys(report, varying))
+    classes = [registry.load("dataset", name) for name in datasets]
+    if all(one.folder_layout is None for one in classes):  # a folder says itself which regions it has
+        check_regions(where, report, [region for one in classes for region in one().scored_regions()])
+    for table in report.tables:
+        check_axes(where, table, row_keys(report, varying), study.factors if study.search else ())
 
 
 def _search(
@@ -198,7 +241,7 @@ def _search(
         for settings in cells:
             merged = {**DEFAULTS, **base, **settings, "method": method}
             del merged["seed"]
-            factors = {key: merged.get(key) for key in (*FACTORS, *settings)}
+            factors = _factors(base, {**settings, "method": method}) | {"seed": None}
             name = ", ".join([method, *(str(settings[key]) for key in varying)])
             arm = _excepted(exceptions, factors) or expand_arm(path, file, name, merged)
             if isinstance(arm, str):
@@ -224,10 +267,24 @@ def _settings(path: Path, file: StudyFile) -> Iterator[dict[str, Any]]:
         yield from _combinations(path, f"also[{index}]", entry)
 
 
+def _factors(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all factors, and of the keys that a declared cell sets."""
+    merged = {**DEFAULTS, **base, **settings}
+    return {key: merged.get(key) for key in dict.fromkeys((*FACTORS, *settings))}
+
+
+def _declared(path: Path, file: StudyFile, base: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the factors of all cells that the file declares; those of a search have no seed."""
+    cells = [_factors(base, settings) for settings in _settings(path, file)]
+    for method in file.search.arms if file.search else ():
+        for settings in _combinations(path, "grid", file.grid):
+            cells.append(_factors(base, {**settings, "method": method}) | {"seed": None})
+    return cells
+
+
 def _combinations(path: Path, where: str, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the product of a block's lists."""
-    flat = flatten(block)
-    lists = {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
+    lists = {key: value if isinstance(value, list) else [value] for key, value in block.items()}
     for key, values in lists.items():
         if not values:
             raise UserError(f"{path}: {where}.{key}", "an empty list", "at least one value", "Add one.")
@@ -235,24 +292,59 @@ def _combinations(path: Path, where: str, block: Mapping[str, Any]) -> Iterator[
         yield dict(zip(lists, combination, strict=True))
 
 
+def _check_arms(path: Path, file: StudyFile, base: Mapping[str, Any]) -> None:
+    """Refuse arms that no cell names: a misspelt one would leave its method as it is by default.
+
+    A cell of the file as it is counts, even where ``base`` has been overridden.
+    """
+    cells = [*_declared(path, file, file.base), *_declared(path, file, base)]
+    searched: list[Any] = []
+    if file.search:
+        for ranges in (file.search.parameters, *file.search.arms.values()):
+            searched += ranges["architecture"].choices if "architecture" in ranges else ()
+    for key, arms, more in (("method", file.methods, []), ("architecture", file.architectures, searched)):
+        named = [name for name in [*(cell[key] for cell in cells), *more] if isinstance(name, str)]
+        for arm in arms:
+            if arm not in named:
+                near = nearest(arm, {*named} - {*arms})
+                raise UserError(
+                    f"{path}: {key}s.{arm}", "an arm that no trial has", f"a name that is a {key} in the grid",
+                    f"Did you mean {near!r}?" if near else f"Name it as {key}, or remove it.",
+                )  # fmt: skip
+
+
 def _exceptions(path: Path, file: StudyFile) -> list[_Exception]:
     """Return the factor values and the reason of each exception."""
-    known = {*FACTORS, *(key for block in (file.grid, *file.also) for key in flatten(block))}
+    known = {*FACTORS, *(key for block in (file.grid, *file.also) for key in block)}
+    cells = _declared(path, file, file.base) if file.except_ else []
     exceptions = []
     for index, entry in enumerate(file.except_):
-        wanted = flatten({key: value for key, value in entry.items() if key != "reason"})
+        where, wanted = f"{path}: except[{index}]", {key: entry[key] for key in entry if key != "reason"}
         if not entry.get("reason") or not wanted:
-            raise UserError(
-                f"{path}: except[{index}]", str(entry), "factors and a 'reason'", "Say why it is left out."
-            )
-        for key in wanted:
+            raise UserError(where, str(entry), "factors and a 'reason'", "Say why it is left out.")
+        for key, value in wanted.items():
             if key not in known:
                 raise UserError(
-                    f"{path}: except[{index}].{key}", "an unknown key", "a key that the study sets",
-                    did_you_mean(key, known),
-                )  # fmt: skip
+                    f"{where}.{key}", "an unknown key", "a key that the study sets", did_you_mean(key, known)
+                )
+            _check_value(f"{where}.{key}", value, [cell.get(key) for cell in cells])
         exceptions.append((wanted, str(entry["reason"])))
+        if not any(_excepted(exceptions[-1:], cell) for cell in cells):
+            raise UserError(
+                where,
+                str(wanted),
+                "values that one cell has together",
+                "Correct them, or remove the exception.",
+            )
     return exceptions
+
+
+def _check_value(where: str, value: Any, values: Sequence[Any]) -> None:
+    """Refuse a value of an exception that no cell has; a list that is none itself holds alternatives."""
+    for one in value if isinstance(value, list) and value not in values else [value]:
+        if one not in values:
+            known = {str(value) for value in values}
+            raise UserError(where, repr(one), "a value that a cell has", did_you_mean(str(one), known))
 
 
 def _excepted(exceptions: Sequence[_Exception], factors: Mapping[str, Any]) -> str | None:

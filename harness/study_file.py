@@ -32,16 +32,30 @@ declares trials beside them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from harness.errors import UserError, did_you_mean
 from harness.ranges import Range
-from harness.spec import Frozen, parse
+from harness.spec import Frozen, WrongKey, parse
 
+METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
+"""What a trial records, and a report can show; other metrics are for ``medctx evaluate``."""
+
+
+def _recorded(name: str) -> str:
+    if name not in METRICS:
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, METRICS))})
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_recorded)]
+Role = Literal["student", "teacher"]
 Cost = Literal[
     "parameters",
     "multiply_accumulates",
@@ -64,11 +78,11 @@ class TableSpec(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     title: str = ""
-    rows: tuple[str, ...]
+    rows: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("dice",)
-    regions: tuple[str, ...] = ("mean",)
-    roles: tuple[str, ...] = ("student",)
+    metrics: tuple[Metric, ...] = Field(("dice",), min_length=1)
+    regions: tuple[str, ...] = Field(("mean",), min_length=1)
+    roles: tuple[Role, ...] = Field(("student",), min_length=1)
     gain: bool = False
     costs: tuple[Cost, ...] = ()
 
@@ -83,7 +97,7 @@ class ReportSpec(Frozen):
 
     baseline: str = Field("supervised", description="the arm that gains are measured against")
     rows: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("dice", "hd95")
+    metrics: tuple[Metric, ...] = ("dice", "hd95")
     spread: Literal["sd", "interval"] = "sd"
     tables: tuple[TableSpec, ...] = ()
 
@@ -131,15 +145,16 @@ class SearchSpec(Frozen):
     def _is_fair(self) -> SearchSpec:
         shared = sorted({*self.seeds} & {*self.confirm.seeds})
         if shared:
-            raise ValueError(f"confirm.seeds that no suggestion was chosen by; {shared[0]} is among seeds")
-        for seeds in (self.seeds, self.confirm.seeds):
+            expected = f"seeds that no suggestion was chosen by: {shared[0]} is among seeds"
+            raise WrongKey("confirm.seeds", str([*self.confirm.seeds]), expected)
+        for key, seeds in (("seeds", self.seeds), ("confirm.seeds", self.confirm.seeds)):
             if len({*seeds}) < len(seeds):
-                raise ValueError("seeds that are all different")
+                raise WrongKey(key, str([*seeds]), "seeds that are all different")
         return self
 
 
 class StudyFile(Frozen):
-    """The keys of a study file."""
+    """The keys of a study file; those below the blocks of settings become dotted ones."""
 
     question: str
     methods: dict[str, dict[str, Any]] = {}
@@ -151,6 +166,32 @@ class StudyFile(Frozen):
     search: SearchSpec | None = None
     report: ReportSpec = ReportSpec()
     keep: Literal["all", "none", "scores"] = "all"
+
+    @field_validator("base")
+    @classmethod
+    def _flat(cls, block: dict[str, Any]) -> dict[str, Any]:
+        return flatten(block)
+
+    @field_validator("also", "except_")
+    @classmethod
+    def _all_flat(cls, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [flatten(block) for block in blocks]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted keys for the mappings below recipe, method, architecture and split.
+
+    Raises:
+        WrongKey: one key is set both as a dotted one and in a mapping.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        path = f"{prefix}{key}"
+        below = flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        for twice in below.keys() & flat.keys():
+            raise WrongKey(twice, f"{flat[twice]!r} and {below[twice]!r}", "one value")
+        flat |= below
+    return flat
 
 
 def studies_folder() -> Path:
@@ -201,22 +242,47 @@ def read_yaml(path: Path, expected: str) -> dict[str, Any]:
         UserError: it cannot be read, is no mapping, or has a key twice.
     """
     try:
-        data = yaml.load(path.read_text(), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            path, f"YAML that cannot be read ({error})".replace("\n", " "), expected, "Correct it."
-        ) from error
+        data = load_yaml(path.read_text())
+    except OSError as error:
+        found = f"a file that cannot be read ({error.strerror})"
+        raise UserError(path, found, expected, "Correct the path, or make the file readable.") from error
+    except ValueError as error:
+        found = f"YAML that cannot be read ({error})".replace("\n", " ")
+        raise UserError(path, found, expected, "Correct it.") from error
     if not isinstance(data, dict):
         raise UserError(path, type(data).__name__, f"a mapping: {expected}", "Correct it.")
     return data
 
 
+def load_yaml(text: str) -> Any:
+    """Return what a YAML text says.
+
+    Raises:
+        ValueError: it is broken, or has a key twice, a key that is a list, or an alias of what it stands in.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("an alias stands in what it stands for, or it is nested too deep") from error
+
+
 class _Loader(yaml.SafeLoader):
     """Safe, and refuses a key that stands twice: plain YAML would forget the first."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        # at once, so that a part that holds itself is found here and not by whoever walks through it
+        self.deep_construct = True
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key that is a list or a mapping", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key.value!r} twice", key.start_mark

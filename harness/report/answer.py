@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.comparison_table import TARGET_WORDS
-from harness.report.comparisons import TARGETS
+from harness.report.comparisons import TARGETS, baseline_of
 from harness.report.estimates import STUDENT
 from harness.report.frames import records
 from harness.report.results import Results
@@ -38,7 +38,7 @@ def answer(results: Results, comparisons: pd.DataFrame) -> str:
     name = next(iter(results.study.report.metrics), "dice")
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
     if not len(rows):
-        return f"No comparison yet: no other arm has complete trials beside those of {baseline}."
+        return _uncompared(results, baseline)
     metric = metric_of(name)
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
@@ -58,6 +58,25 @@ def answer(results: Results, comparisons: pd.DataFrame) -> str:
         f"hold for {TARGET_WORDS[target]} (5 %, Holm-corrected); the largest difference is that of "
         f"{_arm(largest, results.keys)}: {told}{_untold(rows, tested)}."
     )
+
+
+def _uncompared(results: Results, baseline: str) -> str:
+    """Return why there is no comparison: some arm has still to be trained, or none can ever be compared."""
+    arms, keys = results.arms(), results.keys
+    if all(cell.factors["method"] != baseline for cell in results.study.cells):
+        return (
+            f"No comparison: no arm is called {baseline}. "
+            "Name the arm to compare with as report.baseline in the study's file."
+        )
+    references = [baseline_of(keys, arm, baseline) for arm in arms]
+    if len(arms) > 1 and all(
+        key == arm or key not in arms for key, arm in zip(references, arms, strict=True)
+    ):
+        return (
+            f"No comparison: no arm differs from one of {baseline} in its method alone. "
+            "Name another arm as report.baseline in the study's file, or declare such arms."
+        )
+    return f"No comparison yet: no other arm has complete trials beside those of {baseline}."
 
 
 def _difference(row: dict[str, Any], metric: Metric, target: str, keys: tuple[str, ...]) -> str:

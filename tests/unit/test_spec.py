@@ -113,7 +113,7 @@ def test_specs_are_frozen() -> None:
 
 
 def test_an_unknown_key_is_named_with_its_neighbour() -> None:
-    with pytest.raises(UserError, match=r"recipe: stpes.*Did you mean 'steps'"):
+    with pytest.raises(UserError, match=r"recipe.stpes.*Did you mean 'steps'"):
         trial(recipe__stpes=3)
     with pytest.raises(UserError, match="Did you mean 'noise'"):
         trial(recipe__augmentation__nois=3)

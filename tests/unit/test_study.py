@@ -69,7 +69,6 @@ def test_exceptions_are_skipped_with_their_reason(study) -> None:
             "{seed: [0, 1], architecture: unetr, reason: x}",
             [("unet", 0), ("unet", 1), ("unet", 2), ("unetr", 2)],
         ),
-        ("{seed: 9, reason: x}", [(name, seed) for name in ("unet", "unetr") for seed in (0, 1, 2)]),
     ],
 )
 def test_lists_in_an_exception_are_alternatives_and_its_keys_a_conjunction(study, entry: str, left) -> None:
@@ -92,11 +91,18 @@ def test_an_exception_may_name_a_value_that_is_a_list_or_lies_deep(study) -> Non
         ("{seed: 1, reason: x}, {sed: 1, reason: x}", r"except\[1\]"),
         ("{reason: none}", "reason"),
         ("{sed: 1, reason: x}", "seed"),
+        ("{seed: 9, reason: x}", r"except\[0\]\.seed: found 9"),
+        ("{seed: [0, 9], reason: x}", r"except\[0\]\.seed: found 9"),
+        ("{method: supervisd, reason: x}", "Did you mean 'supervised'"),
+        ("{architecture: unetr, seed: 1, reason: x}", "values that one cell has together"),
     ],
 )
 def test_exceptions_that_cannot_be(study, entry: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        study(BASE + f"grid: {{seed: [1]}}\nexcept: [{entry}]")
+        study(
+            BASE + "grid: {architecture: [unet], seed: [0, 1]}\n"
+            f"also: [{{architecture: unetr, seed: 0}}]\nexcept: [{entry}]"
+        )
 
 
 def test_a_cell_that_cannot_be_is_skipped_and_the_others_are_not(study) -> None:

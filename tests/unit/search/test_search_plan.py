@@ -94,6 +94,9 @@ def test_a_trial_of_a_search_is_another_than_one_that_is_tested(tmp_path: Path) 
     ("old", "new", "said"),
     [
         ("method.masking.ratio", "method.masking.ration", "Did you mean 'masking.ratio'"),
+        ("method.masking.ratio: declared", "method.masking.ration: {low: 0.2, high: 0.5}", "an unknown key.*Did you mean 'method.masking.ratio'"),
+        ("method.masking.ratio: declared", "method.masking.ratio: 3", "found 3; expected a mapping"),
+        ("method.masking.ratio: declared", "recipe.label_resampling: {choices: [nearest, linear]}", "changes the objective"),
         ("method.masking.ratio: declared", "method.masking.per_sample: declared", "declares a range"),
         ("method.masking.ratio: declared", "method.masking.per_sample: {low: 0, high: 1}", "choices"),
         ("method.masking.ratio: declared", "method.masking.ratio: {low: 0.2, high: 1.5}", "masking.ratio.*1.5"),
@@ -125,7 +128,9 @@ def test_a_trial_of_a_search_is_another_than_one_that_is_tested(tmp_path: Path) 
         ("  startup: 3", "  samplr: grid", "Did you mean 'sampler'"),
         ("  startup: 3", "  sampler: gird", "'tpe', 'random' or 'grid'"),
         ("suggestions: 7", "suggestions: 0", "search.suggestions"),
+        ("suggestions: 7", "suggestions: 1", "search.confirm.best: found 2; expected no more than the 1 suggestions"),
         ("batch: 3", "batch: 0", "search.batch"),
+        ("question", "methods: {medcontxt: {name: medcontext}}\nquestion", "medcontxt: found an arm that no trial has.*'medcontext'"),
         ("question", "grid: {seed: [0, 1]}\nquestion", "search.seeds"),
         ("question", "grid: {method: [supervised]}\nquestion", "search.arms"),
     ],
@@ -134,6 +139,23 @@ def test_searches_that_cannot_be(tmp_path: Path, old: str, new: str, said: str) 
     assert STUDY.count(old) >= 1
     with pytest.raises(UserError, match=said):
         write_study(tmp_path, STUDY.replace(old, new, 1))
+
+
+def test_a_parameter_that_is_not_in_the_id_by_default_can_be_searched(tmp_path: Path) -> None:
+    """So is a field of a recipe that came later."""
+    key = "recipe.augmentation.gamma_probability"
+    (arm,) = write_study(
+        tmp_path, STUDY.replace("method.masking.ratio: declared", f"{key}: {{low: 0, high: 0.3}}")
+    ).search.arms
+    assert arm.dimensions[0] == Dimension(key, Range(low=0, high=0.3))
+
+
+def test_an_arm_may_be_used_by_a_search_alone(tmp_path: Path) -> None:
+    text = STUDY.replace("    medcontext:", "    mine:")
+    text = text.replace("  suggestions", "      architecture: {choices: [unet, wide]}\n  suggestions")
+    arms = "methods: {mine: {name: medcontext}}\narchitectures: {wide: {name: unet}}\n"
+    (arm,) = write_study(tmp_path, arms + text).search.arms
+    assert arm.name == "mine"
 
 
 def test_a_setting_that_is_searched_cannot_be_set(tmp_path: Path) -> None:
