@@ -101,7 +101,6 @@ def test_the_tables_of_a_report_are_known_by_their_names() -> None:
 
 
 def test_a_baseline_whose_parameters_vary_is_not_one_arm(refusal) -> None:
-    grid = "grid: {method: [supervised, medcontext], method.masking.ratio: [0.2, 0.8]}"
     grid = "also: [{method: medcontext, method.masking.ratio: [0.2, 0.8]}, {method: supervised}]"
     said = refusal(BASE + f"{grid}\nreport: {{baseline: medcontext}}")
     assert (
