@@ -336,7 +336,7 @@ def _training(results: Results, history: pd.DataFrame) -> Sketch:
     factors = results.trials[["id", *results.study.factors]]
     series = with_arms(rows.astype({"id": object}).merge(factors, on="id"), results.study)
     caption = (
-        "Total loss, and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
+        "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
         f"over seeds; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
         "Methods differ in the terms of their total loss, so its height does not compare them."
     )

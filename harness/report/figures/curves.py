@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from harness.report.estimates import binned
 from harness.report.figures.style import (
@@ -149,7 +149,7 @@ def _points(axis: Axes, x: pd.Series, y: pd.Series, colour: Any) -> None:
 
 @styled
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Return total loss by step, and below it validation Dice where there is any.
+    """Return total loss by step (logarithmic where no loss is negative), and below it validation Dice where there is any.
 
     A column per dataset, architecture and shots; a thick line is the mean over seeds, thin ones are seeds.
 
@@ -160,6 +160,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     arms = distinct(history["arm"])
     styles = looks(arms)
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
+    positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())
     shown = panels(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
     columns = min(len(shown), 4 if len(shown) < 9 else 5)
     blocks = -(-len(shown) // columns)
@@ -175,6 +176,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
             axis.set_visible(True)
             _curves(axis, rows[rows["kind"] == kind], styles)
             axis.set_xlim(0, 1.02 * rows["step"].max())
+            if kind == "loss" and positive:
+                _logarithmic(axis)
             if k == 0:
                 axis.set_title(panel_title(history, values).replace(", ", "\n"))
             if k == len(kinds) - 1:
@@ -183,6 +186,13 @@ def training_curves(history: pd.DataFrame) -> Figure:
                 axis.set_ylabel({"loss": "Total loss", "dice": "Validation Dice (%)"}[kind])
     legend(figure, {arm: _key(styles[arm]) for arm in arms})
     return figure
+
+
+def _logarithmic(axis: Axes) -> None:
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, Look]) -> None:

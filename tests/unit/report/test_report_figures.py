@@ -186,6 +186,12 @@ def test_what_holds_is_filled_and_bold() -> None:
     assert [text.get_fontweight() for text in figure.axes[0].texts] == ["bold", "normal"]
 
 
+@pytest.mark.parametrize(("least", "scale"), [(0.05, "log"), (-0.9, "linear")])
+def test_losses_have_a_logarithmic_axis_where_none_is_negative(least: float, scale: str) -> None:
+    rows = scores(SHORT).assign(value=lambda frame: least + frame["step"] / 10)
+    assert {axis.get_yscale() for axis in curves.training_curves(rows).axes} == {scale}
+
+
 def test_one_case_is_no_cases() -> None:
     frame = pd.DataFrame({"shots": [1, 5, "all"]})
     titles = [panel_title(frame, {"shots": shots}) for shots in frame["shots"]]
