@@ -13,6 +13,7 @@ from harness.report.figures.style import (
     grid,
     label_left,
     legend,
+    logarithmic,
     looks,
     panel_title,
     panels,
@@ -24,7 +25,7 @@ COST_PANELS = ("dataset", "shots")
 
 @styled
 def cost_scatter(scores: pd.DataFrame) -> Figure:
-    """Return mean Dice against mean time per trial: a panel per dataset and shots.
+    """Return mean Dice against mean time per trial: a panel per dataset and shots; logarithmic where times differ tenfold.
 
     Args:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
@@ -33,6 +34,7 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
     styles, markers = looks(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
     shown = panels(scores, COST_PANELS)
     figure, axes = grid(len(shown), width=2.4, height=2.1)
+    times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].mean()
     for axis, (values, rows) in zip(axes, shown, strict=True):
         means = rows.groupby(["architecture", "arm"], sort=False, observed=True)[["minutes", "value"]]
         for (architecture, arm), point in means.agg(["mean", "std"]).iterrows():
@@ -40,10 +42,10 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
             axis.errorbar(point["minutes", "mean"], point["value", "mean"], point.fillna(0)["value", "std"],
                           color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
                           markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
-        if rows["minutes"].max() > 10 * rows["minutes"].min():
-            axis.set_xscale("log")
+        if times.max() > 10 * times.min():
+            logarithmic(axis, "x")
         else:
-            axis.set_xlim(0, 1.1 * rows["minutes"].max())
+            axis.set_xlim(0, 1.1 * times.max())
         axis.set_xlabel("Minutes per trial, pretraining included")
         axis.set_title(panel_title(scores, values))
     label_left(axes, "Dice (%)")

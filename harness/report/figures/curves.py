@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from harness.report.estimates import binned
 from harness.report.figures.style import (
@@ -23,6 +23,7 @@ from harness.report.figures.style import (
     grid,
     label_left,
     legend,
+    logarithmic,
     looks,
     panel_title,
     panels,
@@ -177,7 +178,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
             _curves(axis, rows[rows["kind"] == kind], styles)
             axis.set_xlim(0, 1.02 * rows["step"].max())
             if kind == "loss" and positive:
-                _logarithmic(axis)
+                logarithmic(axis, "y")
             if k == 0:
                 axis.set_title(panel_title(history, values).replace(", ", "\n"))
             if k == len(kinds) - 1:
@@ -186,13 +187,6 @@ def training_curves(history: pd.DataFrame) -> Figure:
                 axis.set_ylabel({"loss": "Total loss", "dice": "Validation Dice (%)"}[kind])
     legend(figure, {arm: _key(styles[arm]) for arm in arms})
     return figure
-
-
-def _logarithmic(axis: Axes) -> None:
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, Look]) -> None:

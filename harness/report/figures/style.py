@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import matplotlib
 import pandas as pd
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.report.palette import ORGANS
 from harness.report.wording import shots_text, value_text
@@ -127,6 +128,15 @@ def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
     words = [shots_text(v) if key == "shots" else value_text(v) for key, v in varying.items()]
     return ", ".join(words)
+
+
+def logarithmic(axis: Axes, side: Literal["x", "y"]) -> None:
+    """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5."""
+    axis.set(**{f"{side}scale": "log"})
+    ticks = axis.xaxis if side == "x" else axis.yaxis
+    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_minor_locator(NullLocator())
 
 
 def label_left(axes: Sequence[Axes], text: str) -> None:
