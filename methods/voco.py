@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -75,8 +74,8 @@ class VoCo(Pretrained[VoCoParameters]):
         return names | {name for name, _ in network.named_buffers()}
 
     def pretraining_passes(self) -> int:
-        """Return the crops of a patch, each of which is brought to the patch's size: base crops and random ones."""
-        return math.prod(self.parameters.cells) + self.parameters.targets
+        """Return 2: all base crops and all random crops, without the decoder; each crop has the size of a patch."""
+        return 2
 
     def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the prediction and the regularisation, means over the patches of a batch."""

@@ -267,10 +267,6 @@ def test_swin_proxy_swaps_in_boxes_of_another_sample_and_noise_within_the_range(
             assert set(view.unique().tolist()) == {1.0, 2.0}, (seed, index)
 
 
-def test_voco_counts_every_crop_as_a_pass() -> None:
-    assert set_up(VoCo, cells=(2, 2, 1), targets=4).pretraining_passes() == 8
-
-
 def test_voco_losses_by_hand() -> None:
     targets, base = torch.randn(2, 6), torch.randn(3, 6)
     overlap = torch.tensor([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]])
