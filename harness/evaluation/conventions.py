@@ -17,6 +17,7 @@ from harness.data.datasets.acdc import ACDC
 from harness.data.datasets.brats import BraTS
 from harness.data.datasets.synapse import ORGANS, REPORTED
 from harness.errors import UserError, did_you_mean
+from harness.study_file import METRICS as REPORTED_METRICS
 
 Regions = Mapping[str, tuple[int, ...]]
 """Region -> label values, in the order in which they are reported."""
@@ -64,7 +65,7 @@ METRICS = {
         Metric("reference_volume", "Reference volume", "volume", None, "volume of the reference"),
     )
 }
-RECORDED_METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
+RECORDED_METRICS = REPORTED_METRICS
 """What a trial records of each case and region."""
 _NSD = re.compile(r"nsd@(\d+(?:\.\d+)?)")
 

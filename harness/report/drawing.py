@@ -175,9 +175,8 @@ def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | 
     every, by = with_arms(results.complete, results.study), gain_panels(results)
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
     rows = with_arms(rows.assign(**alone), results.study)
-    intervals = rows[["low_retraining", "high_retraining"]]
-    rows = rows.assign(gain=rows["difference"] * 100, low=intervals["low_retraining"] * 100,
-                       high=intervals["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
+    rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
+                       high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
         f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases. "

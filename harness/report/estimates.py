@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from harness.report.wording import UNSET
+from harness.report_axes import MEAN_REGION
 
-MEAN = "mean"
+MEAN = MEAN_REGION
 """The region that stands for the mean over all regions."""
 STUDENT = "student"
 

@@ -9,10 +9,9 @@ import pytest
 
 import harness.report
 from harness.errors import UserError, nearest
-from harness.evaluation.conventions import RECORDED_METRICS
 from harness.report_axes import OWN_TABLES
 from harness.study import load_study
-from harness.study_file import METRICS, read_study
+from harness.study_file import read_study
 
 QUESTION = "question: why?\n"
 BASE = QUESTION + "base: {dataset: phantom, architecture: unet, method: supervised}\n"
@@ -88,10 +87,6 @@ def test_regions_of_each_dataset_and_their_mean_can_be_shown(tmp_path: Path) -> 
     table = "{name: t, rows: [dataset, method, region], regions: [lobe, anterior, mean]}"
     path.write_text(BASE + f"grid: {{dataset: [phantom, hippocampus]}}\nreport: {{tables: [{table}]}}")
     assert load_study(str(path)).report.tables
-
-
-def test_the_metrics_of_reports_are_those_that_trials_record() -> None:
-    assert METRICS == RECORDED_METRICS
 
 
 def test_the_tables_of_a_report_are_known_by_their_names() -> None:
