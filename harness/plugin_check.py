@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from harness import registry
 from harness.architectures.contract import Architecture
 from harness.errors import UserError
+from harness.parsing import parse
 from harness.plugin_parameters import parameter_findings
 from harness.plugin_rehearsal import bits_after, must, overfit, rehearse, same_bits, trainer_of
 from harness.seeding import seed_everything
-from harness.spec import Recipe, TrialSpec, Triple, parse
+from harness.spec import Recipe, TrialSpec, Triple
 from harness.study_file import ReportSpec
 
 _PATCHES: tuple[Triple, ...] = ((32, 64, 64), (64, 64, 64), (96, 96, 96))

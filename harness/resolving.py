@@ -10,16 +10,8 @@ from typing import Any, Literal, NoReturn
 from harness import registry
 from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
-from harness.spec import (
-    ArchitectureSpec,
-    DatasetSpec,
-    MethodSpec,
-    Recipe,
-    TrialSpec,
-    merge,
-    parse,
-    plain,
-)
+from harness.parsing import merge, parse
+from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec, plain
 from harness.study_file import StudyFile
 from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node

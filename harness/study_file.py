@@ -41,8 +41,9 @@ from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, mod
 from pydantic_core import PydanticKnownError
 
 from harness.errors import UserError, did_you_mean
+from harness.parsing import WrongKey, parse
 from harness.ranges import Range
-from harness.spec import Frozen, WrongKey, parse
+from harness.spec import Frozen
 
 METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
 """What a trial records, and a report can show; other metrics are for ``medctx evaluate``."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from harness.errors import UserError, did_you_mean
-from harness.spec import Frozen, Triple, parse
+from harness.parsing import parse
+from harness.spec import Frozen, Triple
 
 if TYPE_CHECKING:
     from torch import nn

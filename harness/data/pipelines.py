@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.spec import merge
+from harness.parsing import merge
 
 # nnU-Net v1 as nnFormer and UNETR++ use it. It draws blur and low resolution per sample (0.2 and 0.25), then per
 # channel (0.5); here all channels of a sample change together, so the products stand. 0.316 is the root of its

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
+from harness.parsing import parse
 from harness.report.frames import PROTOCOL_COLUMNS
-from harness.spec import Frozen, parse
+from harness.spec import Frozen
 from harness.study_file import read_yaml, studies_folder
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from harness.architectures.contract import Architecture
 from harness.errors import UserError, did_you_mean
+from harness.parsing import merge, parse
 from harness.seeding import numpy_generator, torch_generator
-from harness.spec import Frozen, Triple, merge, parse
+from harness.spec import Frozen, Triple
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.errors import UserError
-from harness.spec import Recipe, TrialSpec, merge, parse, plain
+from harness.parsing import merge, parse
+from harness.spec import Recipe, TrialSpec, plain
 from harness.training.method import Batch, Context, Losses, Method, ParametersT, Progress
 
 if TYPE_CHECKING:

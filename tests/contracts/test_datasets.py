@@ -15,7 +15,8 @@ from harness.data.datasets.contract import Case, Dataset
 from harness.data.splits import generate_split
 from harness.data.twins import write_twin
 from harness.errors import UserError
-from harness.spec import Recipe, parse
+from harness.parsing import parse
+from harness.spec import Recipe
 
 # those that may be any folder know their labels when they have one: tests/unit/data/test_layouts.py
 NAMES = [name for name in registry.names("dataset") if registry.load("dataset", name).folder_layout is None]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.spec import Frozen, Recipe, TrialSpec, canonical_json, digest, identity, later, parse
+from harness.parsing import parse
+from harness.spec import Frozen, Recipe, TrialSpec, canonical_json, digest, identity, later
 from harness.study import resolve
 from harness.study_file import StudyFile
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, nnunet_folder, raw_data, read_acdc
 from harness.data.pipelines import NNUNET, PLANAR, with_training
-from harness.spec import merge
+from harness.parsing import merge
 
 
 class ACDC(Dataset):

@@ -6,7 +6,7 @@ from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.layouts import Layout, nnunet_folder, raw_data, read_msd
 from harness.data.pipelines import NNUNET, with_training
 from harness.errors import UserError
-from harness.spec import merge
+from harness.parsing import merge
 
 
 class BraTS(Dataset):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, read_msd
-from harness.spec import merge
+from harness.parsing import merge
 
 
 class Hippocampus(Dataset):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, monai_list, nnunet_folder, raw_data, read_btcv
 from harness.data.pipelines import NNUNET, PLANAR, with_training
-from harness.spec import merge
+from harness.parsing import merge
 
 ORGANS = {
     1: ("spleen", "Spl"), 2: ("right kidney", "RKid"), 3: ("left kidney", "LKid"), 4: ("gallbladder", "Gal"),

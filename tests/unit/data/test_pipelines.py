@@ -9,7 +9,8 @@ import pytest
 
 from harness import registry
 from harness.data.twins import write_twin
-from harness.spec import Augmentation, Recipe, TrialSpec, parse
+from harness.parsing import parse
+from harness.spec import Augmentation, Recipe, TrialSpec
 from harness.study import resolve
 from harness.study_file import StudyFile
 from harness.trial import RunSettings, run_trial
