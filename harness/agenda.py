@@ -21,11 +21,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.claims import Process
 from harness.errors import Interrupted
 from harness.faults import cause_of
 from harness.record import Cause, TrialRecord
 from harness.spec import TrialSpec
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import Cell
 
 _POLL = 2.0  # seconds between looks at trials that another driver runs

@@ -9,11 +9,12 @@ from statistics import fmean
 import numpy as np
 
 from harness.agenda import Work
+from harness.claims import Process
 from harness.reconcile import missing_cells
 from harness.record import Cause, TrialRecord
 from harness.resolving import Cell
 from harness.search import State, Suggestion, rung_of
-from harness.store import RESUME, SELECTED, Process, Store
+from harness.store import RESUME, SELECTED, Store
 from harness.study import Study
 from harness.tuning import Journal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.store import Process
+from harness.claims import Process
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@
 In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
 the selection rule chose, which become ``checkpoint.pt`` of the record.
 
-A claim is stale when its worker or the driver that started the worker has died (same host), or when it has
-not been touched for a while (another host). Whoever takes over a stale claim goes on from the newest
-checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under a lock that
-the trial shares with few others, so a worker that outlives its driver cannot publish once it has been replaced.
+Claims and releases are those of :mod:`harness.claims`. Whoever takes over a stale claim goes on from the newest
+checkpoint of the earlier attempts. Every change of a claim, and publishing, happens under a lock that the trial
+shares with few others, so a worker that outlives its driver cannot publish once it has been replaced.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock
 
+from harness.claims import Claim, Process, Release, is_claimed
 from harness.errors import ClaimLost, Interrupted, UserError
 from harness.faults import rule_of
 from harness.preemption import Word, is_signalled
@@ -45,61 +42,10 @@ from harness.record import (
     read_history,
     read_record,
     write_record,
-    write_text,
 )
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
-_SILENT = 600.0  # seconds after which another host's claim is stale
 RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
-_RELEASED = "released.json"
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that another process can check for life."""
-
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def this(cls) -> Process:
-        """Return the current process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
-
-    def is_dead(self) -> bool:
-        """Return whether it ran on this host and runs no more."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 1
-        except psutil.NoSuchProcess:
-            return True
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who works on a trial, in which attempt."""
-
-    worker: Process
-    driver: Process
-    attempt: str
-
-
-@dataclass(frozen=True)
-class Release:
-    """Why a trial was put down: a kind of fault or ``paused``, ``where`` (host/attempt), and at which step."""
-
-    kind: str
-    message: str
-    where: str
-    traceback: str = ""
-    step: int | None = None
-
-    def cause(self) -> Cause:
-        """Return it as a record would have it."""
-        return Cause(kind=self.kind, message=self.message, traceback=self.traceback)
 
 
 class Store:
@@ -148,7 +94,7 @@ class Store:
                 return json.loads((folder / "trial.json").read_text())["status"]
             except (ValueError, KeyError):
                 raise _damaged(folder) from None
-        return "running" if self._is_live(self._running / id) else "pending"
+        return "running" if is_claimed(self._running / id) else "pending"
 
     def touched(self) -> tuple[set[str], set[str]]:
         """Return the ids of all published trials, and of those that someone has begun and not ended."""
@@ -175,10 +121,7 @@ class Store:
 
     def released(self, id: str) -> Release | None:
         """Return why a trial was put down that nobody has gone on with, or None."""
-        try:
-            return Release(**json.loads((self._running / id / _RELEASED).read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        return Release.read(self._running / id)
 
     def paused_at(self, id: str) -> int | None:
         """Return the step at which a trial paused that nobody has gone on with, or None."""
@@ -187,10 +130,7 @@ class Store:
 
     def owner(self, id: str) -> Claim | None:
         """Return who works on a trial, alive or not."""
-        claim = _read_claim(self._running / id)
-        if claim is None:
-            return None
-        return Claim(Process(**claim["worker"]), Process(**claim["driver"]), claim["attempt"])
+        return Claim.read(self._running / id)
 
     def attempt_folder(self, id: str, attempt: str) -> Path:
         """Return where an attempt at a trial writes."""
@@ -208,12 +148,12 @@ class Store:
         """
         folder = self._running / id
         with self.locked(id):
-            if self.status(id) == "complete" or self._is_live(folder):
+            if self.status(id) == "complete" or is_claimed(folder):
                 return None
             folder.mkdir(exist_ok=True)
             attempt = Attempt(self, id, folder, _next_name(folder), driver)
             attempt.start(_newest_checkpoint(folder))
-            (folder / _RELEASED).unlink(missing_ok=True)
+            Release.remove(folder)
         return attempt
 
     def locked(self, id: str) -> FileLock:
@@ -255,19 +195,8 @@ class Store:
             claim = self.owner(id)
             held = claim is not None and claim.driver == driver
             if held:
-                (self._running / id / "claim.json").unlink()
+                Claim.remove(self._running / id)
         return held
-
-    def _is_live(self, folder: Path) -> bool:
-        claim = _read_claim(folder)
-        if claim is None:
-            return False
-        owners = [Process(**claim[who]) for who in ("worker", "driver")]
-        if any(owner.is_dead() for owner in owners):
-            return False
-        if all(owner.host == socket.gethostname() for owner in owners):
-            return True
-        return time.time() - (folder / "claim.json").stat().st_mtime < _SILENT
 
 
 class Attempt:
@@ -292,8 +221,7 @@ class Attempt:
             for name in (SELECTED, HISTORY, RESUME):
                 if (earlier / name).is_file():
                     _link(earlier / name, self.folder / name)
-        owner = {"worker": asdict(Process.this()), "driver": asdict(self._driver), "attempt": self._name}
-        write_text(self._home / "claim.json", json.dumps(owner))
+        Claim(Process.this(), self._driver, self._name).write(self._home)
         self._beat = time.monotonic()
 
     def heartbeat(self) -> None:
@@ -304,7 +232,7 @@ class Attempt:
         """
         if time.monotonic() - self._beat > HEARTBEAT:
             self.check_owned()
-            os.utime(self._home / "claim.json")
+            Claim.touch(self._home)
             self._beat = time.monotonic()
 
     def is_asked_to_stop(self) -> bool:
@@ -324,8 +252,8 @@ class Attempt:
 
     def check_owned(self) -> None:
         """Raise ClaimLost where another process owns the trial now."""
-        claim = _read_claim(self._home)
-        if claim is None or claim["attempt"] != self._name:
+        claim = Claim.read(self._home)
+        if claim is None or claim.attempt != self._name:
             raise ClaimLost(f"trial {self._id} is owned by another process")
 
     def publish(self, record: TrialRecord, weights: bool = True) -> None:
@@ -362,17 +290,9 @@ class Attempt:
     def _release(self, word: Release | None) -> None:
         with self._store.locked(self._id):
             self.check_owned()
-            (self._home / "claim.json").unlink()
+            Claim.remove(self._home)
             if word is not None:
-                with suppress(OSError):  # a full disk may be why
-                    write_text(self._home / _RELEASED, json.dumps(asdict(word)))
-
-
-def _read_claim(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / "claim.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return None
+                word.write(self._home)
 
 
 def _newest_checkpoint(home: Path) -> Path | None:

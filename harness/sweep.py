@@ -38,6 +38,7 @@ from ray.tune.search import Searcher
 from harness import preemption
 from harness.address import answering
 from harness.agenda import Agenda, Work, publish_failure
+from harness.claims import Process
 from harness.errors import Interrupted, UserError
 from harness.faults import LOSSES, cause_of, is_out_of_room, rule_of
 from harness.packing import arm_key, grown, read_needs
@@ -45,7 +46,7 @@ from harness.record import Cause
 from harness.room import Room
 from harness.settings import RunSettings
 from harness.spec import TrialSpec, canonical_json, plain
-from harness.store import Process, Store
+from harness.store import Store
 
 _RUN_TRIAL = "harness.trial:run_trial"
 _LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 import torch
 
+from harness.claims import Process
 from harness.record import read_history
 from harness.spec import TrialSpec
-from harness.store import Attempt, Process, Store
+from harness.store import Attempt, Store
 from harness.study import load_study
 from harness.trial import RunSettings, run_trial
 

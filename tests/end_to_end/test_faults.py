@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from harness.claims import Process
 from harness.packing import Need, arm_key, write_needs
 from harness.record import TrialRecord, read_history
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import Cell, load_study
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.agenda import Agenda, Work, plain_work
+from harness.claims import Process
 from harness.errors import Interrupted
 from harness.record import Cause, Outcome, TrialRecord
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import Cell, load_study
 
 FAR = {"host": "elsewhere", "pid": 1, "started": 0.0}

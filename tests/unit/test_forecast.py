@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.claims import Process
 from harness.forecast import arms_of, row, summary
 from harness.packing import Need, arm_key, read_needs, write_needs
 from harness.record import Cost, TrialRecord
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import load_study
 
 STUDY = load_study("quickstart")  # supervised and medcontext, 4 trials of 200 steps each

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from harness.agenda import Agenda, plain_work
+from harness.claims import Process
 from harness.errors import Interrupted, TrialFailure, UserError
 from harness.faults import RULES, cause_of
 from harness.packing import Need, arm_key, write_needs
 from harness.record import Cause
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import load_study
 from harness.sweep import Searcher, _Handout
 

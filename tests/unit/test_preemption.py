@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from harness import preemption
+from harness.claims import Process
 from harness.errors import Interrupted
 from harness.preemption import Word, is_signalled, listen
 from harness.spec import TrialSpec
-from harness.store import Process, Store
+from harness.store import Store
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from harness.agenda import Agenda, plain_work
+from harness.claims import Process
 from harness.errors import UserError
 from harness.reconcile import choose_cells, missing_cells, plan_entry
 from harness.record import Cause, TrialRecord
 from harness.report.frames import PROTOCOL_COLUMNS
 from harness.report.provenance import undeclared_differences
 from harness.spec import TrialSpec
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import Study, load_study
 
 STUDY = """

@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from harness.agenda import Work
+from harness.claims import Process
 from harness.gpus import Gpus, count_gpus
 from harness.progress import Board
 from harness.record import Cause, TrialRecord, append_history
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import load_study
 
 CELLS = load_study("quickstart").cells

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.claims import Process
 from harness.record import Cause, Environment, TrialRecord, append_history
-from harness.store import Process, Store
+from harness.store import Store
 from harness.study import load_study
 
 TRACEBACK = "Traceback\n  File one\n  File two\nRuntimeError: a bug"

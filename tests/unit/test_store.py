@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.claims import Process
 from harness.errors import ClaimLost, UserError
 from harness.record import Cause, TrialRecord, append_history, read_history, write_record
 from harness.spec import TrialSpec
-from harness.store import Process, Store
+from harness.store import Store
 
 
 @pytest.fixture

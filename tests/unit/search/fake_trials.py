@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.agenda import Agenda, Task, Work
+from harness.claims import Process
 from harness.record import Cause, Protocol, TrialRecord, append_history, write_cases
 from harness.resolving import Cell
 from harness.searching import search_work
 from harness.spec import TrialSpec
-from harness.store import RESUME, Process, Store
+from harness.store import RESUME, Store
 from harness.study import Study, load_study
 
 STUDY = """
