@@ -65,7 +65,8 @@ def write_report(
         searches: what its searches have found so far.
 
     Raises:
-        UserError: a reference that cannot be read or is of no dataset of the study, or a declared table that cannot be made.
+        UserError: a reference that cannot be read or is of no dataset of the study, a declared table that cannot be made,
+            or two tables of one name.
     """
     import pandas as pd
 
@@ -98,6 +99,7 @@ def write_report(
         tables.append(sound(convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found))
     tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
     sought = search_tables(searches, found, history, tried)
+    _check_names([*tables, *sought])
     write_frames(trials, cases, folder)
     for table in [*tables, *sought]:
         write_table(table, folder / "tables", label=study.name)
@@ -109,6 +111,21 @@ def write_report(
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in pictures if not one.reason}
     return Report(page, answer(found, comparisons), refused, captions)
+
+
+def _check_names(tables: Sequence[Table]) -> None:
+    """Refuse tables that would be written over each other: what is declared may be called as what was asked for."""
+    from harness.errors import UserError
+    from harness.record import safe_name
+
+    seen: set[str] = set()
+    for name in (safe_name(table.name) for table in tables):
+        if name in seen:
+            raise UserError(
+                f"table {name} of the report", "two of this name", "a name for each",
+                "Rename the one that the study declares in report.tables, or the file given with --reference.",
+            )  # fmt: skip
+        seen.add(name)
 
 
 def _leave_only(tables: Sequence[Table], folder: Path) -> None:

@@ -15,6 +15,7 @@ from harness.report import write_report
 from harness.report.combination import combine
 from harness.report.reference import read_reference
 from harness.study import Study, load_study
+from harness.study_file import ReportSpec, TableSpec, studies_folder
 
 SHIPPED = ("synapse_published", "acdc_published")
 
@@ -74,6 +75,23 @@ def test_an_unknown_reference_is_refused() -> None:
 def test_a_reference_of_another_dataset_is_refused(fake: Fake, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="numbers on synapse"):
         write_report(fake.study, tmp_path, references=["synapse_published"])
+
+
+@pytest.mark.parametrize("name", ["reference_synapse_published", "reference_synapse_published_protocol"])
+def test_a_declared_table_with_the_name_of_a_reference_is_refused(tmp_path: Path, name: str) -> None:
+    declared = ReportSpec(tables=(TableSpec(name=name, rows=("method",)),))
+    study = replace(synapse_study(tmp_path), report=declared)
+    write_report(study, tmp_path)  # nothing else is called so
+    before = (tmp_path / study.name / "tables" / f"{name}.csv").read_text()
+    with pytest.raises(UserError, match=rf"table {name} of the report: .*report\.tables.*--reference"):
+        write_report(study, tmp_path, references=["synapse_published"])
+    assert (tmp_path / study.name / "tables" / f"{name}.csv").read_text() == before
+
+
+def test_two_references_of_one_name_are_refused(tmp_path: Path) -> None:
+    shipped = studies_folder() / "reference" / "synapse_published.yaml"
+    with pytest.raises(UserError, match="reference_synapse_published of the report: found two"):
+        write_report(synapse_study(tmp_path), tmp_path, references=["synapse_published", str(shipped)])
 
 
 def test_nothing_of_ours_is_said(tmp_path: Path) -> None:
