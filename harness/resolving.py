@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -73,25 +74,21 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
     dataset_name = settings["dataset"]
     dataset = _load("dataset", dataset_name, f"{where}: dataset")
     recipe = _recipe(dataset, branches["recipe"], where)
-    arch_name, architecture_class, arch_settings = _arm(
-        "architecture", file.architectures, settings["architecture"], where
+    network = _Arm(
+        "architecture", settings["architecture"], file.architectures, branches["architecture"], where
     )
-    options = architecture_class.resolve(
-        _with_preset(merge(arch_settings, branches["architecture"]), f"{where}: architecture"),
-        f"{where}: architecture",
-    )
-    architecture = architecture_class(options)
-    method_name, method_class, method_settings = _arm("method", file.methods, settings["method"], where)
-    setting = Setting(arch_name, architecture, dataset_name, recipe.patch, recipe.precision)
-    place = f"{where}: method {settings['method']}"
-    own = _with_preset(merge(method_settings, branches["method"]), place)
-    pretrains = "pretrain" in method_class.stages
-    pretraining = _pretraining(own.pop("pretrain", {}), f"{place}: pretrain") if pretrains else {}
-    within = pretraining.pop("within", False)
-    if not isinstance(within, bool):
-        raise UserError(f"{place}: pretrain.within", repr(within), "true or false", "Correct this value.")
-    parameters = method_class.resolve(own, place, setting)
-    method = method_class(parameters)
+    with network.faults_by_key():
+        options = network.registered.resolve(network.settings(), network.place)
+    architecture = network.registered(options)
+    setting = Setting(network.registered_name, architecture, dataset_name, recipe.patch, recipe.precision)
+    arm = _Arm("method", settings["method"], file.methods, branches["method"], where)
+    pretrains = "pretrain" in arm.registered.stages
+    with arm.faults_by_key():
+        own = arm.settings()
+        pretraining = _pretraining(own.pop("pretrain", {}), f"{arm.place}: pretrain") if pretrains else {}
+        within = pretraining.pop("within", False)
+        parameters = arm.registered.resolve(own, arm.place, setting)
+    method = arm.registered(parameters)
     reason = architecture.supports(recipe.patch) or method.supports(setting)
     if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
         reason = "it learns from training cases without labels, and shots all withholds none"
@@ -103,10 +100,10 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
         {
             "dataset": split,
             "architecture": ArchitectureSpec(
-                name=arch_name, version=architecture_class.version, options=plain(options)
+                name=network.registered_name, version=network.registered.version, options=plain(options)
             ),
             "method": MethodSpec(
-                name=method_name, version=method_class.version, parameters=plain(parameters)
+                name=arm.registered_name, version=arm.registered.version, parameters=plain(parameters)
             ),
             "shots": settings["shots"],
             "subset": _subset(settings),
@@ -117,9 +114,11 @@ def resolve_with_node(path: Path, file: StudyFile, settings: Mapping[str, Any]) 
     )
     if not pretrains:
         return Resolved(spec, None, recipe.steps)
-    node = pretraining_node(spec, pretraining, method_class, f"{place}: pretrain")
-    _check_warmup(node.recipe, pretraining, f"{place}: pretrain")
-    own_recipe = _rest(recipe, node.recipe, f"{place}: pretrain") if within else recipe
+    place = f"{arm.place}: pretrain"
+    with arm.faults_by_key():
+        node = pretraining_node(spec, pretraining, arm.registered, place)
+        _check_warmup(node.recipe, pretraining, place)
+        own_recipe = _rest(recipe, node.recipe, place) if within else recipe
     spec = spec.model_copy(update={"pretraining": node.id, "recipe": own_recipe})
     return Resolved(spec, node, recipe.steps)
 
@@ -162,14 +161,6 @@ def _load(kind: registry.Kind, name: str, where: str) -> type[Any]:
         raise UserError(where, found, error.expected, error.remedy) from error.__cause__
 
 
-def _with_preset(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings of an arm, whose preset is a name if it is there."""
-    preset = settings.get("preset")
-    if preset is not None and not isinstance(preset, str):
-        raise UserError(f"{where}: preset", repr(preset), "the name of one preset", "Correct this value.")
-    return settings
-
-
 def _pretraining(settings: Any, where: str) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise UserError(
@@ -178,7 +169,75 @@ def _pretraining(settings: Any, where: str) -> dict[str, Any]:
             "a mapping of keys of a recipe",
             "Write for example pretrain: {steps: 300}.",
         )
+    within = settings.get("within", False)
+    if not isinstance(within, bool):
+        raise UserError(f"{where}.within", repr(within), "true or false", "Correct this value.")
     return dict(settings)
+
+
+class _Arm:
+    """A method or an architecture as a cell of a study has it.
+
+    Attributes:
+        registered_name, registered: what the study's name for it stands for.
+        place: for messages.
+
+    Raises:
+        UserError: nothing is registered under that name.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["method", "architecture"],
+        name: str,
+        arms: Mapping[str, Mapping[str, Any]],
+        dotted: Mapping[str, Any],
+        where: str,
+    ) -> None:
+        """``arms`` are those that the study declares; ``dotted`` is what it sets by keys that begin with ``kind``."""
+        self._declared = dict(arms.get(name, {}))
+        self._key = f"{where}: {kind}s.{name}" if name in arms else None
+        self._dotted = dotted
+        self.place = f"{where}: {kind} {name}"
+        place = f"{self._key}.name" if "name" in self._declared else f"{where}: {kind}"
+        self.registered_name = self._declared.pop("name", name)
+        if not isinstance(self.registered_name, str):
+            raise UserError(place, repr(self.registered_name), "a registered name", "Correct this value.")
+        self.registered = _load(kind, self.registered_name, place)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that the study sets of it.
+
+        Raises:
+            UserError: the preset is no name.
+        """
+        settings = merge(self._declared, self._dotted)
+        preset = settings.get("preset")
+        if preset is not None and not isinstance(preset, str):
+            raise UserError(
+                f"{self.place}: preset", repr(preset), "the name of one preset", "Correct this value."
+            )
+        return settings
+
+    @contextmanager
+    def faults_by_key(self) -> Iterator[None]:
+        """Tell faults at ``place`` by the key of the study's file, where it is in the block of arms that they stand."""
+        try:
+            yield
+        except UserError as error:
+            below = error.where.removeprefix(self.place).removeprefix(": ").replace(": ", ".")
+            if self._key is None or _sets(self._dotted, below):
+                raise
+            key = f"{self._key}.{below}" if below else self._key
+            raise UserError(key, error.found, error.expected, error.remedy) from error.__cause__
+
+
+def _sets(settings: Any, path: str) -> bool:
+    """Return whether nested settings hold what a dotted path leads to, or the value that it leads into."""
+    if not isinstance(settings, Mapping):
+        return True
+    head, _, rest = path.partition(".")
+    return head in settings and (not rest or _sets(settings[head], rest))
 
 
 def _subset(settings: Mapping[str, Any]) -> Any:
@@ -256,18 +315,6 @@ def _split(
     except UserError as error:  # of split_seed, where the study has split.seed
         key = error.where.removeprefix(f"{path}: split_")
         raise UserError(f"{where}.{key}", error.found, error.expected, error.remedy) from None
-
-
-def _arm(
-    kind: Literal["method", "architecture"], declared: Mapping[str, Mapping[str, Any]], arm: str, where: str
-) -> tuple[str, type[Any], dict[str, Any]]:
-    """Return the registered name behind a study's name, what is registered, and the settings."""
-    settings = dict(declared.get(arm, {}))
-    place = f"{where}: {kind}s.{arm}.name" if "name" in settings else f"{where}: {kind}"
-    name = settings.pop("name", arm)
-    if not isinstance(name, str):
-        raise UserError(place, repr(name), "a registered name", "Correct this value.")
-    return name, _load(kind, name, place), settings
 
 
 def setting_of(spec: TrialSpec, key: str) -> Any:

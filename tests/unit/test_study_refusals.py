@@ -120,7 +120,7 @@ def test_a_baseline_whose_parameters_vary_is_not_one_arm(refusal) -> None:
         ),
         ("also: [{recipe.pipeline: [[short]]}]", r"recipe.pipeline: found \['short'\]"),
         ("also: [{method: medcontext, method.preset: [[as_published]]}]", "method medcontext: preset: found"),
-        ("also: [{architecture.preset: [[tiny]]}]", "architecture: preset: found"),
+        ("also: [{architecture.preset: [[tiny]]}]", "architecture unet: preset: found"),
         ("methods: {a: {name: masked_volume, pretrain: 500}}\ngrid: {method: [a]}", "pretrain: found 500; expected a mapping"),
         ("grid: {[a]: 3}", "YAML that cannot be read.*a key that is a list"),
         ("grid: {? [a] : [3]}", "a key that is a list"),
@@ -145,6 +145,38 @@ def test_a_baseline_whose_parameters_vary_is_not_one_arm(refusal) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_named_where_it_stands(refusal, text: str, said: str) -> None:
     assert re.search(said, refusal(BASE + text))
+
+
+@pytest.mark.parametrize(
+    ("declared", "key"),
+    [
+        ("methods: {mine: {name: medcontext, masking: {ratio: 2}}}", "methods.mine.masking.ratio: found 2"),
+        ("methods: {mine: {name: medcontext, masking: {ratoi: 0.5}}}", "methods.mine.masking.ratoi: found unknown key 'ratoi'"),
+        ("methods: {mine: {name: medcontext, preset: nonesuch}}", "methods.mine.preset: found 'nonesuch'"),
+        ("methods: {mine: {name: medcontext, preset: [a]}}", "methods.mine.preset: found"),
+        ("methods: {mine: {name: masked_volume, pretrain: 5}}", "methods.mine.pretrain: found 5"),
+        ("methods: {mine: {name: masked_volume, pretrain: {steps: many}}}", "methods.mine.pretrain.steps: found 'many'"),
+        ("methods: {mine: {name: masked_volume, pretrain: {seed: mine}}}", "methods.mine.pretrain.seed: found 'mine'"),
+        ("methods: {mine: {name: masked_volume, pretrain: {within: 1}}}", "methods.mine.pretrain.within: found 1"),
+        (
+            "methods: {mine: {name: masked_volume, pretrain: {steps: 9, warmup_steps: 10}}}",
+            "methods.mine.pretrain.warmup_steps: found 10",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_in_a_declared_arm_is_told_by_its_key(refusal, declared: str, key: str) -> None:
+    assert refusal(BASE + f"{declared}\ngrid: {{method: [mine]}}").startswith(f"mine.yaml: {key}")
+
+
+def test_so_it_is_of_an_architecture(refusal) -> None:
+    text = BASE + "architectures: {wide: {name: unet, residual_units: many}}\ngrid: {architecture: [wide]}"
+    assert refusal(text).startswith("mine.yaml: architectures.wide.residual_units: found 'many'")
+
+
+def test_what_a_cell_sets_of_a_declared_arm_is_no_fault_of_the_declaration(refusal) -> None:
+    arms = BASE + "methods: {mine: {name: medcontext, masking: {ratio: 0.5}}}\n"
+    said = refusal(arms + "also: [{method: mine, method.masking.ratio: 2}]")
+    assert said.startswith("mine.yaml: method mine: masking.ratio: found 2")
 
 
 @pytest.mark.parametrize(
