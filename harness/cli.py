@@ -30,6 +30,7 @@ from harness.reconcile import (
     Known,
     check_data,
     choose_cells,
+    content_of,
     missing_cells,
     needed_cells,
     plan_entry,
@@ -162,7 +163,7 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
-    known = taken_over(loaded, store, only or [])
+    known = taken_over(loaded, store, only or [], lambda spec: content_of(spec, data))
     cells = choose_cells(known.study, only or [])
     missing = missing_cells(cells, store)
     out.print(loaded.question)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,10 @@ import typer
 from harness.cli_options import DEFAULT_RESULTS, Data, Overrides, Results, StudyName
 from harness.console import console, counted
 from harness.errors import UserError
-from harness.publishing import PUBLISHED, adopt, adopt_findings, journal_folder
+from harness.publishing import PUBLISHED, adopt, adopt_findings, journal_folder, made_from_other_data
 from harness.reconcile import Known, choose_cells
 from harness.search import JOURNAL, Findings
+from harness.spec import TrialSpec
 from harness.store import Store
 from harness.study import Study, load_study
 
@@ -35,11 +37,27 @@ def known_of(study: Study, store: Store) -> Known:
     return Known(study, [Journal.read(folder, arm) for arm in study.search.arms])
 
 
-def taken_over(study: Study, store: Store, only: Sequence[str] = ()) -> Known:
-    """Return what is known of a study, after its trials, or those that pass ``only``, were taken from published records."""
+def taken_over(
+    study: Study,
+    store: Store,
+    only: Sequence[str] = (),
+    content_here: Callable[[TrialSpec], str] | None = None,
+) -> Known:
+    """Return what is known of a study, after its trials, or those that pass ``only``, were taken from published records.
+
+    Given ``content_here``, trials that were made from other data than others will be are left to be trained again.
+    """
     adopt_findings(study, store)
     known = known_of(study, store)
-    if adopted := adopt(choose_cells(known.study, only) if only else known.cells, store):
+    cells = choose_cells(known.study, only) if only else known.cells
+    other = made_from_other_data(cells, store, content_here) if content_here else {}
+    for content, count in Counter(other.values()).items():
+        out.print(
+            f"{counted(count, 'published trial')} made from other data than are here (content hash {content}): "
+            "not taken over",
+            markup=False,
+        )
+    if adopted := adopt([cell for cell in cells if cell.spec.id not in other], store):
         out.print(f"{counted(adopted, 'trial')} taken from {store.results / PUBLISHED}", markup=False)
     return known
 

@@ -19,7 +19,7 @@ import gzip
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -40,6 +40,7 @@ from harness.record import (
     write_record,
 )
 from harness.search import JOURNAL
+from harness.spec import TrialSpec
 from harness.store import Store
 from harness.study import Cell, Study
 
@@ -215,6 +216,39 @@ def published_states(cells: Iterable[Cell], store: Store) -> dict[str, str]:
         UserError: a published record that cannot be read, or is not what its id says.
     """
     return {id: record.status for _, found in _offered(cells, store) for id, (record, _) in found.items()}
+
+
+def made_from_other_data(
+    cells: Iterable[Cell], store: Store, content_here: Callable[[TrialSpec], str]
+) -> dict[str, str]:
+    """Return the missing trials that were published and made from other data than is here, and the hash of theirs.
+
+    None where all missing trials are published: nothing is trained then that would stand beside them, and no data are
+    needed to write their report.
+
+    Args:
+        cells: the trials of a study.
+        store: where they are missing.
+        content_here: returns the content hash of the data of a trial, as they are here.
+
+    Raises:
+        UserError: as ``adopt``, and what ``content_here`` raises.
+    """
+    missing = {
+        cell.spec.id: cell.spec
+        for cell in cells
+        if cell.spec.kind == "train" and store.record(cell.spec.id) is None
+    }
+    offered = {id: record for _, found in _offered(cells, store) for id, (record, _) in found.items()}
+    if missing.keys() == offered.keys():
+        return {}
+    here = {spec.dataset: spec for id, spec in missing.items() if id in offered}
+    contents = {dataset: content_here(spec) for dataset, spec in here.items()}
+    return {
+        id: record.protocol.content_hash
+        for id, record in offered.items()
+        if record.protocol and record.protocol.content_hash != contents[record.spec.dataset]
+    }
 
 
 def published_note(published: Sized, study: Study) -> str:

@@ -195,15 +195,13 @@ def check_data(
     Raises:
         UserError: data missing or broken, too many shots, or a record made from other data.
     """
-    from harness.data.loading import load_data
-
     contents: dict[DatasetSpec, str] = {}
     seen: set[str] = set()
     for cell in missing:
         key = _data_key(cell.spec)
         if key not in seen:
             seen.add(key)
-            contents[cell.spec.dataset] = load_data(cell.spec, data_root, tick).content
+            contents[cell.spec.dataset] = content_of(cell.spec, data_root, tick)
     for cell in cells:
         record = store.record(cell.spec.id)
         present = contents.get(cell.spec.dataset)
@@ -214,6 +212,17 @@ def check_data(
                 f"{record.protocol.content_hash}, that of the record {store.trials / record.id}",
                 "Use the same data, or another results folder.",
             )
+
+
+def content_of(spec: TrialSpec, data_root: Path | None, tick: Callable[[], None] = lambda: None) -> str:
+    """Return the content hash of a trial's data, which are preprocessed first where they have not been yet.
+
+    Raises:
+        UserError: data missing or broken, or too many shots.
+    """
+    from harness.data.loading import load_data
+
+    return load_data(spec, data_root, tick).content
 
 
 def _data_key(spec: TrialSpec) -> str:

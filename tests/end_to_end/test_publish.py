@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 STUDY = """
 question: Is what is published believed?
@@ -32,6 +34,32 @@ def test_a_run_goes_on_from_what_was_published(medctx: Callable, tmp_path: Path)
     assert "1 trial taken from" in outcome.out and "1 trial: 1 done, 0 to run" in outcome.out
     assert (results / "believed" / "tables" / "dice.csv").read_text() == table
     assert not (results / "trials" / entry["id"] / "checkpoint.pt").exists()
+
+
+def test_a_run_trains_again_what_was_published_from_other_data(
+    medctx: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = tmp_path / "believed.yaml", tmp_path / "results"
+    study.write_text(STUDY)
+    (entry,) = json.loads(medctx("plan", study, "--json").out)["trials"]
+    medctx("trial", study, entry["id"], "--results", results)
+    medctx("publish", study, "--results", results)
+    shutil.rmtree(results / "trials")
+    path = results / "published" / "believed" / "records" / "trials.jsonl.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    monkeypatch.setattr("harness.sweep.sweep", lambda work, *arguments, **settings: list(work))
+    study.write_text(STUDY.replace("seed: [0]", "seed: [0, 1]"))
+    outcome = medctx("run", study, "--results", results)
+    assert "1 trial taken from" in outcome.out and "2 trials: 1 done, 1 to run" in outcome.out
+
+    shutil.rmtree(results / "trials")
+    content = json.loads(text)["record"]["protocol"]["content_hash"]
+    path.write_bytes(gzip.compress(text.replace(content, "0123456789abcdef").encode()))
+    outcome = medctx("run", study, "--results", results)
+    assert (
+        "1 published trial made from other data than are here (content hash 0123456789abcdef)" in outcome.out
+    )
+    assert "2 trials: 0 done, 2 to run" in outcome.out
 
 
 def test_what_was_published_is_planned_counted_and_reported_as_complete(

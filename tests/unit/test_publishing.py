@@ -14,10 +14,18 @@ from benchmarks.analysis_scale import synthetic_study, write_records
 from PIL import Image
 
 from harness.errors import UserError
-from harness.publishing import adopt, journal_folder, publish, published_states, thinned
+from harness.publishing import (
+    adopt,
+    journal_folder,
+    made_from_other_data,
+    publish,
+    published_states,
+    thinned,
+)
 from harness.record import read_history
 from harness.report import write_report
 from harness.search import JOURNAL
+from harness.spec import TrialSpec
 from harness.store import Store
 from harness.study import Study
 
@@ -76,6 +84,28 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
     assert adopt(study.cells[1:], store) == 1
     assert published_states(study.cells, store) == {lost[0]: "complete"}
     assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
+
+
+def test_what_other_data_gave_is_told_where_something_is_trained(study: Study, tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), []
+    publish(study, study.cells[:2], store, "yes", {})
+    content = store.record(study.cells[0].spec.id).protocol.content_hash
+    published, unpublished = study.cells[:2], study.cells[2]
+    for cell in study.cells[:3]:
+        shutil.rmtree(store.trials / cell.spec.id)
+
+    def here(spec: TrialSpec) -> str:
+        asked.append(spec.id)
+        return found
+
+    found = "other data"
+    assert made_from_other_data(published, store, here) == {} and not asked  # nothing to train
+    assert made_from_other_data([*published, unpublished], store, here) == {
+        cell.spec.id: content for cell in published
+    }
+    assert len(asked) == 1
+    found = content
+    assert made_from_other_data([*published, unpublished], store, here) == {}
 
 
 def test_a_published_search_is_read_until_there_is_one_of_its_own(study: Study, tmp_path: Path) -> None:
