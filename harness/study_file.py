@@ -204,27 +204,37 @@ def studies_folder() -> Path:
 
 def study_names() -> list[str]:
     """Return the names of the shipped studies."""
-    return sorted(path.stem for path in studies_folder().glob("*.yaml"))
+    return _names(studies_folder())
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def find_study(name: str) -> Path:
-    """Return the file of a study given by name or path.
+    """Return the file of a study given by name or path; a path is looked at by whoever reads it.
 
     Raises:
-        UserError: there is no such study.
+        UserError: there is no shipped study of that name.
+    """
+    return find_file("study", name, studies_folder())
+
+
+def find_file(kind: str, name: str, folder: Path) -> Path:
+    """Return the YAML file that a path names, or the one of that name which is shipped in ``folder``.
+
+    Raises:
+        UserError: there is none of that name.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise UserError(name, "no such file", "a study file", "Correct the path.")
-    shipped = studies_folder() / f"{name}.yaml"
-    if not shipped.is_file():
+        return path
+    if name not in (names := _names(folder)):
         raise UserError(
-            f"study {name!r}", "an unknown name", "a shipped study or the path of a .yaml file",
-            did_you_mean(name, study_names()),
+            f"{kind} {name!r}", "an unknown name", f"a shipped {kind} or the path of a .yaml file",
+            did_you_mean(name, names),
         )  # fmt: skip
-    return shipped
+    return folder / f"{name}.yaml"
 
 
 def read_study(path: Path) -> StudyFile:

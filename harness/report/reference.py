@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
 from harness.parsing import parse
 from harness.report.frames import PROTOCOL_COLUMNS
 from harness.spec import Frozen
-from harness.study_file import read_yaml, studies_folder
+from harness.study_file import find_file, read_yaml, studies_folder
 
 
 class PublishedRow(Frozen):
@@ -55,16 +54,9 @@ def read_reference(name: str, datasets: Iterable[str] = ()) -> Reference:
         datasets: of the study that they are set beside; any will do where none is given.
 
     Raises:
-        UserError: there is no such file, it has a wrong key or value, or its dataset is none of ``datasets``.
+        UserError: it is not there or cannot be read, has a wrong key or value, or its dataset is none of ``datasets``.
     """
-    folder = studies_folder() / "reference"
-    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else folder / f"{name}.yaml"
-    if not path.is_file():
-        shipped = sorted(found.stem for found in folder.glob("*.yaml"))
-        raise UserError(
-            f"reference {name!r}", "an unknown name", "shipped numbers or the path of a .yaml file",
-            did_you_mean(name, shipped),
-        )  # fmt: skip
+    path = find_file("reference", name, studies_folder() / "reference")
     found = parse(Reference, read_yaml(path, "published numbers"), path)
     for where, protocol in [("protocol", found.protocol), *((r.name, r.protocol) for r in found.rows)]:
         for field in protocol:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import harness.report
 from harness.errors import UserError, nearest
+from harness.report.reference import read_reference
 from harness.report_axes import OWN_TABLES
 from harness.study import load_study
 from harness.study_file import read_study
@@ -232,6 +234,33 @@ def test_a_pipelines_own_warm_up_may_be_cut_short_by_a_trial_run(tmp_path: Path)
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a file that cannot be read \(Is a directory\)"):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize("load", [load_study, read_reference])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nowhere/mine.yaml", "No such file or directory"),
+        (f"{'x' * 300}.yaml", "File name too long"),
+        ("denied/mine.yaml", "Permission denied"),
+    ],
+)
+def test_a_path_that_leads_to_nothing_readable(tmp_path: Path, load, name: str, why: str) -> None:
+    denied = tmp_path / "denied"
+    denied.mkdir(0)
+    if name.startswith("denied") and os.access(denied, os.X_OK):
+        pytest.skip("this user may search every folder")
+    with pytest.raises(UserError, match=rf"\.yaml: found a file that cannot be read \({why}\)"):
+        load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("load", [load_study, read_reference])
+@pytest.mark.parametrize("name", ["", "x" * 300, "/etc/hosts", "../README"])
+def test_a_name_of_nothing_shipped(load, name: str) -> None:
+    with pytest.raises(
+        UserError, match=r"an unknown name; expected a shipped \w+ or the path of a \.yaml file"
+    ):
+        load(name)
 
 
 def test_the_nearest_option_is_one_that_lacks_its_path_only() -> None:
