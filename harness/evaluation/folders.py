@@ -105,11 +105,16 @@ def pair_files(
 def _files(folder: Path, names: str) -> dict[str, Path]:
     if names.count("{case}") != 1:
         raise UserError("names", repr(names), "one {case} in it", "Write it as in '{case}.student'.")
-    if not folder.is_dir():
-        raise UserError(folder, "no such folder", "a folder of NIfTI files", "Name another folder.")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            folder, f"no folder that can be read ({error.strerror})", "a folder of NIfTI files",
+            "Name another folder.",
+        ) from error  # fmt: skip
     before, after = names.split("{case}")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
         if suffix is None or path.name.startswith("."):
             continue

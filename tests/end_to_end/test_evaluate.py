@@ -238,7 +238,7 @@ def test_regions_group_labels(evaluate: Callable) -> None:
         (["--labels", "1=2"], "Name both"),
         (["--labels", "1=a", "--regions", "b=1"], "one of them"),
         (["--regions", "a=1+300"], "'300'"),
-        (["--references", "nowhere"], "no such folder"),
+        (["--references", "nowhere"], "nowhere: found no folder that can be read (No such file"),
         (["--references", "."], "no file named {case}"),
         (["--output", "nowhere/scores.csv"], "nowhere"),
         (["--prediction-names", "case"], "{case}"),
