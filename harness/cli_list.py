@@ -110,10 +110,14 @@ def details(kind: registry.Kind, name: str) -> dict[str, Any]:
     return found
 
 
+_NETWORK, _DATASET = "unet", "hippocampus"
+_SHOWN_FOR = f", as they are for {_NETWORK} on {_DATASET} (some depend on network and dataset)"
+
+
 def _example() -> Setting:
     """Return the setting that presets of methods are shown for: some depend on network and dataset."""
-    unet = registry.load("architecture", "unet")
-    return Setting("unet", unet(unet.resolve({}, "unet")), "hippocampus", (32, 48, 32), "fp32")
+    unet = registry.load("architecture", _NETWORK)
+    return Setting(_NETWORK, unet(unet.resolve({}, _NETWORK)), _DATASET, (32, 48, 32), "fp32")
 
 
 def _fields(model: type[BaseModel], prefix: str, values: BaseModel | None = None) -> Iterator[Entry]:
@@ -158,9 +162,10 @@ def _show(target: Any, name: str, found: dict[str, Any], as_json: bool) -> None:
         print(json.dumps({"name": name, **found}, indent=1))
         return
     target.print(f"{name}: {found.pop('summary')}\n{found.pop('source')}", markup=False)
-    for title, entries in found.items():
+    for part, entries in found.items():
         if entries:
-            target.print(f"\n{title}", markup=False)
+            shown_for = _SHOWN_FOR if part == "presets" and "parameters" in found else ""
+            target.print(f"\n{part}{shown_for}", markup=False)
             print_table(entries)
 
 

@@ -81,3 +81,8 @@ def test_presets_say_what_they_set() -> None:
     presets = {entry["preset"]: entry["sets"] for entry in details("method", "medcontext")["presets"]}
     assert next(iter(presets)) == "as_published"
     assert "teacher.every epoch" in presets["as_released"]
+
+
+def test_presets_of_a_method_are_said_to_be_those_of_one_network_and_dataset(medctx) -> None:
+    assert "\npresets, as they are for unet on hippocampus" in medctx("list", "methods", "medcontext").out
+    assert "\npresets\n" in medctx("list", "architectures", "unetr").out
