@@ -112,9 +112,10 @@ def all_galleries(
         data_root: where datasets lie, if they do.
     """
     trials = with_arms(results.trials, results.study)
+    shared = [key for key in results.keys if key.partition(".")[0] != "method"]
     return {
         str(dataset): gallery(
-            rows, results.cases, results.study.report.baseline, folder, study_folder, data_root
+            rows, results.cases, results.study.report.baseline, shared, folder, study_folder, data_root
         )
         for dataset, rows in trials.groupby("dataset", sort=False)
     }
@@ -124,6 +125,7 @@ def gallery(
     trials: pd.DataFrame,
     cases: pd.DataFrame,
     baseline: str,
+    shared: Sequence[str],
     results: Path,
     study_folder: Path,
     data_root: Path | None,
@@ -133,28 +135,28 @@ def gallery(
     Args:
         trials: of ``trial_frame``, of one dataset, with the column ``arm``.
         cases: of ``case_frame``.
-        baseline: the method that the choice of cases rests on; the first arm where it has no complete trial.
+        baseline: the method that the choice of cases rests on; the first arm where none of its predictions were kept.
+        shared: the factors in which an arm has to agree for its gain to be one of the method.
         results: the results folder.
         study_folder: where copies of images lie.
         data_root: where the dataset lies, if it does.
     """
-    done = trials[trials["status"] == "complete"].sort_values("seed", kind="stable")
+    done = trials[trials["status"] == "complete"]
     if not len(done):
         return "no trial is complete"
-    chosen = _first_shots(done)
-    arms = records(chosen.drop_duplicates(["architecture", "arm"]))
-    reference = next((row for row in arms if row["method"] == baseline), arms[0])
-    kept = [row for row in arms if (trial_folder(results, row["id"]) / "predictions").is_dir()]
-    if not kept:
+    # the lowest seed of an arm may have been taken over from published records, which have no predictions
+    done = done[[(trial_folder(results, id) / "predictions").is_dir() for id in done["id"]]]
+    if not len(done):
         return "no predictions were kept"
+    by_seed = _first_shots(done).sort_values("seed", kind="stable")
+    kept = records(by_seed.drop_duplicates(["architecture", "arm"]).sort_index())
+    reference = next((row for row in kept if row["method"] == baseline), kept[0])
     ranked = ranked_cases(cases, reference["id"])
     if not len(ranked):
         return "no case has a Dice value"
     dice = {row["id"]: ranked_cases(cases, row["id"]) for row in kept}
-    other = next((row for row in kept if row["id"] != reference["id"]), None)
+    other = _rival(kept, reference, shared)
     shown = _shown(kept, reference)
-    many = len({row["architecture"] for row in shown}) > 1
-    names = [f"{row['architecture']}\n{row['arm']}" if many else row["arm"] for row in shown]
     volumes = []
     for title, case in _picked(ranked, dice[other["id"]] if other else None).items():
         image = case_image(study_folder, reference["dataset"], case, data_root)
@@ -166,7 +168,7 @@ def gallery(
         ]
         volumes.append(_volumes(f"{title}: {case}", image, predictions, notes))
     return Gallery(
-        columns=("Image", "Reference", *names),
+        columns=("Image", "Reference", *_names(shown)),
         volumes=tuple(volumes),
         labels=_label_names(reference["dataset"]),
         caption=_caption(reference, other, shown, len(kept)),
@@ -175,6 +177,29 @@ def gallery(
 
 def _first_shots(done: pd.DataFrame) -> pd.DataFrame:
     return done[[value == done["shots"].iloc[0] for value in done["shots"]]]
+
+
+def _rival(
+    kept: list[dict[str, Any]], reference: Mapping[str, Any], shared: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return the arm whose gain over ``reference`` chooses a case: the first that differs in its method alone, or the next."""
+    others = [row for row in kept if row["id"] != reference["id"]]
+    alike = (
+        row
+        for row in others
+        if row["method"] != reference["method"] and all(row[key] == reference[key] for key in shared)
+    )
+    return next(alike, next(iter(others), None))
+
+
+def _names(shown: list[dict[str, Any]]) -> list[str]:
+    """Return the titles of arms, with their architectures and seeds where these are not the same."""
+    names = [str(row["arm"]) for row in shown]
+    if len({row["architecture"] for row in shown}) > 1:
+        names = [f"{row['architecture']}\n{name}" for row, name in zip(shown, names, strict=True)]
+    if len({row["seed"] for row in shown}) > 1:
+        names = [f"{name}, seed {value_text(row['seed'])}" for row, name in zip(shown, names, strict=True)]
+    return names
 
 
 def _shown(kept: list[dict[str, Any]], reference: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -309,7 +334,7 @@ def _caption(
         f"{reference['architecture']}{gain}; seed {value_text(reference['seed'])}, "
         f"{shots_text(reference['shots'])}. Axial slice with most labelled voxels in the reference; the "
         "patient's right is on the left; dotted: where the arms err most, enlarged below, with the reference's outline "
-        "in white. Students of each arm's lowest seed; Dice is the mean over regions of the whole case."
+        "in white. Students of each arm's lowest seed with predictions; Dice is the mean over regions of the whole case."
     )
     if len(shown) == arms:
         return text

@@ -140,7 +140,7 @@ def _history(cell: Cell, rng: np.random.Generator) -> list[dict[str, Any]]:
     return lines
 
 
-def _write_predictions(folder: Path, rng: np.random.Generator) -> None:
+def write_predictions(folder: Path, rng: np.random.Generator) -> None:
     (folder / "predictions").mkdir()
     dataset = Phantom()
     for case in [case for case in dataset.cases(None) if case.id in TEST_CASES]:
@@ -176,5 +176,5 @@ def build_fake(results: Path) -> Fake:
             write_trial(results, record, [], [])
             continue
         folder = write_trial(results, make_record(cell), _score_rows(cell, rng), _history(cell, rng))
-        _write_predictions(folder, rng)
+        write_predictions(folder, rng)
     return Fake(study, results)
