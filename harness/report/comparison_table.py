@@ -111,10 +111,9 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
         if not len(tested):
             notes.append(f"No star and no interval for {TARGET_WORDS[target]}: {why}.")
             continue
-        family = int(tested[f"family_{target}"].max())
-        note = f"{tests[target]}, Holm-corrected over {count(family, 'comparison')}."
+        note = f"{tests[target]}, Holm-corrected over {_families(tested, target)}."
         if target == "networks":
-            smallest = float(tested["smallest_p"].min()) * family
+            smallest = float((tested["smallest_p"] * tested[f"family_{target}"]).min())
             note += f" Smallest p that so many cases can reach after correction: {p_text(min(1.0, smallest))}"
             note += "; no star is possible." if smallest >= LEVEL else "."
         notes.append(note + (f" Without a test: {why}." if why else ""))
@@ -126,3 +125,19 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
             f"Tests leave out cases that some network has no value for (up to {count(most, 'case')})."
         )
     return notes
+
+
+def _families(tested: pd.DataFrame, target: str) -> str:
+    """Return how many p values were corrected together: those of students, and those of other roles."""
+    told: dict[str, int] = {}
+    for of_students, rows in tested.groupby(tested["role"] == STUDENT, sort=False):
+        roles = (
+            "students" if of_students else " and ".join(f"{role}s" for role in dict.fromkeys(rows["role"]))
+        )
+        told[roles] = int(rows[f"family_{target}"].max())
+    first, *others = told.items()
+    if not others:
+        return count(first[1], "comparison")
+    return "; ".join(
+        [f"{count(first[1], 'comparison')} of {first[0]}", *(f"{n} of {roles}" for roles, n in others)]
+    )

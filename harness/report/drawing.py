@@ -261,9 +261,11 @@ def _boxes(results: Results, shots: Any, metric_name: str) -> tuple[Figure, str]
     order = [region for region in dict.fromkeys(results.scores["region"]) if region in set(means["region"])]
     means["region"] = pd.Categorical(means["region"], order)
     caption = (
-        f"{metric.label} of the student in {metric.unit} over test cases, means over seeds. Boxes: quartiles and median; "
+        f"{metric.label} of the student in {metric.unit} over test cases. Boxes: quartiles and median; "
         "whiskers: the last case within 1.5 box lengths; points: cases."
     )
+    if any(len(ids) > 1 for ids in results.networks.values()):
+        caption += " A case's value is the mean over an arm's seeds, which no single network need have."
     figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
     return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
 

@@ -280,3 +280,15 @@ def test_intervals_in_place_of_deviations(tmp_path: Path) -> None:
 def test_numbers_stand_by_size_before_words_and_after_what_is_not_set() -> None:
     places = order_of([0.4, "all", UNSET, 0.2, "none"])
     assert sorted(places, key=places.__getitem__) == [UNSET, 0.2, 0.4, "all", "none"]
+
+
+def test_holm_families_of_students_and_of_teachers_are_told_apart(tmp_path: Path) -> None:
+    cells, rng = [], np.random.default_rng(0)
+    for method in ("supervised", "masked_supervised", "medcontext"):
+        for seed in range(3):
+            cells.append(make_cell(architecture="unet", method=method, seed=seed))
+            roles = ("student", "teacher") if method == "medcontext" else ("student",)
+            rows = [case_row(f"{c:02d}", "lobe", rng.uniform(0.5, 0.9), role=role) for role in roles for c in range(12)]  # fmt: skip
+            write_trial(tmp_path, make_record(cells[-1]), rows, [])
+    notes = " ".join(tables_of(make_study(cells), tmp_path)["dice"].footnotes)
+    assert notes.count("Holm-corrected over 2 comparisons of students; 1 of teachers.") == 2
