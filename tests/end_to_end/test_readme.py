@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -102,3 +104,9 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
     for command in ("quickstart", "test"):
         assert f"    make {command}\n" in README.read_text()
         assert re.search(rf"^{command}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_citation_has_the_version_and_licence_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
