@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -203,6 +204,12 @@ class TrialSpec(Frozen):
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return digest(identity(self))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> TrialSpec:
+        """Return a copy with other values and the id of these: pydantic's own would keep an id that was asked for."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
 
 
 def identity(model: BaseModel) -> dict[str, Any]:

@@ -89,6 +89,12 @@ def test_a_spec_survives_its_json(architecture: str) -> None:
     assert again == spec and again.id == spec.id
 
 
+def test_a_copy_with_other_values_has_an_id_of_its_own() -> None:
+    spec = trial()
+    assert spec.id != spec.model_copy(update={"seed": 1}).id == trial(seed=1).id
+    assert spec.model_copy().id == spec.id
+
+
 def test_a_later_field_enters_the_hash_only_when_it_is_set() -> None:
     class Before(Frozen):
         a: int = 1
