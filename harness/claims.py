@@ -88,7 +88,10 @@ def is_claimed(home: Path) -> bool:
         return False
     if all(owner.host == socket.gethostname() for owner in owners):
         return True
-    return time.time() - (home / _CLAIM).stat().st_mtime < _SILENT
+    try:
+        return time.time() - (home / _CLAIM).stat().st_mtime < _SILENT
+    except FileNotFoundError:  # its owner has ended meanwhile
+        return False
 
 
 @dataclass(frozen=True)

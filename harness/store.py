@@ -79,22 +79,22 @@ class Store:
     def record(self, id: str) -> TrialRecord | None:
         """Return the published record of a trial, or None."""
         folder = self.trials / id
-        if not (folder / "trial.json").is_file():
-            return None
         try:
             return read_record(folder)
+        except FileNotFoundError:
+            return None
         except ValueError:
             raise _damaged(folder) from None
 
     def status(self, id: str) -> Status:
         """Return the state of a trial, as far as the disk tells."""
         folder = self.trials / id
-        if (folder / "trial.json").is_file():
-            try:
-                return json.loads((folder / "trial.json").read_text())["status"]
-            except (ValueError, KeyError):
-                raise _damaged(folder) from None
-        return "running" if is_claimed(self._running / id) else "pending"
+        try:
+            return json.loads((folder / "trial.json").read_text())["status"]
+        except FileNotFoundError:
+            return "running" if is_claimed(self._running / id) else "pending"
+        except (ValueError, KeyError):
+            raise _damaged(folder) from None
 
     def touched(self) -> tuple[set[str], set[str]]:
         """Return the ids of all published trials, and of those that someone has begun and not ended."""

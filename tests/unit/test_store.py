@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.claims import Process
+from harness.claims import Claim, Process
 from harness.errors import ClaimLost, UserError
 from harness.record import Cause, TrialRecord, append_history, read_history, write_record
 from harness.spec import TrialSpec
@@ -106,6 +106,14 @@ def test_a_claim_of_another_host_lasts_as_long_as_it_is_touched(store: Store, sp
     path = rewrite_claim(store, spec.id, worker=far, driver=far)
     assert store.status(spec.id) == "running"
     os.utime(path, (time.time() - 3600,) * 2)
+    assert store.status(spec.id) == "pending"
+
+
+def test_a_claim_of_another_host_that_ends_as_it_is_looked_at_is_none(
+    store: Store, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Process("elsewhere", 1, 0.0)
+    monkeypatch.setattr(Claim, "read", lambda home: Claim(far, far, "attempt-1"))
     assert store.status(spec.id) == "pending"
 
 
