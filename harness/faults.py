@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import Interrupted, TrialFailure, UserError
-from harness.record import Cause
+from harness.record import Cause, TrialRecord
 
 LOSSES = 3  # of a trial's worker in one run, before the trial counts as failed
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -54,6 +54,13 @@ RULES = {
 def rule_of(kind: str) -> Rule:
     """Return the rule for a kind of fault; a kind that a method has named itself is treated as a bug."""
     return RULES.get(kind, RULES["error"])
+
+
+def is_final(record: TrialRecord) -> bool:
+    """Return whether a run leaves a record as it is: complete, or a failure that would only repeat."""
+    if record.status == "complete":
+        return True
+    return record.cause is not None and rule_of(record.cause.kind).next_run == "never"
 
 
 def cause_of(error: BaseException) -> Cause:

@@ -28,7 +28,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.faults import rule_of
+from harness.faults import is_final
 from harness.record import (
     CASE_COLUMNS,
     RESCORED,
@@ -75,8 +75,30 @@ def publish(
         UserError: no trial is complete, or what was published before cannot be read.
     """
     folder, written = store.results / PUBLISHED / study.name, store.results / study.name
-    before = folder / RECORDS / TRIALS
-    lines, frames, complete = [], [], 0
+    lines, cases = _gathered(study, cells, store, folder / RECORDS / TRIALS)
+    partial = folder.with_name(f".{study.name}.{uuid4().hex}")
+    try:
+        _write_records(lines, cases, written, partial / RECORDS)
+        for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
+            for path in sorted((written / part).glob("*")):
+                if not suffixes or path.suffix[1:] in suffixes:
+                    (partial / part).mkdir(exist_ok=True)
+                    _copy(path, partial / part / path.name)
+        page = _page(study, answer, captions, partial)
+        (partial / "README.md").write_text(page + _pictures_kept(folder, partial))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def _gathered(
+    study: Study, cells: Iterable[Cell], store: Store, before: Path
+) -> tuple[list[str], list[tuple[str, Path]]]:
+    """Return a line for each record, and the files of per-case rows with their ids; ``before`` is what was published."""
+    lines, cases, complete = [], [], 0
     earlier = {record.id: line for line, record, _ in _read(before)} if before.is_file() else {}
     for cell in cells:
         record = store.record(cell.spec.id)
@@ -88,30 +110,25 @@ def publish(
         lines.append(json.dumps({"record": _nameless(record).model_dump(mode="json"), "history": history}))
         complete += record.status == "complete"
         if (trial / CASES).is_file():
-            frames.append((record.id, trial / CASES))
+            cases.append((record.id, trial / CASES))
     if not complete:
         raise UserError(
             f"study {study.name}", "no complete trial", "at least one", f"Give 'medctx run {study.name}' first."
         )  # fmt: skip
-    partial = folder.with_name(f".{study.name}.{uuid4().hex}")
-    records = partial / RECORDS
-    records.mkdir(parents=True)
+    return lines, cases
+
+
+def _write_records(
+    lines: Sequence[str], cases: Sequence[tuple[str, Path]], written: Path, folder: Path
+) -> None:
+    """Write records, their per-case rows, and what lies beside them in a study's output ``written``."""
+    folder.mkdir(parents=True)
     # without a time, so that the same records are the same bytes
-    (records / TRIALS).write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
-    _write_cases(frames, records / CASES)
+    (folder / TRIALS).write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    _write_cases(cases, folder / CASES)
     for name in _BESIDE:
         if (written / name).is_file():
-            shutil.copyfile(written / name, records / name)
-    for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
-        for path in sorted((written / part).glob("*")):
-            if not suffixes or path.suffix[1:] in suffixes:
-                (partial / part).mkdir(exist_ok=True)
-                _copy(path, partial / part / path.name)
-    page = _page(study, answer, captions, partial)
-    (partial / "README.md").write_text(page + _pictures_kept(folder, partial))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+            shutil.copyfile(written / name, folder / name)
 
 
 def _write_cases(files: Sequence[tuple[str, Path]], target: Path) -> None:
@@ -223,8 +240,8 @@ def made_from_other_data(
 ) -> dict[str, str]:
     """Return the missing trials that were published and made from other data than is here, and the hash of theirs.
 
-    None where all missing trials are published: nothing is trained then that would stand beside them, and no data are
-    needed to write their report.
+    None of a dataset of which all missing trials are published: nothing is trained then that would stand beside them,
+    and its data are not needed to write their report.
 
     Args:
         cells: the trials of a study.
@@ -234,21 +251,17 @@ def made_from_other_data(
     Raises:
         UserError: as ``adopt``, and what ``content_here`` raises.
     """
-    missing = {
-        cell.spec.id: cell.spec
-        for cell in cells
-        if cell.spec.kind == "train" and store.record(cell.spec.id) is None
-    }
+    missing = _missing(cells, store)
     offered = {id: record for _, found in _offered(cells, store) for id, (record, _) in found.items()}
-    if missing.keys() == offered.keys():
-        return {}
-    here = {spec.dataset: spec for id, spec in missing.items() if id in offered}
-    contents = {dataset: content_here(spec) for dataset, spec in here.items()}
+    trained = {spec.dataset: spec for id, spec in missing.items() if id not in offered}
+    published = {record.spec.dataset for record in offered.values()}
+    contents = {dataset: content_here(spec) for dataset, spec in trained.items() if dataset in published}
     return {
         id: record.protocol.content_hash
         for id, record in offered.items()
-        if record.protocol and record.protocol.content_hash != contents[record.spec.dataset]
-    }
+        if record.protocol and record.spec.dataset in contents
+        and record.protocol.content_hash != contents[record.spec.dataset]
+    }  # fmt: skip
 
 
 def published_note(published: Sized, study: Study) -> str:
@@ -259,23 +272,28 @@ def published_note(published: Sized, study: Study) -> str:
 
 def _offered(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Path, _Records]]:
     """Yield the folders of published records that missing trials can be taken from, each trial once."""
-    wanted = {
-        cell.spec.id for cell in cells if cell.spec.kind == "train" and store.record(cell.spec.id) is None
-    }
-    for records in sorted((store.results / PUBLISHED).glob(f"*/{RECORDS}")) if wanted else ():
+    wanted = {*_missing(cells, store)}
+    for records in _published(store.results) if wanted else ():
         found = {
             record.id: (record, history)
             for _, record, history in _read(records / TRIALS)
-            if record.id in wanted and _is_final(record)
+            if record.id in wanted and is_final(record)
         }
         if found:
             yield records, found
             wanted -= found.keys()
 
 
-def _is_final(record: TrialRecord) -> bool:
-    """Return whether a run would leave the record as it is: not a failure that it tries again."""
-    return record.cause is None or rule_of(record.cause.kind).next_run == "never"
+def _missing(cells: Iterable[Cell], store: Store) -> dict[str, TrialSpec]:
+    """Return the trials that the store lacks and that could be published, by id."""
+    specs = (cell.spec for cell in cells if cell.spec.kind == "train")
+    return {spec.id: spec for spec in specs if store.record(spec.id) is None}
+
+
+def _published(results: Path) -> list[Path]:
+    """Return the folders of published records, without what a run of ``publish`` is writing or left when it was killed."""
+    found = (results / PUBLISHED).glob(f"*/{RECORDS}")
+    return sorted(path for path in found if not path.parent.name.startswith("."))
 
 
 def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -289,13 +307,23 @@ def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
         if (path := results / "trials" / id / CASES).is_file()
     }
     left -= found.keys()
-    for path in sorted((results / PUBLISHED).glob(f"*/{RECORDS}/{CASES}")):
-        if not left:
-            break
-        rows = pd.read_parquet(path, filters=[("id", "in", list(left))])
-        found |= {str(id): own for id, own in rows.groupby("id", observed=True)}
+    for records in _published(results) if left else ():
+        found |= _read_cases(records / CASES, left)
         left -= found.keys()
     return found
+
+
+def _read_cases(path: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return the published rows of those of the ``wanted`` trials that a file has; none where there is no file."""
+    import pandas as pd
+
+    if not path.is_file():
+        return {}
+    try:
+        rows = pd.read_parquet(path, filters=[("id", "in", list(wanted))])
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, str(error).splitlines()[0]) from error
+    return {str(id): own for id, own in rows.groupby("id", observed=True)}
 
 
 def _read(path: Path) -> Iterator[tuple[str, TrialRecord, list[dict[str, Any]]]]:
@@ -319,14 +347,7 @@ def _unreadable(path: Path, found: str) -> UserError:
 
 def _put(found: _Records, cases: Path, store: Store) -> int:
     """Write records into the store, each whole or not at all, and return how many were not there yet."""
-    import pandas as pd
-
-    rows = (
-        pd.read_parquet(cases, filters=[("id", "in", list(found))])
-        if cases.is_file()
-        else pd.DataFrame({"id": []})
-    )
-    by_id = {str(id): own for id, own in rows.groupby("id", observed=True)}
+    by_id = _read_cases(cases, found)
     put = 0
     for id, (record, history) in found.items():
         if record.status == "complete" and record.spec.tested and id not in by_id:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
-from harness.faults import rule_of
+from harness.faults import is_final
 from harness.search import SETTING, Arm, Findings
 from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.store import Store
@@ -149,15 +149,8 @@ def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
 
     A pretraining is computed where a missing trial starts from it, or where it was chosen alone.
     """
-    missing = []
-    for cell in cells:
-        record = store.record(cell.spec.id)
-        done = record is not None and (
-            record.status == "complete"
-            or (record.cause is not None and rule_of(record.cause.kind).next_run == "never")
-        )
-        if not done:
-            missing.append(cell)
+    records = ((cell, store.record(cell.spec.id)) for cell in cells)
+    missing = [cell for cell, record in records if record is None or not is_final(record)]
     return _without_idle(missing, cells)
 
 

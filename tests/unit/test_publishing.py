@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from harness.errors import UserError
 from harness.publishing import (
     adopt,
+    case_rows,
     journal_folder,
     made_from_other_data,
     publish,
@@ -25,7 +27,7 @@ from harness.publishing import (
 from harness.record import read_history
 from harness.report import write_report
 from harness.search import JOURNAL
-from harness.spec import TrialSpec
+from harness.spec import DatasetSpec, TrialSpec
 from harness.store import Store
 from harness.study import Study
 
@@ -106,6 +108,49 @@ def test_what_other_data_gave_is_told_where_something_is_trained(study: Study, t
     assert len(asked) == 1
     found = content
     assert made_from_other_data([*published, unpublished], store, here) == {}
+
+
+def test_data_are_asked_for_only_where_something_is_trained_on_them(study: Study, tmp_path: Path) -> None:
+    store, published = Store(tmp_path), study.cells[0]
+    publish(study, [published], store, "yes", {})
+    shutil.rmtree(store.trials / published.spec.id)
+    elsewhere = DatasetSpec(name="another", version=1)
+    other = replace(published, spec=published.spec.model_copy(update={"dataset": elsewhere}))
+
+    def nowhere(spec: TrialSpec) -> str:
+        raise UserError(spec.dataset.name, "no data", "some", "Fetch them.")
+
+    assert made_from_other_data([published, other], store, nowhere) == {}
+
+
+def test_what_a_killed_publish_left_is_not_read(study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = publish(study, study.cells, store, "yes", {})
+    shutil.copytree(folder / "records", tmp_path / "published" / ".left" / "records")
+    (tmp_path / "published" / ".left" / "records" / "trials.jsonl.gz").write_bytes(b"torn")
+    shutil.rmtree(store.trials)
+    assert len(published_states(study.cells, store)) == adopt(study.cells, store) == len(study.cells)
+
+
+def test_a_publish_that_fails_leaves_nothing(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = publish(study, study.cells, Store(tmp_path), "yes", {})
+    monkeypatch.setattr("harness.publishing._page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish(study, study.cells, Store(tmp_path), "yes", {})
+    assert list(folder.parent.iterdir()) == [folder] and (folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize("content", [b"torn", b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_published_scores_that_cannot_be_read_are_named(study: Study, tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    path = publish(study, study.cells, store, "yes", {}) / "records" / "cases.parquet"
+    path.write_bytes(content)
+    shutil.rmtree(store.trials)
+    for read in (lambda: adopt(study.cells, store), lambda: case_rows(tmp_path, [study.cells[0].spec.id])):
+        with pytest.raises(UserError, match=f"{path}.*Restore the file"):
+            read()
 
 
 def test_a_published_search_is_read_until_there_is_one_of_its_own(study: Study, tmp_path: Path) -> None:
