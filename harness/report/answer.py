@@ -10,14 +10,14 @@ from harness.report.comparison_table import TARGET_WORDS
 from harness.report.comparisons import TARGETS, baseline_of
 from harness.report.estimates import STUDENT
 from harness.report.frames import records
-from harness.report.results import Results
+from harness.report.results import OF_A_FIGURE, Results, with_arms
 from harness.report.statistics import LEVEL
 from harness.report.wording import (
     UNSET,
     Metric,
-    arm_label,
     count,
     metric_of,
+    shots_text,
     signed,
     value_text,
 )
@@ -43,20 +43,34 @@ def answer(results: Results, comparisons: pd.DataFrame) -> str:
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
         return _untested(rows, metric, baseline)
-    tested = rows[rows[f"p_{target}"].notna()]
+    tested = with_arms(rows[rows[f"p_{target}"].notna()], results.study)
+    missing = len(rows) - len(tested)
+    untold = f" {count(missing, 'comparison')} could not be tested." if missing else ""
+    return _told(tested, metric, target, results) + untold
+
+
+def _told(tested: pd.DataFrame, metric: Metric, target: str, results: Results) -> str:
+    """Return how many differences hold, and the largest of those; where none does, the largest of all."""
+    baseline, aim = results.study.report.baseline, TARGET_WORDS[target]
     holds = tested[f"holm_{target}"] < LEVEL
     better = (tested["difference"] > 0) == metric.higher_is_better
-    largest = records(tested.loc[[tested["difference"].abs().idxmax()]])[0]
-    told = _difference(largest, metric, target, results.keys)
+    named = tested[holds] if holds.any() else tested
+    largest = records(named.loc[[named["difference"].abs().idxmax()]])[0]
+    arm, difference = _arm(largest, results.keys), _difference(largest, metric, target)
     if len(tested) == 1:
         verdict = "is better than" if better.iloc[0] else "is worse than"
         verdict = verdict if holds.iloc[0] else "shows no significant difference to"
-        return f"{_arm(largest, results.keys)} {verdict} {baseline}: {told}{_untold(rows, tested)}."
+        return f"{arm} {verdict} {baseline} for {aim}: {difference}."
+    among = f"{len(tested)} comparisons with {baseline} in {metric.label}"
+    if not holds.any():
+        return (
+            f"None of {among} holds for {aim} (5 %, Holm-corrected). The largest difference, which may be chance, is that "
+            f"of {arm}: {difference}."
+        )
+    gains, losses = int((holds & better).sum()), int((holds & ~better).sum())
     return (
-        f"Of {count(len(tested), 'comparison')} with {baseline} in {metric.label}, "
-        f"{count(int((holds & better).sum()), 'gain')} and {count(int((holds & ~better).sum()), 'loss', 'losses')} "
-        f"hold for {TARGET_WORDS[target]} (5 %, Holm-corrected); the largest difference is that of "
-        f"{_arm(largest, results.keys)}: {told}{_untold(rows, tested)}."
+        f"Of {among}, {count(gains, 'gain')} and {count(losses, 'loss', 'losses')} hold for {aim} (5 %, Holm-corrected). The "
+        f"largest difference that holds is that of {arm}: {difference}."
     )
 
 
@@ -79,11 +93,11 @@ def _uncompared(results: Results, baseline: str) -> str:
     return f"No comparison yet: no other arm has complete trials beside those of {baseline}."
 
 
-def _difference(row: dict[str, Any], metric: Metric, target: str, keys: tuple[str, ...]) -> str:
+def _difference(row: dict[str, Any], metric: Metric, target: str) -> str:
     low, high = (signed(row[f"{end}_{target}"] * metric.scale) for end in ("low", "high"))
     return (
-        f"{signed(row['difference'] * metric.scale)} {_unit(metric)}, 95 % interval [{low}, {high}] for "
-        f"{TARGET_WORDS[target]}, {count(row['seeds'], 'seed')}, {count(row['cases'], 'test case')}"
+        f"{signed(row['difference'] * metric.scale)} {_unit(metric)}, 95 % interval [{low}, {high}], "
+        f"{count(row['seeds'], 'seed')}, {count(row['cases'], 'test case')}"
     )
 
 
@@ -103,19 +117,15 @@ def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
     )
 
 
-def _untold(rows: pd.DataFrame, tested: pd.DataFrame) -> str:
-    missing = len(rows) - len(tested)
-    return f"; {count(missing, 'comparison')} could not be tested" if missing else ""
-
-
 def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """Return an arm in words: ``medcontext, ratio 0.4 (unet, 5 shots)``."""
-    own = [(key, row[key]) for key in keys if key.startswith("method.")]
-    others = [
-        {"shots": f"{value_text(row[key])} shots", "subset": f"subset {value_text(row[key])}"}.get(
-            key, value_text(row[key])
-        )
-        for key in keys
-        if key != "method" and not key.startswith("method.") and row[key] != UNSET
+    """Return an arm as figures name it, and where it is: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
+    places = [
+        _place(key, row[key]) for key in keys if key in OF_A_FIGURE and key != "method" and row[key] != UNSET
     ]
-    return arm_label(str(row["method"]), own) + (f" ({', '.join(others)})" if others else "")
+    return row["arm"] + (f" ({', '.join(places)})" if places else "")
+
+
+def _place(key: str, value: Any) -> str:
+    if key == "shots":
+        return shots_text(value)
+    return f"subset {value_text(value)}" if key == "subset" else value_text(value)

@@ -65,7 +65,7 @@ def make_protocol(cell: Cell, **changes: Any) -> Protocol:
     values: dict[str, Any] = {
         "dataset": cell.spec.dataset.name, "dataset_version": 1, "content_hash": "c0ffee00c0ffee00",
         "split_hash": "5b1175b1175b1175", "split_rule": "by patient, seed 0",
-        "training_cases": TRAINING[cell.spec.shots], "validation_cases": ["phantom_033"],
+        "training_cases": TRAINING.get(cell.spec.shots, TRAINING[5]), "validation_cases": ["phantom_033"],
         "test_cases": TEST_CASES, "spacing": [1.0, 1.0, 2.0], "patch": [32, 32, 16],
         "intensity": "zscore_clipped", "augmentation": {"noise": 0.1}, "steps": 300, "batch": 2,
         "selection": "last", "inference": {"overlap": 0.5, "window": "gaussian", "flips": []},
