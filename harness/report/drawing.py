@@ -214,19 +214,34 @@ def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
 
 
-def _factor(results: Results, scores: pd.DataFrame, key: str) -> tuple[Figure, str]:
+def factor_series(results: Results, scores: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
+
+    ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
+    differs in more than that.
+    """
     intervals = mean_intervals(results, "dice")
     nothing = (float("nan"), float("nan"))
     arms = scores[list(results.keys)].itertuples(index=False, name=None)
     reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
     rows = with_arms(scores.drop(columns="arm"), results.study, without=key)
-    rows = rows.assign(x=pd.to_numeric(rows[key], errors="coerce"), low=reach[:, 0], high=reach[:, 1])
+    planned = with_arms(results.trials, results.study, without=key).groupby("arm")[key].nunique()
+    x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
+    return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
+
+
+def _factor(results: Results, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
+    rows = factor_series(results, scores, key)
+    if rows["x"].isna().all():
+        return "no arm has several values of it"
     caption = (
         f"Mean Dice of the student over test cases and regions, in %, against {heading(key)}. Lines: mean over "
         f"seeds; error bars: 95 % interval for new seeds and cases, where they are enough; hollow {_POINTS} Dashed: "
-        "arms that do not set it."
+        "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
+        "difference, taken case by case, holds: see the gains."
     )
-    return curves.factor_curves(rows, heading(key)), caption + _left_out(rows, curves.FACTOR_PANELS)
+    figure = curves.factor_curves(rows, heading(key), distinct(scores["arm"]))
+    return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
 
 
 def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:

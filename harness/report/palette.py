@@ -7,3 +7,7 @@ ORGANS = (
 """Of label values 1, 2, …: Okabe and Ito's, then Tol's."""
 ERRORS = {"missed": "#00D5FF", "extra": "#FF3B1F", "wrong label": "#FFE600"}
 """Of the values 1, 2, 3 of an error map; brighter than any label's."""
+ROLES = ("#404040", "#BFBFBF")
+"""Of student and teacher: no arm has them."""
+CURVES = ("#332288", "#882255", "#117733", "#661100", "#999933", "#AA4499")
+"""Of an arm as a curve, which stands for several arms and has the colour of none: Tol's muted ones."""

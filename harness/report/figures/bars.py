@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from harness.report.figures.style import (
     styled,
     wrapped,
 )
+from harness.report.palette import ROLES
 
 BAR_PANELS = ("dataset", "shots")
 
@@ -34,7 +36,7 @@ def dice_bars(scores: pd.DataFrame) -> Figure:
     Args:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``seed``, ``value`` (%).
     """
-    return _bars(scores, BAR_PANELS, across="architecture", bars="arm")
+    return _bars(scores, BAR_PANELS, "architecture", "arm", looks(distinct(scores["arm"])))
 
 
 @styled
@@ -45,7 +47,8 @@ def role_bars(scores: pd.DataFrame) -> Figure:
         scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
     """
     by = role_panels(scores)
-    return _bars(scores, by, across="arm" if "architecture" in by else "architecture", bars="role")
+    styles = {role: Look(ROLES[i % len(ROLES)], "", "-") for i, role in enumerate(distinct(scores["role"]))}
+    return _bars(scores, by, "arm" if "architecture" in by else "architecture", "role", styles)
 
 
 def role_panels(scores: pd.DataFrame) -> tuple[str, ...]:
@@ -54,15 +57,19 @@ def role_panels(scores: pd.DataFrame) -> tuple[str, ...]:
     return ("dataset", "shots", "arm") if several else ("dataset", "architecture", "shots")
 
 
-def _bars(scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str) -> Figure:
-    places, kinds = distinct(scores[across]), distinct(scores[bars])
+def _bars(
+    scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str, styles: Mapping[str, Look]
+) -> Figure:
+    kinds = list(styles)
     shown = panels(scores, by)
-    room = max(max(0.28 * len(kinds), 0.7) * len(places), 1.3)
+    most = max(rows[across].nunique() for _, rows in shown)
+    room = max(max(0.28 * len(kinds), 0.7) * most, 1.3)
     figure, axes = grid(len(shown), width=0.7 + room, height=2.2)
-    styles, width = looks(kinds), 0.8 / len(kinds)
-    inches = width * min(room, float(figure.get_figwidth()) - 0.7) / len(places)
+    width, drawn = 0.8 / len(kinds), min(room, float(figure.get_figwidth()) - 0.7)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         groups = dict(list(rows.groupby([across, bars], sort=False, observed=True)["value"]))
+        places = distinct(rows[across])  # one without trials would read as a Dice of 0
+        inches = width * drawn / len(places)
         for i, kind in enumerate(kinds):
             for j, place in enumerate(places):
                 if (place, kind) in groups:

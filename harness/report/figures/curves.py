@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,7 @@ from harness.report.figures.style import (
     panels,
     styled,
 )
+from harness.report.palette import CURVES
 
 FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
@@ -80,21 +81,22 @@ def _key(look: Look, marker: str = "", line: Any = "") -> Line2D:
 
 
 @styled
-def factor_curves(scores: pd.DataFrame, label: str) -> Figure:
+def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Figure:
     """Return mean Dice against a numeric factor: a panel per dataset, architecture and shots.
 
-    Values that would lie too close are evenly spaced. An arm that does not set the factor is a dashed line across its panel, with its interval as a band.
+    Values that would lie too close are evenly spaced. An arm that does not vary the factor is a dashed line across its panel, with its interval as a band.
 
     Args:
         scores: one row per trial: ``dataset``, ``architecture``, ``shots``, ``arm``, ``value`` (%), ``x`` (the
-            factor, NaN where it is not set), ``low`` and ``high`` (% , the same for all trials of a point, NaN where
+            factor, NaN where the arm does not vary it), ``low`` and ``high`` (% , the same for all trials of a point, NaN where
             there is no interval).
         label: of the factor.
+        every: arm of the study, so that a dashed one has the colour that it has in all figures.
     """
-    arms = distinct(scores["arm"])
-    styles = looks(arms)
-    unset = {arm: bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
-    setting = [arm for arm in arms if not unset[arm]]
+    unset = {str(arm): bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
+    setting = [arm for arm, dashed in unset.items() if not dashed]
+    own_looks = {arm: Look(CURVES[i % len(CURVES)], "", "-") for i, arm in enumerate(setting)}
+    styles = {arm: own_looks.get(arm) or looks([*every, arm])[arm] for arm in unset}
     places, even = _places(scores["x"])
     shown = panels(scores, FACTOR_PANELS)
     figure, axes = grid(len(shown), width=2.2, height=2.2)
@@ -122,7 +124,7 @@ def factor_curves(scores: pd.DataFrame, label: str) -> Figure:
 
 
 def _across(axis: Axes, own: pd.DataFrame, look: Look) -> None:
-    """Draw an arm that does not set the factor: a line with its interval as a band."""
+    """Draw an arm that does not vary the factor: a line with its interval as a band."""
     mean, low, high = own[["value", "low", "high"]].mean()
     axis.axhline(mean, color=look.colour, linewidth=1, linestyle="--")
     if not np.isnan(low):

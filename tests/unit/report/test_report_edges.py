@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_results import case_row, make_cell, make_record, make_study, write_trial
+from fake_tables import load
 
 from harness.report import write_report
+from harness.report.drawing import dice_series, factor_series
 from harness.study import Cell, Study
 
 REGIONS = ("lobe", "duct")
@@ -54,7 +56,7 @@ def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: 
     elif cases == 1:
         assert "No answer that statistics support" in text and "7 needed" in text
     else:
-        assert "Of 2 comparisons with supervised" in text and "95 % interval [" in text
+        assert "of 2 comparisons with supervised" in text.lower() and "95 % interval [" in text
     drawn = {path.stem for path in (tmp_path / "fake_study" / "figures").glob("*.png")}
     assert {"dice_bars", "regions_dice", "cost"} <= drawn
     assert ("critical_difference" in drawn) == (len(methods) == 3 and cases == 12)
@@ -80,6 +82,15 @@ def test_a_curve_of_a_numeric_factor_and_its_baseline(tmp_path: Path) -> None:
         for ratio in (0.2, 0.4, 0.8)
         for s in range(3)
     ]
-    page = page_of(made(tmp_path, cells, 12), tmp_path)
+    cells += [
+        make_cell(architecture="unet", method="as_released", seed=s, **{"method.ratio": 0.4})
+        for s in range(3)
+    ]
+    study = made(tmp_path, cells, 12)
+    page = page_of(study, tmp_path)
     assert (tmp_path / "fake_study" / "figures" / "curve_method.ratio.svg").is_file()
     assert "Dice against ratio" in page
+    found = load(study, tmp_path)
+    rows = factor_series(found, dice_series(found), "method.ratio").groupby("arm")["x"].unique()
+    assert rows["medcontext"].tolist() == [0.2, 0.4, 0.8]
+    assert np.isnan(rows["supervised"]).all() and np.isnan(rows["as_released"]).all()

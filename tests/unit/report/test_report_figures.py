@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -72,7 +73,7 @@ FIGURES: dict[str, Callable[[list[str]], Figure]] = {
     "gain_forest": lambda arms: gains.gain_forest(
         differences(arms), ("dataset", "architecture", "shots"), arms
     ),
-    "factor_curves": lambda arms: curves.factor_curves(scores(arms), "momentum"),
+    "factor_curves": lambda arms: curves.factor_curves(scores(arms), "momentum", arms),
     "training_curves": lambda arms: curves.training_curves(scores(arms)),
     "region_boxes": lambda arms: boxes.region_boxes(values(arms), "Dice (%)", arms),
     "cost_scatter": lambda arms: cost.cost_scatter(scores(arms)),
@@ -158,7 +159,7 @@ def test_values_too_close_for_their_axis_are_evenly_spaced() -> None:
     assert axis.get_xticks().tolist() == [0, 1, 2]
     assert axis.get_xlabel() == "momentum (evenly spaced)"
     rows = scores(SHORT).assign(x=lambda frame: frame["x"].map({0.0: 0.2, 0.9: 0.4, 0.999: 0.8}))
-    plain = curves.factor_curves(rows, "ratio").axes[0]
+    plain = curves.factor_curves(rows, "ratio", SHORT).axes[0]
     assert plain.get_xticks().tolist() == [0.2, 0.4, 0.8] and plain.get_xlabel() == "ratio"
 
 
@@ -184,6 +185,23 @@ def test_what_holds_is_filled_and_bold() -> None:
         not holds for holds in rows["holds"][:2]
     ]
     assert [text.get_fontweight() for text in figure.axes[0].texts] == ["bold", "normal"]
+
+
+def test_groups_without_trials_have_no_place() -> None:
+    rows = scores(SHORT)
+    few = rows[(rows["shots"] == "all") | (rows["architecture"] == "unetr")]
+    names = [[tick.get_text() for tick in axis.get_xticklabels()] for axis in bars.dice_bars(few).axes]
+    assert names == [["unetr"], ["unetr", "nnformer"]]
+
+
+def test_roles_and_curves_have_the_colours_of_no_arm() -> None:
+    taken = {to_hex(look.colour) for look in looks([f"arm {n}" for n in range(10)]).values()}
+    roles = {to_hex(patch.get_facecolor()) for patch in bars.role_bars(scores(SHORT)).axes[0].patches}
+    lines = curves.factor_curves(scores(SHORT), "ratio", SHORT).axes[0].lines
+    colours = {line.get_linestyle(): to_hex(line.get_color()) for line in lines if line.get_marker() != "None" or line.get_linestyle() == "--"}  # fmt: skip
+    assert len(roles) == 2 and not roles & taken
+    assert colours["-"] not in taken
+    assert colours["--"] == to_hex(looks(SHORT)["supervised"].colour)
 
 
 @pytest.mark.parametrize(("least", "scale"), [(0.05, "log"), (-0.9, "linear")])
