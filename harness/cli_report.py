@@ -32,9 +32,9 @@ def known_of(study: Study, store: Store) -> Known:
     folder = journal_folder(study, store)
     if not (folder / JOURNAL).is_file():
         return Known(study, [Findings(arm) for arm in study.search.arms])
-    from harness.tuning import Journal
+    from harness.tuning import read_findings
 
-    return Known(study, [Journal.read(folder, arm) for arm in study.search.arms])
+    return Known(study, read_findings(study, folder))
 
 
 def taken_over(

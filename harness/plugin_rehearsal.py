@@ -15,9 +15,9 @@ from harness.data.loading import TrialData, load_data
 from harness.errors import UserError
 from harness.evaluation.inference import predict
 from harness.evaluation.metrics import mean_dice
+from harness.resolving import resolve_with_node
 from harness.seeding import clean_process, numpy_generator
 from harness.spec import TrialSpec, Triple, digest
-from harness.study import resolve_with_node
 from harness.study_file import StudyFile
 from harness.training.batches import draw_batches, draw_images
 from harness.training.loop import Trainer

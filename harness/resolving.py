@@ -13,7 +13,7 @@ from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.parsing import merge, parse
 from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec, plain
-from harness.study_file import StudyFile
+from harness.study_file import KEYS, StudyFile
 from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node
 
@@ -135,10 +135,9 @@ def _refuse_key(where: str, key: str, value: Any) -> NoReturn:
         )
     paths = [f"recipe.{field}" for field in ("pipeline", *Recipe.model_fields)]
     paths += [f"split.{field}" for field in _SPLIT_KEYS]
-    top = head in {field.alias or name for name, field in StudyFile.model_fields.items()}
     raise UserError(
         f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
-        f"Move {head!r} to the top of the file." if top else did_you_mean(key, [*FACTORS, *paths]),
+        f"Move {head!r} to the top of the file." if head in KEYS else did_you_mean(key, [*FACTORS, *paths]),
     )  # fmt: skip
 
 

@@ -252,6 +252,11 @@ def expand_arm(path: Path, file: StudyFile, name: str, settings: Mapping[str, An
     dimensions = []
     for key, declared in ranges.items():
         place = f"{where}.{key}" if key in spec.arms[method] else f"{path}: search.parameters.{key}"
+        if key in file.grid:
+            raise UserError(
+                place, "a factor of the grid too", "a parameter that the search alone sets",
+                "Take it out of grid, or do not search it: each cell of the grid gets a search of its own.",
+            )  # fmt: skip
         dimension = _dimension(key, declared, default.spec, place)
         if spec.sampler == "grid" and not dimension.points():
             raise UserError(place, str(dimension.range), "choices or a step, for a grid", "Add one of them.")

@@ -26,7 +26,7 @@ from harness.resolving import (
 )
 from harness.search import Search, Trials, expand_arm
 from harness.spec import TrialSpec
-from harness.study_file import ReportSpec, StudyFile, find_study, flatten, load_yaml, read_study
+from harness.study_file import KEYS, ReportSpec, StudyFile, find_study, flatten, load_yaml, read_study
 
 _Exception = tuple[dict[str, Any], str]  # factor values, and the reason why such cells are left out
 
@@ -70,10 +70,6 @@ class Study:
             nodes=tuple(_distinct(nodes)),
         )
 
-    def node_of(self, cell: Cell) -> Cell | None:
-        """Return the pretraining that a cell starts from, if it does."""
-        return next((node for node in self.nodes if node.spec.id == cell.spec.pretraining), None)
-
     def with_nodes(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
         """Return ``cells`` and before them the pretrainings that they start from."""
         needed = {cell.spec.pretraining for cell in cells} | {cell.spec.id for cell in cells}
@@ -112,7 +108,7 @@ def _override(file: StudyFile, text: str) -> dict[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise UserError("--set", repr(text), "PATH=VALUE", "Write for example recipe.steps=100.")
-    if key in file.model_fields_set | {*StudyFile.model_fields}:
+    if key.partition(".")[0] in KEYS:
         raise UserError(
             f"--set {key}", "a key of the study's file", "a setting of its trials, such as recipe.steps",
             "Change it in a copy of the file.",

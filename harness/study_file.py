@@ -179,6 +179,10 @@ class StudyFile(Frozen):
         return [flatten(block) for block in blocks]
 
 
+KEYS = frozenset(field.alias or name for name, field in StudyFile.model_fields.items())
+"""The keys at the top of a study file."""
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return dotted keys for the mappings below recipe, method, architecture and split.
 

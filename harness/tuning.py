@@ -40,11 +40,9 @@ _DIGITS = 4  # of a drawn number, so that it can be typed again
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def read_findings(study: Study, results: Path) -> list[Findings]:
-    """Return what the searches of a study have found so far; nothing is written."""
-    if study.search is None:
-        return []
-    return [Journal.read(results / study.name, arm) for arm in study.search.arms]
+def read_findings(study: Study, folder: Path) -> list[Findings]:
+    """Return what the searches of a study have found so far, as the journal in ``folder`` tells; nothing is written."""
+    return [Journal.read(folder, arm) for arm in study.search.arms] if study.search else []
 
 
 def with_importances(findings: Findings) -> Findings:

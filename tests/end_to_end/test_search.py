@@ -65,14 +65,14 @@ def search_undisturbed(study: Study, results: Path) -> list[Suggestion]:
     while task := agenda.next():
         run_trial(task.spec, RunSettings(results, pause_at=task.pause_at))
         agenda.returned(task.spec.id)
-    return list(read_findings(study, results)[0].suggestions)
+    return list(read_findings(study, results / study.name)[0].suggestions)
 
 
 def kill_in_second_batch(process: subprocess.Popen[str], study: Study, store: Store) -> None:
     """Kill the driver while a trial of the second batch runs."""
     until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
-        (found,) = read_findings(study, store.results)
+        (found,) = read_findings(study, store.results / study.name)
         if len(found.suggestions) == 4:
             second = [cell.spec.id for trials in found.suggested()[2:] for cell in trials.cells]
             if any(store.status(id) == "running" for id in second):
@@ -97,13 +97,13 @@ def test_a_search_whose_driver_is_killed_goes_on_as_if_nothing_had_happened(
     store = Store(tmp_path / "results")
     run = ("run", "sought.yaml", "--workers", "1")
     kill_in_second_batch(medctx(tmp_path, *run), study, store)
-    (found,) = read_findings(study, store.results)
+    (found,) = read_findings(study, store.results / study.name)
     assert [one.state for one in found.suggestions] == ["complete"] * 2 + ["running"] * 2
     process = medctx(tmp_path, *run)
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     assert "search of supervised: 4 suggestions (4 complete)" in output
-    (found,) = read_findings(study, store.results)
+    (found,) = read_findings(study, store.results / study.name)
     assert list(found.suggestions) == expected
 
     status = json.loads(medctx(tmp_path, "status", "sought.yaml", "--json").communicate(timeout=100)[0])

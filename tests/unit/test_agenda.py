@@ -36,8 +36,7 @@ def pretrained() -> tuple[Cell, Cell]:
     """A pretraining and a trial that starts from it."""
     study = load_study("matrix")
     cell = next(cell for cell in study.cells if cell.spec.pretraining)
-    node = study.node_of(cell)
-    assert node
+    (node,) = (node for node in study.nodes if node.spec.id == cell.spec.pretraining)
     return node, cell
 
 

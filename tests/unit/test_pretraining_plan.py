@@ -56,8 +56,9 @@ def publish(store: Store, spec: TrialSpec, cause: Cause | None = None) -> None:
 def test_three_shots_and_three_seeds_share_their_pretrainings(load, seed: str, count: int) -> None:
     study = load(seed=seed)
     assert len(study.nodes) == count and len(study.cells) == 18
+    nodes = {node.spec.id: node for node in study.nodes}
     for cell in study.cells:
-        node = study.node_of(cell)
+        node = nodes.get(cell.spec.pretraining)
         if cell.factors["method"] == "supervised":
             assert node is None and cell.spec.pretraining is None
             continue

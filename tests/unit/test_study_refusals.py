@@ -210,6 +210,8 @@ def test_no_name_at_all_is_told_as_nothing(refusal) -> None:
         (["recipe.selection=best_validation"], "--set recipe.selection: recipe.validate_every: found 0"),
         (["recipe={steps: many}"], "--set recipe.steps: found 'many'"),
         (["keep=none"], "--set keep: found a key of the study's file"),
+        (["except=none"], "--set except: found a key of the study's file"),
+        (["report.baseline=supervised"], "--set report.baseline: found a key of the study's file"),
         (["=3"], "--set: found '=3'; expected PATH=VALUE"),
         (["seed=2026-13-45"], "--set seed: found '2026-13-45'; expected a value in YAML"),
         (["seed={[a]: 3}"], "--set seed: found"),

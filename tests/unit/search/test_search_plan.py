@@ -133,6 +133,10 @@ def test_a_trial_of_a_search_is_another_than_one_that_is_tested(tmp_path: Path) 
         ("question", "methods: {medcontxt: {name: medcontext}}\nquestion", "medcontxt: found an arm that no trial has.*'medcontext'"),
         ("question", "grid: {seed: [0, 1]}\nquestion", "search.seeds"),
         ("question", "grid: {method: [supervised]}\nquestion", "search.arms"),
+        (
+            "question", "grid: {method.masking.ratio: [0.3, 0.4]}\nquestion",
+            "search.arms.medcontext.method.masking.ratio: found a factor of the grid too",
+        ),
     ],
 )  # fmt: skip
 def test_searches_that_cannot_be(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -158,7 +162,7 @@ def test_an_arm_may_be_used_by_a_search_alone(tmp_path: Path) -> None:
     assert arm.name == "mine"
 
 
-def test_a_setting_that_is_searched_cannot_be_set(tmp_path: Path) -> None:
+def test_another_recipe_makes_another_search(tmp_path: Path) -> None:
     write_study(tmp_path)
     path = str(tmp_path / "sought.yaml")
     assert (

@@ -31,7 +31,7 @@ BOTH = STUDY.replace(
 
 
 def report(study: Study, results: Path) -> tuple[Path, Known]:
-    known = Known(study, [with_importances(found) for found in read_findings(study, results)])
+    known = Known(study, [with_importances(found) for found in read_findings(study, results / study.name)])
     return write_report(known.study, results, searches=known.findings).page.parent, known
 
 

@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 
 def suggestions(study: Study, results: Path) -> list[Suggestion]:
-    (found,) = read_findings(study, results)
+    (found,) = read_findings(study, results / study.name)
     return list(found.suggestions)
 
 
@@ -151,7 +151,9 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
 ) -> None:
     study = write_study(tmp_path)
     before = [cell.factors["setting"] for cell in study.cells]
-    assert before == ["default"] * 2 and Known(study, read_findings(study, tmp_path)).study == study
+    assert (
+        before == ["default"] * 2 and Known(study, read_findings(study, tmp_path / study.name)).study == study
+    )
     *searched, last = run_search(study, tmp_path)
     cells = {
         tuple(cell.factors[key] for key in ("method.masking.ratio", "recipe.learning_rate")): cell
@@ -169,7 +171,7 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
     assert [cell.spec.recipe.learning_rate for cell in last.cells[::2]] == [
         one.values["recipe.learning_rate"] for one in best
     ]
-    cells_of_report = Known(study, read_findings(study, tmp_path)).study.cells
+    cells_of_report = Known(study, read_findings(study, tmp_path / study.name)).study.cells
     assert [cell.factors["setting"] for cell in cells_of_report[2:]] == ["best 1"] * 2 + ["best 2"] * 2
 
 
@@ -179,7 +181,7 @@ def test_tpe_comes_closer_than_its_first_random_suggestions(tmp_path: Path) -> N
     run_search(study, tmp_path)
     found = [one.objective or 0 for one in suggestions(study, tmp_path)]
     assert sum(found[12:]) / 12 > sum(found[:8]) / 8 + 0.03
-    shares = importances(read_findings(study, tmp_path)[0])
+    shares = importances(read_findings(study, tmp_path / study.name)[0])
     assert (
         sum(shares.values()) == pytest.approx(1)
         and min(shares, key=shares.__getitem__) == "method.teacher.m0"
@@ -283,7 +285,10 @@ def test_a_longer_search_goes_on_and_an_edited_one_begins_anew(tmp_path: Path) -
     run_search(study, tmp_path)
     longer = write_study(tmp_path, STUDY.replace("suggestions: 7", "suggestions: 9"))
     first = suggestions(study, tmp_path)
-    assert suggestions(longer, tmp_path) == first and read_findings(longer, tmp_path)[0].to_come == 3
+    assert (
+        suggestions(longer, tmp_path) == first
+        and read_findings(longer, tmp_path / longer.name)[0].to_come == 3
+    )
     run_search(longer, tmp_path)
     assert suggestions(longer, tmp_path)[:6] == first
     edited = write_study(tmp_path, STUDY.replace("low: 0.0003", "low: 0.0001"))
