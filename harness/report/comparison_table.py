@@ -99,8 +99,8 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
     if comparisons["paired"].any():
         tests["retraining"] += f"; {PAIRED}"
     intervals = {
-        "retraining": "95 % interval: of the gain for retraining, by the two-way model.",
-        "networks": "95 % interval: of the gain of these networks on new cases (studentised paired bootstrap over cases); it "
+        "retraining": "95 % interval: of the difference for retraining, by the two-way model.",
+        "networks": "95 % interval: of the difference of these networks on new cases (studentised paired bootstrap over cases); it "
         "says nothing of other seeds.",
     }
     notes = []

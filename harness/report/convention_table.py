@@ -52,11 +52,14 @@ def convention_table(results: Results, rescored: pd.DataFrame) -> Table:
     columns = [*(Column(heading(key)) for key in results.keys), Column("Convention")]
     for metric in metrics:
         unit = "mm or voxels" if metric.unit == "mm" else metric.unit
-        columns += [Column(f"{metric.label} ({unit})", "number"), Column(f"Gain in {metric.label}", "number")]
+        columns += [
+            Column(f"{metric.label} ({unit})", "number"),
+            Column(f"{metric.difference} in {metric.label}", "number"),
+        ]
     return Table(
         name="conventions",
         title="One set of predictions by several conventions",
-        caption="The student's kept predictions, scored again. Means over test cases, regions and seeds; gains over the "
+        caption="The student's kept predictions, scored again. Means over test cases, regions and seeds; gains and differences to the "
         f"student of {results.study.report.baseline} by the same convention.",
         columns=(*columns, Column("Misses", "number"), Column("n", "number")),
         rows=tuple(lines),

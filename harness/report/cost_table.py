@@ -24,6 +24,8 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "pretraining_passes": ("Forward passes of pretraining", lambda value: f"{value:g}"),
 }
 """Columns of cost: heading and format of what ``estimates.costs`` returns."""
+_EVEN = 1.5
+"""Times as long as another trial of its arm, up to which the work of a machine was that of the trial."""
 _PRETRAINING = ("pretraining_seconds", "pretraining_passes")
 
 
@@ -54,7 +56,9 @@ def cost_table(results: Results) -> Table:
         + (
             " A pretraining comes on top, and is counted whole for each trial that starts from it."
             * pretrained
-        ),
+        )
+        + uneven_note(results)
+        + _resumed_note(results),
         columns=(
             *(Column(heading(key)) for key in results.keys),
             *(Column(COSTS[name][0], "number") for name in names),
@@ -65,6 +69,26 @@ def cost_table(results: Results) -> Table:
         footnotes=tuple(version_notes(results.complete)),
         data=data,
     )
+
+
+def uneven_note(results: Results) -> str:
+    """Return a sentence on times that do not compare, since those of one arm differ; else nothing."""
+    apart = estimates.unevenness(results.complete, results.keys)
+    if not apart > _EVEN:
+        return ""
+    return (
+        f" Trials of one arm differ up to {apart:.1f}-fold in time, as where a machine does other work too: "
+        "times do not compare."
+    )
+
+
+def _resumed_note(results: Results) -> str:
+    """Return a sentence on records that count the last part of a resumed trial alone, as they once did."""
+    seconds = results.complete["seconds"].astype(float)
+    short = int((seconds < 0.99 * estimates.working_seconds(results.complete)).sum())
+    if not short:
+        return ""
+    return f" Resumed trials whose time per trial lacks what was done before: {short}."
 
 
 def cost_cell(row: dict[str, Any] | None, name: str) -> Cell:

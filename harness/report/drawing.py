@@ -15,10 +15,11 @@ import pandas as pd
 
 from harness.record import safe_name
 from harness.report.comparisons import mean_intervals
-from harness.report.estimates import MEAN, STUDENT
+from harness.report.cost_table import uneven_note
+from harness.report.estimates import MEAN, STUDENT, working_seconds
 from harness.report.figures import bars, boxes, cost, curves, gains, gallery, ranks
 from harness.report.figures.printing import Print, printer
-from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, distinct, panel_title
+from harness.report.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, bulk, distinct, panel_title
 from harness.report.frames import records
 from harness.report.page import Picture
 from harness.report.provenance import sample_note
@@ -184,6 +185,7 @@ def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | 
     )
     reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
     caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
+    caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."
     most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
     if most > gains.MOST_GAINS:
         caption += (
@@ -208,7 +210,7 @@ def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
         return "complete trials have one number of training cases"
     caption = (
         "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: "
-        f"{_OVER_SEEDS}; hollow {_POINTS}"
+        f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
     )
     figure = curves.few_shot_curves(scores.astype({"training": int}))
     return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
@@ -333,15 +335,16 @@ def ranked_groups(results: Results) -> list[ranks.RankedArms]:
 
 def _cost(results: Results, scores: pd.DataFrame) -> tuple[Figure, str] | str:
     complete = results.complete
-    seconds = complete["seconds"].astype(float) + complete["pretraining_seconds"].astype(float)
+    seconds = working_seconds(complete) + complete["pretraining_seconds"].astype(float)
     minutes = dict(zip(complete["id"], seconds / 60, strict=True))
     rows = scores.assign(minutes=scores["id"].map(minutes))
     rows = rows[rows["minutes"] > 0]
     if not len(rows):
         return "no time was recorded"
     caption = (
-        "Mean Dice of the student over test cases and regions, in %, against the mean wall-clock time of a trial; "
-        f"{_OVER_SEEDS.partition('; ')[2]}. Times of different machines do not compare."
+        "Mean Dice of the student over test cases and regions, in %, against the time that an arm's "
+        f"fastest trial trained and tested for; {_OVER_SEEDS.partition('; ')[2]}.{_beyond(rows)} Times of different machines do not compare."
+        f"{uneven_note(results)}"
     )
     return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
 
@@ -353,7 +356,7 @@ def _training(results: Results, history: pd.DataFrame) -> Sketch:
     series = with_arms(rows.astype({"id": object}).merge(factors, on="id"), results.study)
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
-        f"over seeds; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
+        f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
         "Methods differ in the terms of their total loss, so its height does not compare them."
     )
 
@@ -374,6 +377,13 @@ def _qualitative(galleries: Mapping[str, Gallery | str]) -> Iterator[Sketch]:
 
 def _gallery(found: Gallery | str) -> tuple[Figure, str] | str:
     return found if isinstance(found, str) else (gallery.qualitative(found), found.caption)
+
+
+def _beyond(scores: pd.DataFrame) -> str:
+    """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
+    if bulk(scores["value"]) is None:
+        return ""
+    return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
 
 
 def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = MOST_PANELS) -> str:

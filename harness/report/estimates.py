@@ -187,6 +187,23 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def working_seconds(trials: pd.DataFrame) -> pd.Series:
+    """Return the time that each trial trained and tested for, NaN where it is not known; resumed trials count whole."""
+    return trials["seconds_training"].astype(float) + trials["seconds_testing"].astype(float)
+
+
+def unevenness(trials: pd.DataFrame, keys: Sequence[str]) -> float:
+    """Return how many times as long as the shortest trial of its arm the longest one took, at most; NaN where none is known.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+        keys: the factors that tell arms apart.
+    """
+    seconds = working_seconds(trials)
+    by_arm = seconds[seconds > 0].groupby([trials[key] for key in keys], sort=False)
+    return float((by_arm.max() / by_arm.min()).max())
+
+
 def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.DataFrame:
     """Return curves with at most ``bins`` points each: ``by``, ``step`` and ``value``, means of a bin.
 

@@ -128,8 +128,14 @@ class _Pivot:
             group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
             found.append(Column(words[-1], "number", group))
             if self.spec.gain:
-                found.append(Column("Gain", "number", group))
+                shown = [column["metric"]] if "metric" in column else self.spec.metrics
+                found.append(Column(self._difference_word(shown), "number", group))
         return found + [Column(COSTS[name][0], "number", "Cost") for name in self.spec.costs]
+
+    def _difference_word(self, metrics: Sequence[str]) -> str:
+        """Return what heads the differences of some metrics: they are gains where higher is better in all."""
+        words = {self.entries[name].metric.difference for name in metrics}
+        return words.pop() if len(words) == 1 else "Difference"
 
     def _metric_word(self) -> str:
         metrics = [entries.metric for entries in self.entries.values()]
@@ -198,9 +204,8 @@ class _Pivot:
         text += "underlined: second best."
         if self.spec.costs:
             text += " Costs: of the row's first column that has a complete trial."
-        return text + (
-            f" Gain: against the student of {self.results.study.report.baseline}." if self.spec.gain else ""
-        )
+        baseline = f"to the student of {self.results.study.report.baseline}"
+        return text + (f" Gains and differences: {baseline}." if self.spec.gain else "")
 
     def _data(self) -> pd.DataFrame:
         """Return the tidy numbers, one row per printed score."""

@@ -83,7 +83,7 @@ def score_table(
     label = f"{metric.label} ({metric.unit})"
     header += [Column(region, "number", label) for region in before] + [Column("Mean", "number", label)]
     against = f"vs {results.study.report.baseline}"
-    header += [Column("Gain", "number", against)] if has_gains else []
+    header += [Column(metric.difference, "number", against)] if has_gains else []
     header += [Column("95 % interval", "number", against)] if interval else []
     header += [Column(region, "number", label) for region in after]
     header += [Column(text, "number") for text in ("Seeds", "Cases", "Misses")]
@@ -177,7 +177,7 @@ class Entries:
         return Cell(text, tone=tone, value=gain, trials=self._trials[arm])
 
     def gain_notes(self) -> list[str]:
-        """Return why a printed gain is not the difference that was tested, where one is not."""
+        """Return why a printed difference is not the difference that was tested, where one is not."""
         found = (self._found.get((*key, MEAN), {}).get("gain", math.nan) for key in self._tests)
         pairs = zip(found, (test["difference"] for test in self._tests.values()), strict=True)
         texts = [
@@ -188,7 +188,7 @@ class Entries:
         if all(gain == tested for gain, tested in texts):
             return []
         return [
-            "Where seeds or values are missing, a gain is not quite the difference that is tested: that takes all seeds, and "
+            "Where seeds or values are missing, what is printed is not quite the difference that is tested: that takes all seeds, and "
             "the cases that every network has a value for (table of comparisons)."
         ]
 
@@ -239,7 +239,8 @@ def _caption(results: Results, metric: Metric, has_gains: bool) -> str:
     text += "; underlined: second best."
     if has_gains:
         baseline = results.study.report.baseline
-        text += f" Gain: difference of the means to the student of {baseline}, paired by seed."
+        better = "" if metric.higher_is_better else "; below zero is better"
+        text += f" {metric.difference}: of the means to those of the student of {baseline}, paired by seed{better}."
     fixed = [
         f"{key} {value_text(results.trials[key].iloc[0])}"
         for key in ("dataset", "architecture", "shots")

@@ -23,6 +23,11 @@ class Metric:
     recorded_unit: str
     definition: str
 
+    @property
+    def difference(self) -> str:
+        """What a difference to the baseline is called: above zero it is no gain where lower is better."""
+        return "Gain" if self.higher_is_better else "Difference"
+
 
 METRICS = {
     metric.name: metric

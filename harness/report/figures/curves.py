@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,12 +20,14 @@ from harness.report.figures.style import (
     MOST_POINTS,
     PAGE,
     Look,
+    bulk,
     distinct,
     grid,
     label_left,
     legend,
     logarithmic,
     looks,
+    mark_beyond,
     panel_title,
     panels,
     styled,
@@ -34,6 +37,16 @@ from harness.report.palette import CURVES
 FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
 MOST_TRAINING_PANELS = 10
+_DASHES = (
+    "-",
+    (0, (5, 2)),
+    (0, (1.5, 1)),
+    (0, (7, 2, 1.5, 2)),
+    (0, (3, 3)),
+    (0, (7, 1, 1.5, 1, 1.5, 1)),
+    (0, (1, 2)),
+)
+"""Of arms one by one, so that a line exactly under another is seen in its gaps; seven, which ten colours do not divide."""
 
 
 @styled
@@ -48,15 +61,19 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
     styles = looks(arms)
     shown = panels(scores, FEW_SHOT_PANELS)
     figure, axes = grid(len(shown), width=2.2, height=2.2)
+    limits = bulk(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         counts = sorted(rows["training"].unique())
         apart = max(2.0, counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
         for i, arm in enumerate(arms):
             own = rows[rows["arm"] == arm]
-            summary = own.groupby("training")["value"].agg(["mean", "std"])
+            summary = own.groupby("training")["value"].agg(["mean", "std", "min", "max"]).fillna(0)
             nudge = apart ** (i - (len(arms) - 1) / 2)
             x = summary.index.to_numpy(float) * nudge
-            _line(axis, x, summary["mean"], summary["std"].fillna(0), styles[arm])
+            low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
+            _line(axis, x, summary["mean"], summary["std"], styles[arm])
+            low, high = np.minimum(low, summary["min"]), np.maximum(high, summary["max"])
+            mark_beyond(axis, x, low, high, limits, styles[arm].colour)
             _points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
@@ -161,7 +178,10 @@ def training_curves(history: pd.DataFrame) -> Figure:
             ``dice``), ``value``.
     """
     arms = distinct(history["arm"])
-    styles = looks(arms)
+    styles = {
+        arm: replace(look, line=_DASHES[i % len(_DASHES)])
+        for i, (arm, look) in enumerate(looks(arms).items())
+    }
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())
     shown = panels(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]

@@ -28,15 +28,16 @@ _FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> Figure:
     """Return gains and intervals, written beside them: a panel for each value of ``by``, a line per arm.
 
-    One scale for all panels; what lies far beyond the other intervals is cut off at an arrow.
+    One scale for all panels of an architecture; what lies far beyond the other intervals is cut off at an arrow.
 
     Args:
-        gains: one row per arm: the columns ``by``, ``arm``, ``gain``, ``low``, ``high`` (percentage points; NaN where there is no
+        gains: one row per arm: the columns ``by``, one of them ``architecture``, ``arm``, ``gain``, ``low``, ``high`` (percentage points; NaN where there is no
             interval), ``holds``.
         by: what panels differ in.
         arms: all arms of the study, in the order of their colours.
     """
-    styles, limit = looks(arms), _limit(gains)
+    styles = looks(arms)
+    limits = {name: _limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)}
     shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in panels(gains, by)]
     names = {arm: wrapped(str(arm), _NAME) for arm in gains["arm"]}
     texts = {text for _, rows in shown for text in map(_words, rows.itertuples())}
@@ -46,6 +47,7 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     height = 0.75 + _LINE * max(lines, 5)
     figure, axes = grid(len(shown), width=min(PAGE, beside + _SCALE), height=height, share_y=False)
     for axis, (values, rows) in zip(axes, shown, strict=True):
+        limit = limits[values["architecture"]]
         axis.axvline(0, color="0.4", linewidth=0.8)
         for place, row in enumerate(rows.itertuples()):
             _line(axis, place, row, styles[str(row.arm)], limit)
@@ -73,9 +75,9 @@ def _line(axis: Axes, place: int, row: Any, look: Look, limit: float) -> None:
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
         if beyond:
             axis.plot(end, place, marker, color=look.colour, markersize=4, clip_on=False)
-    if abs(row.gain) <= limit:
-        axis.plot(row.gain, place, "o", color=look.colour, markersize=4.5,
-                  markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
+    # a value beyond the axis stands at its end, within the arrow
+    axis.plot(np.clip(row.gain, -0.94 * limit, 0.94 * limit) if abs(row.gain) > limit else row.gain, place, "o",
+              color=look.colour, markersize=4.5, markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
     axis.text(1.06, place, _words(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
               fontweight="bold" if row.holds else "normal")  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar
@@ -135,8 +135,38 @@ def logarithmic(axis: Axes, side: Literal["x", "y"]) -> None:
     axis.set(**{f"{side}scale": "log"})
     ticks = axis.xaxis if side == "x" else axis.yaxis
     ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_major_formatter(FuncFormatter(_plain))
     ticks.set_minor_locator(NullLocator())
+
+
+def _plain(value: float, _: int) -> str:
+    """Return the text of a tick; a function of the module, since figures are sent to another process."""
+    return f"{value:g}"
+
+
+def bulk(values: pd.Series) -> tuple[float, float] | None:
+    """Return the ends of an axis for most of the values, where some lie far from them: beyond five box lengths of the box."""
+    first, third = values.quantile([0.25, 0.75])
+    reach = 5 * (third - first)
+    near = values[values.between(first - reach, third + reach)]
+    if not reach or len(near) == len(values):
+        return None
+    room = 0.06 * (near.max() - near.min())
+    return float(near.min() - room), float(near.max() + room)
+
+
+def mark_beyond(
+    axis: Axes, x: Iterable[float], low: Iterable[float], high: Iterable[float],
+    limits: tuple[float, float] | None, colour: Any,
+) -> None:  # fmt: skip
+    """Limit the vertical axis, if to anything, and point at what goes on beyond it with arrows."""
+    if limits is None:
+        return
+    axis.set_ylim(limits)
+    for place, least, most in zip(x, low, high, strict=True):
+        for beyond, end, arrow in ((least < limits[0], limits[0], "v"), (most > limits[1], limits[1], "^")):
+            if beyond:
+                axis.plot(place, end, arrow, color=colour, markersize=4, clip_on=False, zorder=4)
 
 
 def label_left(axes: Sequence[Axes], text: str) -> None:

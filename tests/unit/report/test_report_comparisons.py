@@ -124,7 +124,7 @@ def test_holm_corrects_what_was_tested(scored: Scored) -> None:
 
 def test_a_gain_that_is_not_the_tested_difference_is_said_to_be_so(scored: Scored) -> None:
     notes = scored.notes
-    assert "a gain is not quite the difference that is tested" in notes
+    assert "what is printed is not quite the difference that is tested" in notes
     assert "Without a test: 2 seeds, 3 needed (1×)" in notes
     assert "Tests leave out cases that some network has no value for (up to 1 case)" in notes
     assert "Not in this table: 1 planned trial (1 failed)" in notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
@@ -175,6 +176,43 @@ def test_an_interval_far_wider_than_the_others_is_cut_off_and_written() -> None:
     ]
     arrows = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "<>"]
     assert arrows == ["<", ">"]
+    first = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert left < first.get_xdata()[0] < 0.9 * left, "a value beyond the axis stands at its end"
+
+
+def test_each_architecture_has_its_own_scale_of_gains() -> None:
+    rows = pd.concat([differences(SHORT), differences(SHORT, 20.0).assign(architecture="unet")])
+    axes = gains.gain_forest(rows, ("dataset", "architecture", "shots"), SHORT).axes
+    ends = [axis.get_xlim()[1] for axis in axes]
+    assert ends[0] == ends[1] and ends[2] == ends[3] and ends[2] > 4 * ends[0]
+
+
+@pytest.mark.parametrize("draw", [curves.few_shot_curves, cost.cost_scatter])
+def test_one_failed_training_squeezes_no_others(draw: Callable[[pd.DataFrame], Figure]) -> None:
+    rows = scores(SHORT)
+    assert min(axis.get_ylim()[0] for axis in draw(rows).axes) > 60
+    first = rows.index[(rows["arm"] == "medcontext") & (rows["architecture"] == "unetr")][0]
+    rows.loc[first, "value"] = 5.0
+    figure = draw(rows)
+    assert min(axis.get_ylim()[0] for axis in figure.axes) > 60
+    assert any(line.get_marker() == "v" for axis in figure.axes for line in axis.lines), "it is pointed at"
+
+
+def test_lines_of_training_under_each_other_are_seen() -> None:
+    arms = [f"arm {n}" for n in range(20)]
+    (legend,) = curves.training_curves(scores(arms)).legends
+    handles = [
+        one for one, text in zip(legend.legend_handles, legend.get_texts(), strict=True) if text.get_text()
+    ]
+    looks_of = {(to_hex(one.get_color()), str(one._dash_pattern)) for one in handles}
+    assert len(looks_of) == len(arms)
+    assert len({str(one._dash_pattern) for one in handles}) > 5
+
+
+def test_a_logarithmic_axis_can_be_sent_to_another_process() -> None:
+    rows = scores(SHORT)
+    rows["minutes"] = np.where(rows["arm"] == "medcontext", 100.0, 1.0)
+    assert pickle.loads(pickle.dumps(cost.cost_scatter(rows))).axes[0].get_xscale() == "log"
 
 
 def test_what_holds_is_filled_and_bold() -> None:

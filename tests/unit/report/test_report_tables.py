@@ -158,7 +158,7 @@ def test_csv_keeps_full_precision(fake: Fake) -> None:
 def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
     table = tables_of(with_tables(fake.study, WIDE), fake.results)["wide"]
     assert table.groups() == [("", 2), ("5 training cases", 4), ("all training cases", 4), ("Cost", 2)]
-    assert [c.heading for c in table.columns[2:6]] == ["Dice (%)", "Gain", "HD95 (mm)", "Gain"]
+    assert [c.heading for c in table.columns[2:6]] == ["Dice (%)", "Gain", "HD95 (mm)", "Difference"]
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [
         ["unet", "supervised"], ["unet", "medcontext"], ["unetr", "supervised"], ["unetr", "medcontext"],
     ]  # fmt: skip
@@ -292,3 +292,41 @@ def test_holm_families_of_students_and_of_teachers_are_told_apart(tmp_path: Path
             write_trial(tmp_path, make_record(cells[-1]), rows, [])
     notes = " ".join(tables_of(make_study(cells), tmp_path)["dice"].footnotes)
     assert notes.count("Holm-corrected over 2 comparisons of students; 1 of teachers.") == 2
+
+
+def test_a_difference_is_no_gain_where_lower_is_better(fake: Fake) -> None:
+    rows = TableSpec(
+        name="rows", rows=("shots", "architecture", "method", "metric"), metrics=("dice", "hd95"), gain=True
+    )
+    tables = tables_of(with_tables(fake.study, rows, metrics=("dice", "hd95")), fake.results)
+    told = {
+        name: [c.heading for c in tables[name].columns if c.heading in ("Gain", "Difference")]
+        for name in ("dice", "hd95", "rows")
+    }
+    assert told == {"dice": ["Gain"], "hd95": ["Difference"], "rows": ["Difference"]}
+    assert "below zero is better" in tables["hd95"].caption and "below zero" not in tables["dice"].caption
+
+
+@pytest.mark.parametrize(("longest", "told"), [(1.2, False), (5.2, True)])
+def test_times_that_do_not_compare_are_said_to(tmp_path: Path, longest: float, told: bool) -> None:
+    cells = []
+    for seed, times in enumerate((1.0, longest)):
+        cells.append(make_cell(architecture="unet", method="supervised", seed=seed))
+        record = make_record(cells[-1])
+        cost = {f"seconds_{part}": 50.0 * times for part in ("training", "testing")} | {
+            "seconds": 101.0 * times
+        }
+        record = record.model_copy(update={"cost": record.cost.model_copy(update=cost)})
+        write_trial(tmp_path, record, [case_row("1", "lobe", 0.5)], [])
+    caption = tables_of(make_study(cells), tmp_path)["cost"].caption
+    assert (f"differ up to {longest:.1f}-fold in time" in caption) == told
+    assert "Resumed" not in caption
+
+
+def test_a_resumed_trial_that_counts_its_last_part_alone_is_told(tmp_path: Path) -> None:
+    cell = make_cell(architecture="unet", method="supervised")
+    record = make_record(cell)
+    record = record.model_copy(update={"cost": record.cost.model_copy(update={"seconds": 16.4})})
+    write_trial(tmp_path, record, [case_row("1", "lobe", 0.5)], [])
+    caption = tables_of(make_study([cell]), tmp_path)["cost"].caption
+    assert "Resumed trials whose time per trial lacks what was done before: 1." in caption
