@@ -34,6 +34,9 @@ _OF_PIPELINES = {
     "training", "selection", "inference",
 }  # fmt: skip
 
+_CASES = ("training_cases", "validation_cases", "test_cases")
+_OFF_AT_ZERO = ("warmup_steps", "clip_norm", "validate_every")
+
 
 def protocol_notes(trials: pd.DataFrame) -> list[str]:
     """Return one note per dataset on data, preprocessing, training, selection and metrics.
@@ -43,12 +46,11 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
     """
     notes = []
     for dataset, rows in trials.groupby("dataset", sort=False):
-        facts = {name: _distinct(rows[name]) for name in PROTOCOL_COLUMNS}
         counts = {
-            name: " / ".join(str(number) for number in dict.fromkeys(len(cases) for cases in facts[name]))
-            for name in ("training_cases", "validation_cases", "test_cases")
+            name: " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
+            for name in _CASES
         }
-        text = {name: " / ".join(short_text(value) for value in values) for name, values in facts.items()}
+        text = {name: _of_methods(rows, name) for name in PROTOCOL_COLUMNS if name not in _CASES}
         draws = " (few cases are drawn anew for each seed)" if drawn_by_seed(rows).any() else ""
         notes.append(
             f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
@@ -57,12 +59,45 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
             f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
             f"{text['label_resampling']}), augmentation: {text['augmentation']}. "
-            f"{text['steps']} steps, batch {text['batch']}, training: {text['training'] or 'unknown'}; "
+            f"Steps {text['steps']}, batch {text['batch']}, training: {text['training']}; "
             f"checkpoint selection: {text['selection']}; inference: {text['inference']}; "
             f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
         )
     return notes
+
+
+def _of_methods(rows: pd.DataFrame, field: str) -> str:
+    """Return a field of the protocol in words: what most trials have, and in brackets the methods that have something else."""
+    methods: dict[str, list[str]] = {}
+    trials: dict[str, int] = {}
+    for method, own in rows.groupby("method", sort=False):
+        text = _alternatives([_acting(value) for value in _distinct(own[field])]) or "unknown"
+        methods.setdefault(text, []).append(str(method))
+        trials[text] = trials.get(text, 0) + len(own)
+    most = max(trials, key=trials.__getitem__)
+    others = [f"{', '.join(names)}: {text}" for text, names in methods.items() if text != most]
+    return most + (f" ({'; '.join(others)})" if others else "")
+
+
+def _alternatives(texts: Sequence[str]) -> str:
+    """Return ``2 / 5 cases`` of texts that differ in one word, else all of them."""
+    words = [text.split(" ") for text in texts]
+    differing = [i for i, place in enumerate(zip(*words, strict=False)) if len(set(place)) > 1]
+    if len({len(one) for one in words}) != 1 or len(differing) != 1:
+        return " / ".join(texts)
+    place = differing[0]
+    return " ".join([*words[0][:place], " / ".join(one[place] for one in words), *words[0][place + 1 :]])
+
+
+def _acting(value: Any) -> str:
+    """Return a field of the protocol as words, without settings that change nothing."""
+    if not (isinstance(value, str) and value.startswith("{")):
+        return short_text(value)
+    settings = json.loads(value)
+    off = {key for key in _OFF_AT_ZERO if settings.get(key) == 0}
+    off |= {"momentum"} if settings.get("optimiser", "sgd") != "sgd" else set()
+    return short_text(json.dumps({key: part for key, part in settings.items() if key not in off}))
 
 
 def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:

@@ -2,18 +2,20 @@ import csv
 import io
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
-from fake_tables import WIDE, scored, small, tables_of, with_tables
+from fake_tables import WIDE, load, scored, small, tables_of, with_tables
 
 from harness.errors import UserError
 from harness.report.formats import Table, to_csv, to_markdown, write_table
 from harness.report.frames import trial_frame
 from harness.report.html_table import to_html
 from harness.report.latex_table import latex_escape, to_latex
+from harness.report.provenance import protocol_notes
 from harness.report.results import order_of, with_arms
 from harness.report.wording import UNSET
 from harness.report_axes import row_keys
@@ -88,10 +90,30 @@ def test_several_datasets_have_an_overview_and_a_table_each(tmp_path: Path) -> N
 
 def test_footnotes_come_from_the_records(fake: Fake) -> None:
     notes = " ".join(tables_of(fake.study, fake.results)["dice"].footnotes)
-    for part in ("5b1175b1175b1175", "c0ffee00c0ffee00", "1 × 1 × 2 mm", "selection: last", "300 steps",
+    for part in ("5b1175b1175b1175", "c0ffee00c0ffee00", "1 × 1 × 2 mm", "selection: last", "Steps 300,",
                  "5 test cases", "convention: harness", "Not counted: 14 values", "1 failed, 1 pending"):  # fmt: skip
         assert part in notes
     assert "Caution" not in notes
+
+
+def test_the_protocol_names_the_arm_of_each_deviation_and_nothing_that_does_not_act(tmp_path: Path) -> None:
+    training = {
+        "optimiser": "adamw",
+        "momentum": 0.99,
+        "learning_rate": 0.005,
+        "warmup_steps": 0,
+        "clip_norm": 12,
+    }
+    cells = []
+    for method, shots in product(("supervised", "medcontext", "masked_volume"), (5, "all")):
+        own = {"steps": 200, "extra_data": f"images of {shots} cases"} if method == "masked_volume" else {}
+        protocol = {"training": training, "extra_data": "none", "steps": 300, **own}
+        cells.append(scored(tmp_path, 0.5, method=method, shots=shots, protocol=protocol))
+    (notes,) = protocol_notes(load(make_study(cells), tmp_path).complete)
+    assert "Steps 300 (masked_volume: 200), batch 2" in notes
+    assert "extra data: none (masked_volume: images of 5 / all cases);" in notes
+    assert "learning_rate 0.005" in notes and "clip_norm 12" in notes
+    assert "momentum" not in notes and "warmup_steps" not in notes
 
 
 def test_caption_says_unit_and_convention(fake: Fake) -> None:
