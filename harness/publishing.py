@@ -19,6 +19,7 @@ import gzip
 import json
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
 _BESIDE = (JOURNAL, RESCORED)
+_SOURCES = "## Other tables and records"
 _OF_PREDICTIONS = "qualitative"  # how the names of their figures begin
 _Records = dict[str, tuple[TrialRecord, list[dict[str, Any]]]]  # id -> record and history
 
@@ -85,7 +87,9 @@ def publish(
                     (partial / part).mkdir(exist_ok=True)
                     _copy(path, partial / part / path.name)
         page = _page(study, answer, captions, partial)
-        (partial / "README.md").write_text(page + _pictures_kept(folder, partial))
+        (partial / "README.md").write_text(
+            page + _pictures_kept(folder, partial) + _sources(study, lines, partial)
+        )
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -153,6 +157,17 @@ def _page(study: Study, answer: str, captions: Mapping[str, tuple[str, str]], fo
     return "\n\n".join(parts) + "\n"
 
 
+def _sources(study: Study, lines: Iterable[str], folder: Path) -> str:
+    """Return the end of the page: links to the tables that are not on it and to the records, and the code of the trials."""
+    shown = {safe_name(metric) for metric in study.report.metrics}
+    tables = [path.stem for path in sorted((folder / "tables").glob("*.md")) if path.stem not in shown]
+    links = [f"[{name}](tables/{quote(name)}.md)" for name in tables] + [f"[records]({RECORDS})"]
+    environments = [json.loads(line)["record"]["environment"] or {} for line in lines]
+    commits = Counter(one.get("commit") or "unknown" for one in environments)
+    told = ", ".join(f"{commit} ({number})" for commit, number in commits.items())
+    return f"\n{_SOURCES}\n\n{', '.join(links)}. Commits that the trials ran at: {told}.\n"
+
+
 def _copy(path: Path, target: Path) -> None:
     """Copy a file; a PNG with a palette of 256 colours, a third of its size."""
     if path.suffix != ".png":
@@ -179,7 +194,8 @@ def _pictures_kept(before: Path, partial: Path) -> str:
             place = f"](figures/{quote(path.name)})"
             _, _, caption = (before / "README.md").read_text().partition(place)
             title = path.stem.replace("_", " ").capitalize()
-            parts.append(f"\n![{title}{place}{caption.partition('![')[0].rstrip()}\n")
+            caption = caption.partition("![")[0].partition(f"\n{_SOURCES}")[0]
+            parts.append(f"\n![{title}{place}{caption.rstrip()}\n")
     return "".join(parts)
 
 

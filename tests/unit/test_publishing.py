@@ -48,6 +48,12 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(study: Study, tmp_path:
     figures = re.findall(r"!\[.*?\]\((.+?)\)", page)
     assert len(figures) == len(report.captions) > 3 and "**Gains over the baseline.** Difference" in page
     assert all((folder / name).is_file() for name in figures)
+    end = page.partition("## Other tables and records")[2]
+    links = re.findall(r"\]\((.+?)\)", end)
+    assert {"tables/comparisons.md", "tables/cost.md", "tables/trials.md", "records"} <= {*links}
+    assert "tables/dice.md" not in links and all((folder / name).exists() for name in links)
+    commits = {Store(tmp_path).record(cell.spec.id).environment.commit for cell in study.cells}
+    assert len(commits) == 1 and f"{commits.pop()} ({len(study.cells)})" in end
     tables = {path.name: path.read_text() for path in (folder / "tables").iterdir()}
     assert {"dice.md", "dice.csv", "comparisons.tex"} <= tables.keys()
     assert sum(path.stat().st_size for path in (folder / "records").iterdir()) < 5000 * len(study.cells)
@@ -195,7 +201,8 @@ def test_pictures_of_predictions_that_are_gone_stay_with_their_caption(study: St
         assert picture.size == (40, 40) and picture.mode == "P", "of few colours, and so small"
     page = (folder / "README.md").read_text()
     assert "Gains" in first and "Gains" not in page
-    assert page.endswith("![Qualitative](figures/qualitative.png)\n\n**Predictions.** Three cases.\n")
+    kept = "![Qualitative](figures/qualitative.png)\n\n**Predictions.** Three cases.\n\n## Other tables and records\n"
+    assert kept in page and page.count("## Other tables and records") == 1
 
 
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
