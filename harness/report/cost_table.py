@@ -25,7 +25,7 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 """Columns of cost: heading and format of what ``estimates.costs`` returns."""
 _EVEN = 1.5
-"""Times as long as another trial of its arm, up to which the work of a machine was that of the trial."""
+"""How many times as long as another an update of equal work may take, for times to compare."""
 _PRETRAINING = ("pretraining_seconds", "pretraining_passes")
 
 
@@ -72,12 +72,12 @@ def cost_table(results: Results) -> Table:
 
 
 def uneven_note(results: Results) -> str:
-    """Return a sentence on times that do not compare, since those of one arm differ; else nothing."""
+    """Return a sentence on times that do not compare, since those of equal work differ; else nothing."""
     apart = estimates.unevenness(results.complete, results.keys)
     if not apart > _EVEN:
         return ""
     return (
-        f" Trials of one arm differ up to {apart:.1f}-fold in time, as where a machine does other work too: "
+        f" Updates of equal work differ up to {apart:.1f}-fold in time, as where a machine does other work too: "
         "times do not compare."
     )
 

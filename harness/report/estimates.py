@@ -193,15 +193,16 @@ def working_seconds(trials: pd.DataFrame) -> pd.Series:
 
 
 def unevenness(trials: pd.DataFrame, keys: Sequence[str]) -> float:
-    """Return how many times as long as the shortest trial of its arm the longest one took, at most; NaN where none is known.
+    """Return how many times as long as another an update of equal work took, at most; NaN where none is known.
 
     Args:
         trials: complete rows of ``trial_frame``.
-        keys: the factors that tell arms apart.
+        keys: the factors that tell arms apart; updates of arms that differ in training cases or steps are equal work.
     """
-    seconds = working_seconds(trials)
-    by_arm = seconds[seconds > 0].groupby([trials[key] for key in keys], sort=False)
-    return float((by_arm.max() / by_arm.min()).max())
+    same = [key for key in keys if key not in ("shots", "subset", "recipe.steps")]
+    seconds = trials["seconds_per_step"].astype(float)
+    by_work = seconds[seconds > 0].groupby([trials[key] for key in same], sort=False)
+    return float((by_work.max() / by_work.min()).max())
 
 
 def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.DataFrame:

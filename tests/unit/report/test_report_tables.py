@@ -330,18 +330,18 @@ def test_a_difference_is_no_gain_where_lower_is_better(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize(("longest", "told"), [(1.2, False), (5.2, True)])
-def test_times_that_do_not_compare_are_said_to(tmp_path: Path, longest: float, told: bool) -> None:
+@pytest.mark.parametrize("other", [{"seed": 1}, {"shots": 5}])
+def test_times_that_do_not_compare_are_said_to(
+    tmp_path: Path, longest: float, told: bool, other: dict[str, int]
+) -> None:
     cells = []
-    for seed, times in enumerate((1.0, longest)):
-        cells.append(make_cell(architecture="unet", method="supervised", seed=seed))
+    for factors, times in (({}, 1.0), (other, longest)):
+        cells.append(make_cell(architecture="unet", method="supervised", **factors))
         record = make_record(cells[-1])
-        cost = {f"seconds_{part}": 50.0 * times for part in ("training", "testing")} | {
-            "seconds": 101.0 * times
-        }
-        record = record.model_copy(update={"cost": record.cost.model_copy(update=cost)})
-        write_trial(tmp_path, record, [case_row("1", "lobe", 0.5)], [])
+        cost = record.cost.model_copy(update={"seconds_per_step": 0.3 * times})
+        write_trial(tmp_path, record.model_copy(update={"cost": cost}), [case_row("1", "lobe", 0.5)], [])
     caption = tables_of(make_study(cells), tmp_path)["cost"].caption
-    assert (f"differ up to {longest:.1f}-fold in time" in caption) == told
+    assert (f"Updates of equal work differ up to {longest:.1f}-fold in time" in caption) == told
     assert "Resumed" not in caption
 
 
