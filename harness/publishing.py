@@ -192,8 +192,8 @@ def _pictures_kept(before: Path, partial: Path) -> str:
         _copy(path, target)
         if path.suffix == ".png":
             place = f"](figures/{quote(path.name)})"
-            _, _, caption = (before / "README.md").read_text().partition(place)
-            title = path.stem.replace("_", " ").capitalize()
+            head, _, caption = (before / "README.md").read_text().partition(place)
+            title = head.rpartition("![")[2]
             caption = caption.partition("![")[0].partition(f"\n{_SOURCES}")[0]
             parts.append(f"\n![{title}{place}{caption.rstrip()}\n")
     return "".join(parts)

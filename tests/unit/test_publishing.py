@@ -201,7 +201,7 @@ def test_pictures_of_predictions_that_are_gone_stay_with_their_caption(study: St
         assert picture.size == (40, 40) and picture.mode == "P", "of few colours, and so small"
     page = (folder / "README.md").read_text()
     assert "Gains" in first and "Gains" not in page
-    kept = "![Qualitative](figures/qualitative.png)\n\n**Predictions.** Three cases.\n\n## Other tables and records\n"
+    kept = "![Predictions](figures/qualitative.png)\n\n**Predictions.** Three cases.\n\n## Other tables and records\n"
     assert kept in page and page.count("## Other tables and records") == 1
 
 
