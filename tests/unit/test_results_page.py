@@ -45,3 +45,10 @@ def test_every_published_study_is_answered() -> None:
     page = (RESULTS / "README.md").read_text()
     for folder in (RESULTS / "published").iterdir():
         assert f"(published/{folder.name}/README.md)" in page
+
+
+def test_the_table_of_answers_says_what_the_passages_say() -> None:
+    page = (RESULTS / "README.md").read_text()
+    table, passages_below = page.split("### How it was made", 1)
+    assert (summed_up := {*re.findall(SIGNED, table)})
+    assert summed_up <= {*re.findall(SIGNED, passages_below)}

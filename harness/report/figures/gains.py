@@ -76,8 +76,9 @@ def _line(axis: Axes, place: int, row: Any, look: Look, limit: float) -> None:
         if beyond:
             axis.plot(end, place, marker, color=look.colour, markersize=4, clip_on=False)
     # a value beyond the axis stands at its end, within the arrow
-    axis.plot(np.clip(row.gain, -0.94 * limit, 0.94 * limit) if abs(row.gain) > limit else row.gain, place, "o",
-              color=look.colour, markersize=4.5, markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
+    shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
+    axis.plot(shown, place, "o", color=look.colour, markersize=4.5,
+              markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
     axis.text(1.06, place, _words(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
               fontweight="bold" if row.holds else "normal")  # fmt: skip
 
