@@ -289,7 +289,9 @@ def published_note(published: Sized, study: Study) -> str:
 def _offered(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Path, _Records]]:
     """Yield the folders of published records that missing trials can be taken from, each trial once."""
     wanted = {*_missing(cells, store)}
-    for records in _published(store.results) if wanted else ():
+    for records in _published(store.results):
+        if not wanted:
+            return
         found = {
             record.id: (record, history)
             for _, record, history in _read(records / TRIALS)
@@ -323,7 +325,9 @@ def case_rows(results: Path, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
         if (path := results / "trials" / id / CASES).is_file()
     }
     left -= found.keys()
-    for records in _published(results) if left else ():
+    for records in _published(results):
+        if not left:
+            break
         found |= _read_cases(records / CASES, left)
         left -= found.keys()
     return found

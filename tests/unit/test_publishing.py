@@ -159,6 +159,16 @@ def test_published_scores_that_cannot_be_read_are_named(study: Study, tmp_path: 
             read()
 
 
+def test_published_scores_are_read_until_all_are_found(study: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    own = case_rows(tmp_path, wanted := [cell.spec.id for cell in study.cells[:2]])
+    shutil.copytree(publish(study, study.cells, store, "yes", {}), tmp_path / "published" / "zz_another")
+    shutil.rmtree(store.trials)
+    found = case_rows(tmp_path, wanted)
+    assert [len(found[id]) for id in wanted] == [len(own[id]) for id in wanted]
+    assert not case_rows(tmp_path, ["0" * 16])
+
+
 def test_a_published_search_is_read_until_there_is_one_of_its_own(study: Study, tmp_path: Path) -> None:
     store, own = Store(tmp_path), tmp_path / study.name
     published = tmp_path / "published" / study.name / "records"
