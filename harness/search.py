@@ -16,7 +16,7 @@ from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.ranges import Range, declared_ranges
 from harness.record import Protocol
-from harness.resolving import FACTORS, Cell, node_cell, resolve_with_node
+from harness.resolving import FACTORS, Cell, Resolved, node_cell, resolve_with_node
 from harness.spec import Recipe, TrialSpec, digest
 from harness.study_file import PruneSpec, SearchSpec, StudyFile, flatten
 
@@ -257,7 +257,7 @@ def expand_arm(path: Path, file: StudyFile, name: str, settings: Mapping[str, An
                 place, "a factor of the grid too", "a parameter that the search alone sets",
                 "Take it out of grid, or do not search it: each cell of the grid gets a search of its own.",
             )  # fmt: skip
-        dimension = _dimension(key, declared, default.spec, place)
+        dimension = _dimension(key, declared, default, place)
         if spec.sampler == "grid" and not dimension.points():
             raise UserError(place, str(dimension.range), "choices or a step, for a grid", "Add one of them.")
         for value in dimension.range.ends():
@@ -298,7 +298,7 @@ def rung_of(prune: PruneSpec, recipe: Recipe) -> int | None:
     return rung if 0 < rung < recipe.steps else None
 
 
-def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dimension:
+def _dimension(key: str, declared: Range, default: Resolved, where: str) -> Dimension:
     head, _, rest = key.partition(".")
     allowed = key in _SEARCHED_FACTORS or (rest and head in _BRANCHES)
     if not allowed or (head == "recipe" and rest in _MEASURE):
@@ -307,7 +307,7 @@ def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dim
             f"{_SEARCHED_FACTORS[0]}, or a path below {', '.join(_BRANCHES)}", "Search another parameter.",
         )  # fmt: skip
     if declared.is_declared:
-        declared = _declared_range(head, rest, default, where)
+        declared = _declared_range(head, rest, default.spec, where)
     if declared.choices:
         return Dimension(key, declared)
     value = _default_of(key, default, where)
@@ -323,18 +323,20 @@ def _dimension(key: str, declared: Range, default: TrialSpec, where: str) -> Dim
     return Dimension(key, declared, whole)
 
 
-def _default_of(key: str, default: TrialSpec, where: str) -> Any:
-    """Return the declared value of a searched key; that of a pretraining, which is no part of the trial, is unknown."""
-    method = registry.load("method", default.method.name).Parameters
-    architecture = registry.load("architecture", default.architecture.name).Options
+def _default_of(key: str, default: Resolved, where: str) -> Any:
+    """Return the declared value of a searched key."""
+    spec = default.spec
+    method = registry.load("method", spec.method.name).Parameters
+    architecture = registry.load("architecture", spec.architecture.name).Options
     known = flatten({
-        "recipe": default.recipe.model_dump(),
-        "method": method.model_validate(default.method.parameters).model_dump(),
-        "architecture": architecture.model_validate(default.architecture.options).model_dump(),
+        "recipe": spec.recipe.model_dump(),
+        "method": method.model_validate(spec.method.parameters).model_dump(),
+        "method.pretrain": default.node.recipe.model_dump() if default.node else {},
+        "architecture": architecture.model_validate(spec.architecture.options).model_dump(),
     })  # fmt: skip
-    if key not in known and not key.startswith("method.pretrain."):
+    if key not in known:
         raise UserError(where, "an unknown key", "a key of the arm's trials", did_you_mean(key, known))
-    return known.get(key)
+    return known[key]
 
 
 def _declared_range(head: str, rest: str, default: TrialSpec, where: str) -> Range:

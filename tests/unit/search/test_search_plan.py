@@ -90,6 +90,27 @@ def test_a_trial_of_a_search_is_another_than_one_that_is_tested(tmp_path: Path) 
     assert {**tested.model_dump(), "seed": 10} == confirmed.cells[0].spec.model_dump()
 
 
+def test_what_a_pretraining_is_made_with_is_searched_as_its_recipe_has_it(tmp_path: Path) -> None:
+    searched = {
+        "learning_rate: {low: 0.0001, high: 0.01, log: true}": None,
+        "steps: {low: 10, high: 30}": None,
+        "steps: {low: 10, high: 30.5}": "whole numbers, like 40",
+        "recipe.learning_rate: {low: 0.0001, high: 0.01}": "Did you mean 'method.pretrain.learning_rate'",
+    }
+    for written, refused in searched.items():
+        end = STUDY.partition("    medcontext:")[0] + f"    masked_volume: {{method.pretrain.{written}}}\n"
+        end += "  suggestions: 2\n  seeds: [0]\n  confirm: {best: 1, seeds: [5]}\n"
+        if refused:
+            with pytest.raises(UserError, match=refused):
+                write_study(tmp_path, end)
+        else:
+            (arm,) = write_study(tmp_path, end).search.arms
+            low = arm.dimensions[0].range.ends()[0]
+            trials = arm.suggested({arm.dimensions[0].key: low})
+            assert isinstance(trials, Trials)
+            assert getattr(trials.nodes[0].spec.recipe, written.partition(":")[0]) == low
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
