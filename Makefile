@@ -8,10 +8,9 @@ BIN    := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/medctx run quickstart
 
-# Tests of sweeps use all cores themselves, and take turns.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n logical tests/unit tests/contracts
-	$(BIN)/python -m pytest --ignore tests/unit --ignore tests/contracts
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not whole_machine"
+	$(BIN)/python -m pytest -m whole_machine
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.whole_machine
+
 PROGRAM = Path(__file__).parents[1] / "benchmarks" / "chaos.py"
 
 

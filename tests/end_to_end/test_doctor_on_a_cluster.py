@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.whole_machine
+
 RAY = Path(sys.executable).with_name("ray")
 
 

@@ -22,6 +22,8 @@ from harness.store import Attempt, Store
 from harness.study import load_study
 from harness.trial import RunSettings, run_trial
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Does a trial give the same bits whatever happens to it?
 base:

@@ -22,7 +22,7 @@ from harness.record import TrialRecord, read_history
 from harness.store import Store
 from harness.study import Cell, load_study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 FRAGILE = """
 import os
 import signal

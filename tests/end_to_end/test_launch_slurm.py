@@ -18,6 +18,8 @@ import psutil
 import pytest
 from standins import NODES, SBATCH, SCONTROL, SRUN, environment, install
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Do two trials run on two nodes?
 base: {dataset: phantom, architecture: unet, method: supervised, shots: 2, recipe: {overlap: 0.0, steps: 2}}

@@ -20,6 +20,8 @@ from harness.packing import Need, arm_key, share_for, write_needs
 from harness.store import Store
 from harness.study import Cell, load_study
 
+pytestmark = pytest.mark.whole_machine
+
 TESTS = Path(__file__).parent.parent
 GIB = 2**30
 PROGRAM = """

@@ -19,6 +19,8 @@ from harness.study import load_study
 from harness.training.loop import Trainer
 from harness.trial import RunSettings, run_trial
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Is each pretraining run once?
 methods:

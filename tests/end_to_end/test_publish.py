@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Is what is published believed?
 base: {dataset: phantom, architecture: unet, shots: 2, method: supervised, recipe: {steps: 2, overlap: 0.0}}

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
+pytestmark = pytest.mark.whole_machine
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -23,6 +23,8 @@ from harness.study import Study, load_study
 from harness.trial import RunSettings, run_trial
 from harness.tuning import read_findings
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Does a killed search go on?
 base:

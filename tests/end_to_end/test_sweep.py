@@ -16,6 +16,8 @@ from harness.record import read_history
 from harness.store import Store
 from harness.study import load_study
 
+pytestmark = pytest.mark.whole_machine
+
 STUDY = """
 question: Does a failure stay where it is?
 base:
