@@ -9,8 +9,8 @@ quickstart: $(VENV)/.installed
 	$(BIN)/medctx run quickstart
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not whole_machine"
-	$(BIN)/python -m pytest -m whole_machine
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not whole_machine" --durations 12
+	$(BIN)/python -m pytest -m whole_machine --durations 12
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
