@@ -19,8 +19,6 @@ from harness.record import read_history
 from harness.study import Cell, load_study
 from harness.trial import RunSettings, run_trial
 
-pytestmark = pytest.mark.whole_machine
-
 STUDY = load_study("matrix")
 CELLS = {(str(cell.factors["method"]), str(cell.factors["architecture"])): cell for cell in STUDY.cells}
 PAIRS = covering(
