@@ -13,6 +13,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE = 180_000  # milliseconds; the page takes a minute where other tests have the cores
+
+
+def patient(page: playwright.Page) -> playwright.Page:
+    page.set_default_timeout(PATIENCE)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,7 @@ def address(fake_page: Path) -> str:
 @pytest.fixture
 def page(browser: playwright.Browser, address: str) -> Iterator[playwright.Page]:
     """The page, watched: nothing may be asked of a network, and the console stays empty."""
-    opened = browser.new_page(viewport={"width": 1200, "height": 900})
+    opened = patient(browser.new_page(viewport={"width": 1200, "height": 900}))
     asked, told = [], []
     opened.on("request", lambda request: asked.append(request.url))
     opened.on("console", lambda message: told.append(message.text))
@@ -137,7 +143,7 @@ def test_errors_have_the_colours_of_the_key(page: playwright.Page) -> None:
 
 
 def test_nothing_scrolls_sideways_on_a_phone(browser: playwright.Browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = patient(browser.new_page(viewport={"width": 390, "height": 844}))
     page.goto(address)
     page.wait_for_selector("html.ready", state="attached")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -147,7 +153,7 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: playwright.Browser, addres
 def test_dark_mode_turns_the_colours_round(browser: playwright.Browser, address: str) -> None:
     levels = {}
     for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)
+        page = patient(browser.new_page(color_scheme=scheme))
         page.goto(address)
         colours = page.evaluate(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
@@ -159,14 +165,14 @@ def test_dark_mode_turns_the_colours_round(browser: playwright.Browser, address:
 
 def test_without_scripts_everything_stands_there(browser: playwright.Browser, address: str) -> None:
     context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = patient(context.new_page())
     page.goto(address)
     assert page.locator("#table-dice").is_visible() and page.locator("#table-hd95").is_visible()
     context.close()
 
 
 def test_a_page_of_nothing_works_too(browser: playwright.Browser, tmp_path: Path, fake: Fake) -> None:
-    page, told = browser.new_page(), []
+    page, told = patient(browser.new_page()), []
     page.on("console", lambda message: told.append(message.text))
     page.on("pageerror", lambda error: told.append(str(error)))
     page.goto(write_report(fake.study, tmp_path).page.as_uri())
