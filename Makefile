@@ -1,16 +1,21 @@
-# make quickstart: from nothing to a report.  make test: from nothing to all tests run.
+# make quickstart: from nothing to a report.  make test: from nothing to all tests run but the slow ones.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test test-slow lint docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/medctx run quickstart
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not whole_machine" --durations 12
-	$(BIN)/python -m pytest -m whole_machine --durations 12
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow and not whole_machine" --durations 12
+	$(BIN)/python -m pytest -m "whole_machine and not slow" --durations 12
+
+# Sweeps that are killed and go on, every network with a method, and the published tables.
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "slow and not whole_machine" --durations 12
+	$(BIN)/python -m pytest -m "slow and whole_machine" --durations 12
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 import yaml
 
-pytestmark = pytest.mark.whole_machine
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -64,6 +62,7 @@ def test_every_example_is_part_of_a_study_that_is_run() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
 @pytest.mark.parametrize(
     ("study", "methods"),
     [
