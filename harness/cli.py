@@ -163,6 +163,7 @@ def run(
     trackers = [name for name, is_wanted in wanted.items() if is_wanted]
     check_trackers(trackers)
     store = Store(results)
+    store.tidy()
     known = taken_over(loaded, store, only or [], lambda spec: content_of(spec, data))
     cells = choose_cells(known.study, only or [])
     missing = missing_cells(cells, store)
@@ -195,6 +196,7 @@ def run(
                 trackers=trackers,
                 say=board.say,
             )
+        store.tidy()
         known = known_of(loaded, store)
     refused = write_study_report(known, store, data).refused
     chosen = choose_cells(known.study, only or [])

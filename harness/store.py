@@ -7,6 +7,7 @@
     <results>/running/<id>/<attempt>/ what that worker writes; renamed to trials/<id> at the end
     <results>/running/<id>/released.json  why nobody works on it: a fault's kind, or paused at a step
     <results>/running/.driver-…       by which a driver asks its workers to stop
+    <results>/running/.ended-…        what is being removed of a trial that has been published
 
 In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
 the selection rule chose, which become ``checkpoint.pt`` of the record.
@@ -24,8 +25,10 @@ import shutil
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -46,6 +49,7 @@ from harness.record import (
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
 RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
+_ENDED = ".ended-"
 
 
 class Store:
@@ -185,6 +189,17 @@ class Store:
                 else:
                     shutil.rmtree(failed)
 
+    def tidy(self) -> None:
+        """Remove what processes that were killed in publishing have left below ``running``."""
+        for rest in self._running.glob(f"{_ENDED}*"):
+            shutil.rmtree(rest, ignore_errors=True)
+        published, begun = self.touched()
+        for id in published & begun:
+            with self.locked(id):
+                home, state = self._running / id, self.status(id)
+                if state == "complete" or (state in ("failed", "pruned") and not is_claimed(home)):
+                    _remove(home)
+
     def drop_claim(self, id: str, driver: Process) -> bool:
         """Give up a claim of one of this driver's workers, of which the driver knows that it has stopped.
 
@@ -274,7 +289,7 @@ class Attempt:
                 for name in (RESUME, SELECTED):
                     (self.folder / name).unlink(missing_ok=True)
             self.folder.rename(final)
-            shutil.rmtree(self._home)
+            _remove(self._home)
 
     def pause(self, step: int) -> None:
         """Give up the claim and keep what was written; leave word that the trial stands at ``step``."""
@@ -306,7 +321,16 @@ def _newest_checkpoint(home: Path) -> Path | None:
 
 
 def _next_name(home: Path) -> str:
-    return f"attempt-{sum(path.is_dir() for path in home.iterdir()) + 1}"
+    numbers = (int(path.name.rpartition("-")[2]) for path in home.glob("attempt-*"))
+    return f"attempt-{max(numbers, default=0) + 1}"
+
+
+def _remove(home: Path) -> None:
+    """Remove the folder of a trial that has been published, at once for whoever still writes in it by its name."""
+    rest = home.with_name(f"{_ENDED}{uuid4().hex}")
+    with suppress(FileNotFoundError):  # somebody else has removed it
+        home.rename(rest)
+    shutil.rmtree(rest, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,13 +1,14 @@
 """A grid that is killed again and again, and what is left of it.
 
 A grid on the phantom runs twice: undisturbed, and with its driver and workers killed by SIGKILL at random moments
-(seeded): in training, within the write of a checkpoint, within the write of a record, and the driver alone,
-so that its workers are orphaned. After each death of the driver the same command is given again. At the end
-every planned trial has to be complete, published once, with numbers, history and weights identical to those of
-the undisturbed run.
+(seeded): in training, within the write of a checkpoint, within the write of a record, between publishing it and
+the removal of what else the trial had, and the driver alone, so that its workers are orphaned. After each death of
+the driver the same command is given again. At the end every planned trial has to be complete, published once, with
+numbers, history and weights identical to those of the undisturbed run, and nothing else may be left of it.
 
-Writes are too short to be hit by chance: every process of the disturbed run sleeps for a moment before it flushes
-a checkpoint or a record, by a patch of ``os.fsync`` that lies on its PYTHONPATH; the harness knows nothing of it.
+Such moments are too short to be hit by chance: every process of the disturbed run sleeps for a moment before it
+flushes a checkpoint or a record, and after it has published, by patches of ``os.fsync`` and ``os.rename`` that lie on
+its PYTHONPATH; the harness knows nothing of them.
 
     python tests/benchmarks/chaos.py [--short] [--seed N]
 """
@@ -38,7 +39,7 @@ PATCH = """
 import os
 import time
 
-_fsync = os.fsync
+_fsync, _rename = os.fsync, os.rename
 
 
 def slow_fsync(file):
@@ -48,21 +49,27 @@ def slow_fsync(file):
     _fsync(number)
 
 
-os.fsync = slow_fsync
+def slow_rename(source, target, **options):
+    _rename(source, target, **options)
+    if os.path.basename(os.path.dirname(target)) == "trials":
+        time.sleep(0.5)
+
+
+os.fsync, os.rename = slow_fsync, slow_rename
 """
-WHOLE = {"training": 10, "checkpoint": 3, "record": 3, "driver": 4}
-SHORT = {"training": 1, "checkpoint": 1, "record": 1, "driver": 1}
+WHOLE = {"training": 10, "checkpoint": 3, "record": 3, "published": 2, "driver": 4}
+SHORT = {"training": 1, "checkpoint": 1, "record": 1, "published": 1, "driver": 1}
 PATIENCE = 1800.0  # seconds for one kill
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="4 trials and 4 kills")
+    parser.add_argument("--short", action="store_true", help="6 trials and 5 kills")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.short:
-            Chaos(Path(folder), seeds=2, steps=25, kills=SHORT, seed=arguments.seed).run()
+            Chaos(Path(folder), seeds=3, steps=25, kills=SHORT, seed=arguments.seed).run()
         else:
             Chaos(Path(folder), seeds=12, steps=100, kills=WHOLE, seed=arguments.seed).run()
 
@@ -95,7 +102,8 @@ class Chaos:
         self.random.shuffle(plan)
         start = time.monotonic()
         for number, kind in enumerate(plan, 1):
-            print(f"{number:2d}  {time.monotonic() - start:6.1f} s  {self._kill(kind)}", flush=True)
+            killed = self._kill(kind)
+            print(f"{number:2d}  {time.monotonic() - start:6.1f} s  {killed}", flush=True)
         while self._running().wait() != 0:  # 1: a trial whose worker was killed three times
             assert self.driver and self.driver.returncode == 1, self._log()
             self.driver = None
@@ -140,6 +148,8 @@ class Chaos:
     def _victim(self, kind: str) -> str | None:
         if kind in ("checkpoint", "record"):
             return self._kill_within_a_write("resume.pt" if kind == "checkpoint" else "trial.json")
+        if kind == "published":
+            return self._kill_after_publishing()
         training = list(self._training())
         if not training:
             return None
@@ -182,6 +192,21 @@ class Chaos:
                 return f"worker {pid} killed within the write of {name}, trial {partial.parent.parent.name}, {size} bytes"
         return None
 
+    def _kill_after_publishing(self) -> str | None:
+        for claim in self.results.glob("running/*/claim.json"):
+            id = claim.parent.name
+            if not (self.results / "trials" / id).exists():
+                continue
+            try:
+                pid = json.loads(claim.read_text())["worker"]["pid"]
+                os.kill(pid, signal.SIGKILL)
+            except (OSError, ValueError):
+                continue  # it had just ended
+            time.sleep(0.1)
+            if claim.parent.exists():
+                return f"worker {pid} killed after publishing trial {id}"
+        return None
+
     def _watch_records(self) -> None:
         """Remember when each complete record appeared; one that changes later was written twice."""
         for path in self.results.glob("trials/*/trial.json"):
@@ -194,7 +219,8 @@ class Chaos:
         planned = {path.name for path in (self.calm / "trials").iterdir()}
         assert counts["planned"] == counts["complete"] == len(planned), counts
         assert {path.name for path in (self.results / "trials").iterdir()} == planned
-        assert not list((self.results / "running").glob("[!.]*")), "something is left of a running trial"
+        left = sorted(str(path) for path in (self.results / "running").glob("[!.]*/**"))
+        assert not left, f"something is left of running trials: {left}"
         attempts = Counter[int]()
         for id in sorted(planned):
             calm, disturbed = self.calm / "trials" / id, self.results / "trials" / id

@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
+from unittest.mock import Mock
 
 import pytest
 
@@ -165,6 +167,52 @@ def test_a_process_that_dies_just_before_the_rename_has_published_nothing(
     assert store.status(spec.id) == "pending" and store.record(spec.id) is None
     again = store.claim(spec.id, Process.this())
     assert again and not (again.folder / "trial.json").exists()
+
+
+@pytest.mark.parametrize("status", ["complete", "failed"])
+def test_what_a_process_leaves_that_dies_just_after_the_rename_is_removed(
+    store: Store, spec: TrialSpec, status: Literal["complete", "failed"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("harness.store._remove", Mock(side_effect=KeyboardInterrupt))
+        attempt.publish(complete(spec).model_copy(update={"status": status}))
+    home = store.results / "running" / spec.id
+    (home / "attempt-1").mkdir()
+    (home / "attempt-1" / "resume.pt").touch()
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
+    (store.results / "running" / ".ended-killed" / "attempt-1").mkdir(parents=True)
+    store.tidy()
+    assert {path.name[:5] for path in home.parent.iterdir()} == {".lock"}
+    assert store.status(spec.id) == status
+
+
+def test_tidying_leaves_alone_who_works_or_was_put_down(store: Store, spec: TrialSpec) -> None:
+    paused = store.claim(spec.id, Process.this())
+    assert paused
+    paused.pause(5)
+    store.tidy()
+    assert store.paused_at(spec.id) == 5
+    failed = store.claim(spec.id, Process.this())
+    assert failed
+    failed.publish(complete(spec).model_copy(update={"status": "failed"}))
+    again = store.claim(spec.id, Process.this())
+    assert again
+    store.tidy()
+    again.publish(complete(spec))
+
+
+def test_an_attempt_has_a_number_of_its_own_where_an_earlier_one_was_removed(
+    store: Store, spec: TrialSpec
+) -> None:
+    for _ in range(2):
+        attempt = store.claim(spec.id, Process.this())
+        assert attempt
+        attempt.release()
+    (store.results / "running" / spec.id / "attempt-1").rmdir()
+    third = store.claim(spec.id, Process.this())
+    assert third and third.number == 3
 
 
 def test_a_heartbeat_touches_the_claim_and_notices_its_loss(
