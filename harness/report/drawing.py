@@ -26,7 +26,7 @@ from harness.report.provenance import sample_note
 from harness.report.qualitative import Gallery
 from harness.report.results import OF_A_FIGURE, Results, with_arms
 from harness.report.statistics import LEVEL, RESAMPLES, rank_arms, rank_stability
-from harness.report.wording import UNSET, heading, metric_of, shots_text
+from harness.report.wording import UNSET, count, heading, metric_of, shots_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,9 +180,12 @@ def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | 
                        high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
-        f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases. "
-        f"Filled and bold: p < 0.05 for retraining, Holm-corrected over {rows['family_retraining'].max()} comparisons."
+        f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
     )
+    if tested := int(rows["family_retraining"].max()):
+        caption += (
+            f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {count(tested, 'comparison')}."
+        )
     reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
     caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
     caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."

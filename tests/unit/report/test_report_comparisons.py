@@ -15,6 +15,7 @@ from fake_tables import load, tables_of
 from scipy import stats
 
 from harness.record import Cause, TrialRecord
+from harness.report import write_report
 from harness.report.comparison_table import comparison_table
 from harness.report.comparisons import comparison_frame
 from harness.report.score_table import score_table
@@ -161,3 +162,16 @@ def test_seeds_that_draw_their_own_cases_are_paired_and_only_common_ones_compare
     assert row["difference"] == pytest.approx(0.02, abs=0.002) and row["star"] == "*°"
     assert any("Seeds are paired" in note for note in comparison_table(found, frame).footnotes)
     assert any("own few cases" in note for note in score_table("dice", "dice", found, frame).footnotes)
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(2, None), (3, "Holm-corrected over 1 comparison.")])
+def test_the_picture_of_gains_says_over_how_many_tests_it_was_corrected(
+    seeds: int, said: str | None, tmp_path: Path
+) -> None:
+    cells, rng = [], np.random.default_rng(0)
+    for method, seed in product(METHODS[:2], range(seeds)):
+        cells.append(make_cell(architecture="unet", method=method, seed=seed))
+        rows = [case_row(f"{c:02d}", "lobe", float(v)) for c, v in enumerate(rng.uniform(0.5, 0.9, CASES))]
+        write_trial(tmp_path, make_record(cells[-1]), rows, [])
+    _, caption = write_report(make_study(cells), tmp_path).captions["gains"]
+    assert said in caption if said else "Holm-corrected" not in caption
