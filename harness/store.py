@@ -196,9 +196,10 @@ class Store:
         published, begun = self.touched()
         for id in published & begun:
             with self.locked(id):
-                home, state = self._running / id, self.status(id)
-                if state == "complete" or (state in ("failed", "pruned") and not is_claimed(home)):
-                    _remove(home)
+                claim = self.owner(id)
+                is_moved = claim is not None and not self.attempt_folder(id, claim.attempt).exists()
+                if is_moved or self.status(id) == "complete":  # others are new attempts at what had failed
+                    _remove(self._running / id)
 
     def drop_claim(self, id: str, driver: Process) -> bool:
         """Give up a claim of one of this driver's workers, of which the driver knows that it has stopped.

@@ -173,22 +173,26 @@ def test_a_process_that_dies_just_before_the_rename_has_published_nothing(
 def test_what_a_process_leaves_that_dies_just_after_the_rename_is_removed(
     store: Store, spec: TrialSpec, status: Literal["complete", "failed"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = store.claim(spec.id, Process.this())
-    assert attempt
+    first = store.claim(spec.id, Process.this())
+    assert first
+    (first.folder / "resume.pt").touch()
+    first.release()
+    second = store.claim(spec.id, Process.this())
+    assert second
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("harness.store._remove", Mock(side_effect=KeyboardInterrupt))
-        attempt.publish(complete(spec).model_copy(update={"status": status}))
-    home = store.results / "running" / spec.id
-    (home / "attempt-1").mkdir()
-    (home / "attempt-1" / "resume.pt").touch()
-    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
-    (store.results / "running" / ".ended-killed" / "attempt-1").mkdir(parents=True)
+        second.publish(complete(spec).model_copy(update={"status": status}))
+    running = store.results / "running"
+    assert (running / spec.id / "attempt-1" / "resume.pt").is_file()
+    (running / ".ended-killed" / "attempt-1").mkdir(parents=True)
     store.tidy()
-    assert {path.name[:5] for path in home.parent.iterdir()} == {".lock"}
+    assert {path.name[:5] for path in running.iterdir()} == {".lock"}
     assert store.status(spec.id) == status
 
 
-def test_tidying_leaves_alone_who_works_or_was_put_down(store: Store, spec: TrialSpec) -> None:
+def test_tidying_leaves_alone_what_was_put_down_and_new_attempts_at_what_failed(
+    store: Store, spec: TrialSpec
+) -> None:
     paused = store.claim(spec.id, Process.this())
     assert paused
     paused.pause(5)
@@ -200,7 +204,14 @@ def test_tidying_leaves_alone_who_works_or_was_put_down(store: Store, spec: Tria
     again = store.claim(spec.id, Process.this())
     assert again
     store.tidy()
-    again.publish(complete(spec))
+    again.pause(7)
+    store.tidy()
+    assert store.paused_at(spec.id) == 7
+    last = store.claim(spec.id, Process.this())
+    assert last
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
+    store.tidy()
+    assert last.folder.is_dir()
 
 
 def test_an_attempt_has_a_number_of_its_own_where_an_earlier_one_was_removed(
