@@ -49,7 +49,7 @@ class Interrupted(Exception):
     """A trial that was put down for a reason outside of it; it goes on from its checkpoint, later or elsewhere.
 
     Args:
-        cause: the kind of fault, a key of :data:`harness.faults.RULES`.
+        cause: the kind of fault, a key of :data:`harness.records.faults.RULES`.
         message: one sentence.
         traceback: the end of the traceback, where there is one.
     """

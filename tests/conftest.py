@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from harness.spec import TrialSpec
-from harness.study import resolve
-from harness.study_file import StudyFile
+from harness.study.resolve import Resolver
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # as harness.sweep does, whichever module imports ray first
+os.environ.setdefault(
+    "RAY_AUTH_MODE", "token"
+)  # as harness.sweep.ray_tune does, whichever module imports ray first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +68,7 @@ def spec() -> TrialSpec:
         "subset": 0,
         "seed": 0,
     }
-    found = resolve(Path("test"), StudyFile(question="?"), flat)
+    found = Resolver("test").trial(flat)
     assert isinstance(found, TrialSpec)
     return found
 
@@ -84,7 +85,7 @@ class Outcome:
 @pytest.fixture
 def medctx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Return a function that runs ``medctx`` in this process."""
-    from harness.cli import main
+    from harness.cli.app import main
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["medctx", *map(str, arguments)])

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import Interrupted
-from harness.record import TrialRecord
-from harness.settings import RunSettings
+from harness.records.schema import TrialRecord
+from harness.records.store import Store
 from harness.spec import TrialSpec
-from harness.store import Store
+from harness.trial.settings import RunSettings
 
 
 def publish(spec: TrialSpec, settings: RunSettings, wait: Callable[[], None] = lambda: None) -> None:

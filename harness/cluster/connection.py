@@ -18,8 +18,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness.address import answering, resolved
 from harness.errors import UserError
+from harness.sweep.address import answering, resolved
 
 Answer = TypeVar("Answer")
 _EXCHANGE = 5.0  # seconds to wait for a node's clock

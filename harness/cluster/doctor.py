@@ -14,7 +14,7 @@ from filelock import FileLock
 from harness.cluster.findings import Finding, gpu_count
 from harness.cluster.node import NodeReport, describe, versions
 from harness.cluster.storage import check_space, check_storage, foreign_lock
-from harness.study import Study
+from harness.study.study import Study
 
 if TYPE_CHECKING:
     from harness.cluster.connection import Reply

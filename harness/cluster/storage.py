@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from harness.cluster.findings import Finding
-from harness.store import Store
-from harness.study import Cell
+from harness.records.store import Store
+from harness.study.cells import Cell
 
 _SHARED = {
     "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "cifs", "smb3", "glusterfs", "fuse.glusterfs",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.address import answers, resolved
 from harness.cluster.connection import (
     RayNode,
     Reply,
@@ -20,6 +19,7 @@ from harness.cluster.connection import (
 from harness.cluster.findings import gpu_count
 from harness.cluster.folders import Sight, look_for, mark
 from harness.errors import UserError
+from harness.sweep.address import answers, resolved
 
 _POLL = 1.0  # seconds between looks
 

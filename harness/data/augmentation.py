@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.patches import NO_MARGIN
-from harness.data.turns import Turn, draw_turn, largest, middle
+from harness.data.rotation import Turn, draw_turn, largest, middle
 from harness.seeding import derive_seed
 from harness.spec import Augmentation, Triple
 
@@ -97,7 +97,7 @@ class Augmenter:
 
 
 def _turns(settings: Augmentation) -> bool:
-    """Return whether patches are turned as :mod:`harness.data.turns` draws it, and not by MONAI's RandAffined.
+    """Return whether patches are turned as :mod:`harness.data.rotation` draws it, and not by MONAI's RandAffined.
 
     RandAffined came first: trials without the later settings keep their numbers.
     """

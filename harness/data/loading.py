@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import registry
-from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.datasets.contract import Case, Dataset
 from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.preprocessing import CaseCache, LabelsLocked, prepare
 from harness.data.splits import Split, few_shot, generate_split, shipped_split, split_on_disk, without
+from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.spec import DatasetSpec, TrialSpec
 

@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from harness.data.datasets.contract import Volume
+from harness.data.volume import Volume
 from harness.errors import UserError
 
 imageglobals.logger.setLevel(logging.CRITICAL)  # what it finds comes back as exceptions

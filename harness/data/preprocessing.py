@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.data.caches import cache_root
-from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.datasets.contract import Case, Dataset
 from harness.data.resampling import (
     resample_cubic,
     resample_labels_linear,
     resample_linear,
     resample_nearest,
 )
+from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest

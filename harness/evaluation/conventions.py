@@ -17,7 +17,7 @@ from harness.data.datasets.acdc import ACDC
 from harness.data.datasets.brats import BraTS
 from harness.data.datasets.synapse import ORGANS, REPORTED
 from harness.errors import UserError, did_you_mean
-from harness.study_file import METRICS as REPORTED_METRICS
+from harness.study.file import METRICS as REPORTED_METRICS
 
 Regions = Mapping[str, tuple[int, ...]]
 """Region -> label values, in the order in which they are reported."""

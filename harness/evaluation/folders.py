@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.datasets.contract import Volume
 from harness.data.nifti import label_values, read_label
+from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention, Regions
 from harness.evaluation.metrics import score_case

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.far import Cloud, Histogram, Nearest, Places, up_to_ranks
+from harness.evaluation.far_distances import Cloud, Histogram, Nearest, Places, up_to_ranks
 
 Labels = NDArray[np.uint8]
 Voxels = tuple[Places, Labels]  # where surface voxels are, and their labels

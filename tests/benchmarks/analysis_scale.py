@@ -18,10 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Cost, Environment, Protocol, TrialRecord, append_history, write_cases, write_record
+from harness.records.schema import (
+    Cost,
+    Environment,
+    Protocol,
+    TrialRecord,
+    append_history,
+    write_cases,
+    write_record,
+)
 from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec
-from harness.study import FACTORS, Cell, Study
-from harness.study_file import ReportSpec
+from harness.study.cells import FACTORS, Cell
+from harness.study.file import ReportSpec
+from harness.study.study import Study
 
 ORGANS = ("Spl", "RKid", "LKid", "Gal", "Liv", "Sto", "Aor", "Pan")
 CASES = tuple(f"case_{n:02d}" for n in range(12))
@@ -91,7 +100,7 @@ def write_records(study: Study, results: Path) -> None:
 
 def report_once(trials: int, results: Path) -> None:
     """Write the report in this process, and print what it took."""
-    from harness.report import write_report
+    from harness.reporting.write import write_report
 
     study = synthetic_study(trials)
     start = time.perf_counter()

@@ -44,8 +44,7 @@ def prepare_and_read(root: Path) -> tuple[int, int, float, float]:
     from harness.data import nifti
     from harness.data.datasets.contract import Case, Dataset
     from harness.data.loading import load_data
-    from harness.study import resolve
-    from harness.study_file import StudyFile
+    from harness.study.resolve import Resolver
 
     reads, hashed, load, content = 0, 0, nifti._load, Dataset.content
 
@@ -62,7 +61,7 @@ def prepare_and_read(root: Path) -> tuple[int, int, float, float]:
     nifti._load, Dataset.content = counted, counting
     settings = {"dataset": "hippocampus", "architecture": "unet", "method": "supervised", "shots": "all",
                 "subset": 0, "seed": 0, "recipe.patch": [32, 32, 32]}  # fmt: skip
-    spec = resolve(Path("benchmark"), StudyFile(question="?"), settings)
+    spec = Resolver("benchmark").trial(settings)
     before = private_megabytes()
     data = load_data(spec, root)
     sampler = data.sampler()

@@ -33,7 +33,7 @@ import pandas as pd
 import psutil
 import torch
 
-from harness.record import read_history, read_record
+from harness.records.schema import read_history, read_record
 
 PATCH = """
 import os

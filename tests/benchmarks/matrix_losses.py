@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.record import read_history, read_record
-from harness.study import load_study
+from harness.records.schema import read_history, read_record
+from harness.study.expand import load_study
 
 
 def first_and_last(history: Iterable[Mapping[str, Any]]) -> tuple[float, float]:

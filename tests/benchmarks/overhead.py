@@ -59,7 +59,7 @@ def main() -> None:
 
 def measure_pure(study: Path) -> float:
     """Return the seconds of all training steps, measured in two concurrent processes."""
-    from harness.study import load_study
+    from harness.study.expand import load_study
 
     specs = [cell.spec for cell in load_study(str(study)).cells]
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
@@ -73,7 +73,7 @@ def train_only(spec) -> float:
     from harness.seeding import clean_process
     from harness.training.batches import draw_batches
     from harness.training.loop import Trainer
-    from harness.trial import _device, build_method
+    from harness.trial.run import _device, build_method
 
     clean_process(spec.recipe.threads)
     data = load_data(spec, None)
@@ -89,11 +89,11 @@ def train_only(spec) -> float:
 
 def measure_harness(study: Path, results: Path) -> tuple[float, float]:
     """Return seconds until the first training step, and from there to the last record."""
-    from harness.agenda import plain_work
-    from harness.record import read_record
-    from harness.store import Store
-    from harness.study import load_study
-    from harness.sweep import sweep
+    from harness.records.schema import read_record
+    from harness.records.store import Store
+    from harness.study.expand import load_study
+    from harness.sweep.agenda import plain_work
+    from harness.sweep.ray_tune import sweep
 
     cells = load_study(str(study)).cells
     start = time.time()
@@ -117,7 +117,7 @@ def measure_harness(study: Path, results: Path) -> tuple[float, float]:
 
 def measure_naive(study: Path, results: Path) -> float:
     """Return the seconds that one subprocess per trial takes, two at a time."""
-    from harness.study import load_study
+    from harness.study.expand import load_study
 
     ids = [cell.spec.id for cell in load_study(str(study)).cells]
 

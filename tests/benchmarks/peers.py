@@ -35,10 +35,10 @@ import pandas as pd
 from harness.data.loading import load_data
 from harness.data.splits import Split
 from harness.evaluation.folders import evaluate, pair_files
-from harness.settings import RunSettings
 from harness.spec import TrialSpec
-from harness.study import load_study
-from harness.trial import run_trial
+from harness.study.expand import load_study
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 warnings.filterwarnings("ignore")
 STUDY = "hippocampus_half_hour"

@@ -16,10 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import registry
-from harness.record import read_history
-from harness.study import resolve_with_node
-from harness.study_file import StudyFile
-from harness.trial import RunSettings, run_trial
+from harness.records.schema import read_history
+from harness.study.resolve import Resolver
+from harness.trial.run import RunSettings, run_trial
 
 warnings.filterwarnings("ignore")
 LEAST_FALL = 0.2
@@ -74,7 +73,7 @@ def specs(options, method: str, seed: int):
         flat["recipe.patch"] = [64, 64, 32] if options.architecture == "swin_unetr" else [32, 32, 32]
     if method != "supervised":
         flat["method.pretrain.steps"] = options.pretrain
-    return resolve_with_node(Path("benchmark"), StudyFile(question="benchmark"), flat)[:2]
+    return Resolver("benchmark").resolve(flat)[:2]
 
 
 def dice(settings: RunSettings, options, method: str, seed: int) -> float | None:

@@ -20,7 +20,13 @@ from itertools import product
 
 import numpy as np
 
-from harness.report.statistics import LEVEL, mean_on_retraining, on_new_cases, on_retraining, rank_arms
+from harness.reporting.statistics.significance import (
+    LEVEL,
+    mean_on_retraining,
+    on_new_cases,
+    on_retraining,
+    rank_arms,
+)
 
 SIZES = ((7, 3), (12, 2), (12, 3), (12, 5), (50, 3), (50, 5))  # cases, seeds
 ARM_BY_CASE_SDS, SEED_SDS = (0.0, 1.0), (0.0, 0.5, 1.0)  # in residual standard deviations

@@ -24,13 +24,12 @@ from harness import registry
 from harness.data.augmentation import Augmenter
 from harness.data.loading import load_data
 from harness.seeding import clean_process
-from harness.study import resolve
-from harness.study_file import StudyFile
+from harness.study.resolve import Resolver
 from harness.training.batches import draw_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
-from harness.trial import _device, build_method
+from harness.trial.run import _device, build_method
 
 warnings.filterwarnings("ignore")
 WARM_UP = 5
@@ -41,7 +40,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--architecture", default="unet")
     options = parser.parse_args()
-    from pathlib import Path
 
     def spec_of(method: str):
         settings = {
@@ -49,7 +47,7 @@ def main() -> None:
             "shots": 2, "subset": 0, "seed": 0, "recipe.steps": options.steps + WARM_UP,
             "recipe.patch": [32, 32, 32] if options.architecture != "swin_unetr" else [64, 32, 32],
         }  # fmt: skip
-        return resolve(Path("step_time"), StudyFile(question="step time"), settings)
+        return Resolver("step_time").trial(settings)
 
     loops = {"bare": bare_loop(spec_of("supervised"))}
     loops |= {name: harness_loop(spec_of(name)) for name in registry.names("method")}

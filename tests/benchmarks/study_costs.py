@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from functools import cache
 
 from harness import registry
-from harness.evaluation.operations import multiply_accumulates
-from harness.reconcile import search_entry
 from harness.spec import TrialSpec, canonical_json
-from harness.study import Study, load_study
-from harness.study_file import study_names
+from harness.study.expand import load_study
+from harness.study.file import study_names
+from harness.study.selection import search_entry
+from harness.study.study import Study
 from harness.training.pretraining import Pretrained
+from harness.trial.operations import multiply_accumulates
 
 warnings.filterwarnings("ignore")
 

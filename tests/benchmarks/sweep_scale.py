@@ -57,12 +57,13 @@ def measure(trials: int, folder: Path) -> None:
     )
     from rich.console import Console
 
-    from harness.agenda import plain_work
-    from harness.progress import Board
-    from harness.reconcile import choose_cells, missing_cells
-    from harness.store import Store
-    from harness.study import load_study
-    from harness.sweep import sweep
+    from harness.cli.board import Board
+    from harness.progress.missing import missing_cells
+    from harness.records.store import Store
+    from harness.study.expand import load_study
+    from harness.study.selection import choose_cells
+    from harness.sweep.agenda import plain_work
+    from harness.sweep.ray_tune import sweep
 
     start = time.perf_counter()
     store = Store(folder / "results")

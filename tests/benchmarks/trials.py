@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import TrialRecord
-from harness.study import resolve
-from harness.study_file import StudyFile
-from harness.trial import RunSettings, run_trial
+from harness.records.schema import TrialRecord
+from harness.study.resolve import Resolver
+from harness.trial.run import RunSettings, run_trial
 
 warnings.filterwarnings("ignore")
 
@@ -21,7 +20,7 @@ def run(data_root: Path | None = None, **settings: Any) -> tuple[TrialRecord, pd
     """Return the record and the case rows of one trial; keys are a study's, with ``__`` for a dot."""
     flat = {"method": "supervised", "architecture": "unet", "shots": "all", "subset": 0, "seed": 0}
     flat |= {key.replace("__", "."): value for key, value in settings.items()}
-    spec = resolve(Path("benchmark"), StudyFile(question="benchmark"), flat)
+    spec = Resolver("benchmark").trial(flat)
     if isinstance(spec, str):
         raise SystemExit(spec)
     with tempfile.TemporaryDirectory() as folder:

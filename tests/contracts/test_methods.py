@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,13 +26,12 @@ from harness.data.splits import Split
 from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity
-from harness.study import resolve_with_node
-from harness.study_file import StudyFile
+from harness.study.resolve import Resolver
 from harness.training.batches import draw_batches, draw_images
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import DrawBatch, StepResult, Trainer
 from harness.training.method import Batch, Losses, Method, Progress, Setting
-from harness.trial import build_method
+from harness.trial.run import build_method
 
 METHODS, ARCHITECTURES = registry.names("method"), registry.names("architecture")
 PATCHES: list[Triple] = [(32, 32, 32), (64, 32, 32), (64, 64, 64), (96, 96, 96)]
@@ -63,7 +61,7 @@ def make_spec(method: str, architecture: str, **settings: Any) -> TrialSpec | st
     fixed = {"dataset": "phantom", "shots": 2, "subset": 0, "seed": 7, "architecture.preset": "tiny"}
     fixed |= {"recipe.patch": smallest_patch(architecture), "recipe.steps": STEPS, "recipe.batch": 2}
     chosen = {"method": method, "architecture": architecture, **fixed, **settings}
-    outcome = resolve_with_node(Path("contract.yaml"), StudyFile(question="Is the contract kept?"), chosen)
+    outcome = Resolver("contract.yaml").resolve(chosen)
     return outcome if isinstance(outcome, str) else outcome.node or outcome.spec
 
 

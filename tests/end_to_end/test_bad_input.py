@@ -11,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from harness.record import read_history
-from harness.study import load_study
+from harness.records.schema import read_history
+from harness.study.expand import load_study
 
 STUDY = """
 question: Is bad input refused?
@@ -30,7 +30,7 @@ def write_study(folder: Path, text: str = STUDY, dataset: str = "phantom") -> Pa
 @pytest.fixture
 def refused(medctx: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Return a function that runs a command, checks that it was refused before training, and gives the line."""
-    monkeypatch.setitem(sys.modules, "harness.sweep", None)  # whoever gets as far as Ray fails
+    monkeypatch.setitem(sys.modules, "harness.sweep.ray_tune", None)  # whoever gets as far as Ray fails
 
     def run(*arguments: object, results: str = "results") -> str:
         outcome = medctx(*arguments, "--results", tmp_path / results)

@@ -12,10 +12,10 @@ from torch import nn
 
 from harness import registry
 from harness.architectures.contract import Architecture
-from harness.plugin_check import check_plugin
-from harness.plugin_parameters import alternatives
+from harness.plugins.check import check_plugin
+from harness.plugins.parameters import alternatives
 from harness.spec import Frozen
-from harness.study import load_study
+from harness.study.expand import load_study
 from harness.training.method import Batch, Losses, Progress
 from methods.medcontext import MedContextParameters
 
@@ -103,7 +103,7 @@ class BrokenNet(Architecture[Any]):
 
 
 def test_a_broken_architecture_is_told_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.plugin_check._SECONDS", 1.0)
+    monkeypatch.setattr("harness.plugins.check._SECONDS", 1.0)
     found = failures("architecture", "test_check_plugin:BrokenNet")
     assert "probabilities" in found["raw logits"]
     assert "forgotten" in found["gradient reaches every parameter"]
@@ -133,9 +133,9 @@ _GENERATOR = torch.Generator()
 
 
 def test_a_broken_method_is_told_what_is_wrong(broken_method: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.plugin_check._SECONDS", 1.0)
+    monkeypatch.setattr("harness.plugins.check._SECONDS", 1.0)
     monkeypatch.setattr(sys.modules[__name__], "BrokenMethod", broken_method, raising=False)
-    monkeypatch.setattr("harness.plugin_check.parameter_findings", lambda *_: iter(()))
+    monkeypatch.setattr("harness.plugins.check.parameter_findings", lambda *_: iter(()))
     found = failures("method", "test_check_plugin:BrokenMethod")
     assert "differ" in found["deterministic step"]
 
@@ -144,7 +144,7 @@ def test_a_broken_method_is_told_what_is_wrong(broken_method: type, monkeypatch:
 def test_a_parameter_without_effect_and_without_a_declared_condition_fails(monkeypatch) -> None:
     from example_plugin import SmoothedSupervised
 
-    from harness.plugin_parameters import parameter_findings
+    from harness.plugins.parameters import parameter_findings
 
     monkeypatch.setattr(SmoothedSupervised, "acts_with", {})
     settings = {"recipe.patch": (16, 16, 16), "recipe.steps": 3, "recipe.batch": 2}

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.claims import Process
-from harness.record import read_history
+from harness.records.claims import Process
+from harness.records.schema import read_history
+from harness.records.store import Attempt, Store
 from harness.spec import TrialSpec
-from harness.store import Attempt, Store
-from harness.study import load_study
-from harness.trial import RunSettings, run_trial
+from harness.study.expand import load_study
+from harness.trial.run import RunSettings, run_trial
 
 pytestmark = pytest.mark.whole_machine
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from harness.claims import Process
-from harness.packing import Need, arm_key, write_needs
-from harness.record import TrialRecord, read_history
-from harness.store import Store
-from harness.study import Cell, load_study
+from harness.records.claims import Process
+from harness.records.schema import TrialRecord, read_history
+from harness.records.store import Store
+from harness.study.cells import Cell
+from harness.study.expand import load_study
+from harness.sweep.packing import Need, arm_key, write_needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 FRAGILE = """

@@ -12,7 +12,7 @@ import pytest
 HEAVY = ("torch", "ray", "monai", "pandas", "scipy", "matplotlib", "pyarrow", "nibabel", "optuna")
 PROGRAM = """
 import json, sys
-from harness.cli import main
+from harness.cli.app import main
 sys.argv = ["medctx", *sys.argv[1:]]
 try:
     main()

@@ -15,9 +15,10 @@ from pairs import covering
 
 from harness import registry
 from harness.data.datasets import phantom
-from harness.record import read_history
-from harness.study import Cell, load_study
-from harness.trial import RunSettings, run_trial
+from harness.records.schema import read_history
+from harness.study.cells import Cell
+from harness.study.expand import load_study
+from harness.trial.run import RunSettings, run_trial
 
 STUDY = load_study("matrix")
 CELLS = {(str(cell.factors["method"]), str(cell.factors["architecture"])): cell for cell in STUDY.cells}

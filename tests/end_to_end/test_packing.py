@@ -14,11 +14,12 @@ from typing import Any
 import light_trial
 import pytest
 
-from harness.agenda import Work, plain_work
 from harness.errors import UserError
-from harness.packing import Need, arm_key, share_for, write_needs
-from harness.store import Store
-from harness.study import Cell, load_study
+from harness.records.store import Store
+from harness.study.cells import Cell
+from harness.study.expand import load_study
+from harness.sweep.agenda import Work, plain_work
+from harness.sweep.packing import Need, arm_key, share_for, write_needs
 
 pytestmark = pytest.mark.whole_machine
 
@@ -27,10 +28,10 @@ GIB = 2**30
 PROGRAM = """
 import sys
 from pathlib import Path
-from harness.agenda import plain_work
-from harness.store import Store
-from harness.study import load_study
-from harness.sweep import sweep
+from harness.sweep.agenda import plain_work
+from harness.records.store import Store
+from harness.study.expand import load_study
+from harness.sweep.ray_tune import sweep
 
 study, results, address = sys.argv[1:]
 store = Store(Path(results))
@@ -53,7 +54,7 @@ def cells_of(folder: Path, seeds: int) -> Sequence[Cell]:
 
 
 def run(cells: Sequence[Cell], store: Store, body: str, **options: Any) -> None:
-    from harness.sweep import sweep
+    from harness.sweep.ray_tune import sweep
 
     work: Iterator[Work] = plain_work(cells, store)
     options = {"workers": None, **options}
@@ -103,7 +104,7 @@ def test_a_worker_that_ray_kills_for_memory_is_told_from_one_that_dies(
 
 
 def test_a_search_that_fails_ends_the_run_with_its_own_error(store: Store) -> None:
-    from harness.sweep import sweep
+    from harness.sweep.ray_tune import sweep
 
     def search() -> Iterator[Work]:
         raise UserError("a search", "no range", "one", "Add it.")
@@ -116,7 +117,7 @@ def test_a_search_that_fails_ends_the_run_with_its_own_error(store: Store) -> No
 
 @pytest.mark.slow
 def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, tmp_path: Path) -> None:
-    import harness.sweep  # noqa: F401 - switches token authentication on
+    import harness.sweep.ray_tune  # noqa: F401 - switches token authentication on
 
     subprocess.run(
         [Path(sys.executable).with_name("ray"), "get-auth-token", "--generate"],

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.record import read_history, read_record
+from harness.records.schema import read_history, read_record
+from harness.records.store import Store
 from harness.spec import TrialSpec
-from harness.store import Store
-from harness.study import load_study
+from harness.study.expand import load_study
 from harness.training.loop import Trainer
-from harness.trial import RunSettings, run_trial
+from harness.trial.run import RunSettings, run_trial
 
 pytestmark = pytest.mark.whole_machine
 

@@ -49,7 +49,7 @@ def test_a_run_trains_again_what_was_published_from_other_data(
     shutil.rmtree(results / "trials")
     path = results / "published" / "believed" / "records" / "trials.jsonl.gz"
     text = gzip.decompress(path.read_bytes()).decode()
-    monkeypatch.setattr("harness.sweep.sweep", lambda work, *arguments, **settings: list(work))
+    monkeypatch.setattr("harness.sweep.ray_tune.sweep", lambda work, *arguments, **settings: list(work))
     study.write_text(STUDY.replace("seed: [0]", "seed: [0, 1]"))
     outcome = medctx("run", study, "--results", results)
     assert "1 trial taken from" in outcome.out and "2 trials: 1 done, 1 to run" in outcome.out

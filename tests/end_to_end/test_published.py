@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli_report import known_of, write_study_report
-from harness.publishing import adopt, adopt_findings
-from harness.store import Store
-from harness.study import load_study
+from harness.cli.report import known_of, write_study_report
+from harness.publishing.records import adopt, adopt_findings
+from harness.records.store import Store
+from harness.study.expand import load_study
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 STUDIES = sorted(path.name for path in PUBLISHED.iterdir()) if PUBLISHED.is_dir() else []
@@ -32,7 +32,7 @@ def test_published_results_are_small_and_of_shipped_studies() -> None:
 def test_published_tables_are_rebuilt_from_their_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.report.drawing.draw_all", lambda *arguments: [])
+    monkeypatch.setattr("harness.reporting.figures.drawing.draw_all", lambda *arguments: [])
     shutil.copytree(PUBLISHED, tmp_path / "published")
     study, store = load_study(name), Store(tmp_path)
     adopt_findings(study, store)

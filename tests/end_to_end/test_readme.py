@@ -72,7 +72,7 @@ def test_every_example_is_part_of_a_study_that_is_run() -> None:
 )
 def test_the_examples_run_as_studies(folder: Path, study: str, methods: list[str]) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", "from harness.cli import main; main()",
+        [sys.executable, "-c", "from harness.cli.app import main; main()",
          "run", f"{study}.yaml", "--data", "data", "--workers", "2", "--results", study],
         cwd=folder, env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -92,7 +92,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_commands_of_the_pages_exist() -> None:
     import typer.main
 
-    from harness.cli import app
+    from harness.cli.app import app
 
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     for page in PAGES:

@@ -15,7 +15,7 @@ from harness import registry
 from harness.evaluation.conventions import HARNESS
 from harness.evaluation.metrics import score_case
 from harness.evaluation.summary import OVER_REGIONS, summarise
-from harness.record import write_cases
+from harness.records.schema import write_cases
 
 STUDY = """
 question: Is the convention told?

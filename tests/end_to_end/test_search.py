@@ -14,14 +14,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from harness.agenda import Agenda, Work
 from harness.data.loading import TrialData
-from harness.search import JOURNAL, Suggestion
-from harness.searching import search_work
-from harness.store import Store
-from harness.study import Study, load_study
-from harness.trial import RunSettings, run_trial
-from harness.tuning import read_findings
+from harness.records.store import Store
+from harness.search.findings import JOURNAL, Suggestion
+from harness.search.optuna_journal import read_findings
+from harness.study.expand import load_study
+from harness.study.study import Study
+from harness.sweep.agenda import Agenda, Work
+from harness.sweep.suggestions import search_work
+from harness.trial.run import RunSettings, run_trial
 
 pytestmark = pytest.mark.whole_machine
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.record import read_history
-from harness.store import Store
-from harness.study import load_study
+from harness.records.schema import read_history
+from harness.records.store import Store
+from harness.study.expand import load_study
 
 pytestmark = pytest.mark.whole_machine
 

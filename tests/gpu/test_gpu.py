@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from harness.errors import Interrupted
-from harness.packing import share_for
-from harness.probe import probe_apart
-from harness.record import read_history
+from harness.records.schema import read_history
+from harness.records.store import Store
 from harness.spec import TrialSpec
-from harness.store import Store
-from harness.study import load_study
-from harness.trial import RunSettings, run_trial
+from harness.study.expand import load_study
+from harness.sweep.packing import share_for
+from harness.sweep.probe import probe_apart
+from harness.trial.run import RunSettings, run_trial
 
 
 def trial(*changes: str) -> TrialSpec:

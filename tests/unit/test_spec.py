@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from harness.errors import UserError
 from harness.parsing import parse
 from harness.spec import Frozen, Recipe, TrialSpec, canonical_json, digest, identity, later
-from harness.study import resolve
-from harness.study_file import StudyFile
+from harness.study.resolve import Resolver
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trial_ids.json"
 PHANTOM = {
@@ -27,7 +26,7 @@ PHANTOM = {
 
 def trial(**settings: Any) -> TrialSpec:
     flat = PHANTOM | {key.replace("__", "."): value for key, value in settings.items()}
-    spec = resolve(Path("test"), StudyFile(question="?"), flat)
+    spec = Resolver("test").trial(flat)
     assert isinstance(spec, TrialSpec), spec
     return spec
 
@@ -77,8 +76,8 @@ def test_no_path_worker_or_device_is_in_the_identity() -> None:
 
 
 def test_neither_names_of_arms_nor_what_is_kept_is_in_the_id() -> None:
-    arms = StudyFile(question="another?", methods={"mine": {"name": "supervised"}}, keep="none")
-    spec = resolve(Path("elsewhere/other.yaml"), arms, PHANTOM | {"method": "mine"})
+    arms = {"mine": {"name": "supervised"}}
+    spec = Resolver("elsewhere/other.yaml", methods=arms).trial(PHANTOM | {"method": "mine"})
     assert isinstance(spec, TrialSpec) and spec.id == trial().id
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from harness.spec import Triple
 
 if TYPE_CHECKING:
-    from harness.architectures.nnformer import NNFormerOptions
+    from harness.architectures.networks.nnformer_options import NNFormerOptions
 
 _APART = -100.0  # added to the logits of tokens that do not belong together
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.layouts import Layout, find_layout, twin_cases
+from harness.data.volume import Volume
 from harness.errors import UserError
 
 
@@ -35,23 +35,6 @@ class Case:
     def files(self) -> tuple[Path, ...]:
         """All files of the case."""
         return tuple(path for path in (self.image, *self.channels, self.label) if path is not None)
-
-
-@dataclass(frozen=True)
-class Volume:
-    """An array on the grid of its file: ``(C, X, Y, Z)`` for an image, ``(X, Y, Z)`` for labels.
-
-    ``affine`` maps voxel indices to millimetres in RAS.
-    """
-
-    array: NDArray[Any]
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along each array axis, mm."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
-        return (x, y, z)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from harness.cluster import storage
 from harness.cluster.doctor import Member, check_cache, check_clocks, check_data, check_gpus, check_versions
 from harness.cluster.findings import Finding
 from harness.cluster.node import DataReport, NodeReport, describe, usable_gpus
-from harness.study import load_study
+from harness.study.expand import load_study
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 

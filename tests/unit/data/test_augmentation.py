@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness.data.augmentation import Augmenter
-from harness.data.turns import draw_turn
+from harness.data.rotation import draw_turn
 from harness.spec import Augmentation, Recipe
 from tests.unit.data.test_patch_sampler import sampler
 

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 from harness import registry
 from harness.data import twins
+from harness.data.check_dataset import check_dataset
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.integrity import check_dataset
 from harness.data.loading import load_data
 from harness.data.splits import few_shot, shipped_split
 from harness.data.twins import layouts_of, write_twin
 from harness.errors import UserError
-from harness.reconcile import check_data
-from harness.report.qualitative import _label_names
+from harness.progress.missing import check_data
+from harness.reporting.slices.galleries import _label_names
 from harness.spec import TrialSpec
-from harness.study import Cell, resolve
-from harness.study_file import StudyFile
-from harness.trial import RunSettings, run_trial
+from harness.study.cells import Cell
+from harness.study.resolve import Resolver
+from harness.trial.run import RunSettings, run_trial
 
 LAYOUTS = [(name, layout) for name in twins._LOOKS for layout in layouts_of(name)]
 SHIPPED = [
@@ -50,7 +50,7 @@ def spec_of(dataset: str, **settings: object) -> TrialSpec:
         "seed": 0,
     }
     small = {"recipe.steps": 2, "recipe.batch": 1, "recipe.patch": [16, 16, 16], "recipe.overlap": 0.0}
-    found = resolve(Path("test"), StudyFile(question="?"), {**flat, **small, **settings})
+    found = Resolver("test").trial({**flat, **small, **settings})
     assert isinstance(found, TrialSpec), found
     return found
 

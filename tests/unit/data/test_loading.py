@@ -13,10 +13,10 @@ import pytest
 from harness.data.loading import TrialData, load_data
 from harness.data.patches import PatchSampler
 from harness.data.preprocessing import LabelsLocked
-from harness.fitting import Fitting
 from harness.spec import TrialSpec
 from harness.training.loop import Trainer
-from harness.trial import RunSettings, run_trial
+from harness.trial.fitting import Fitting
+from harness.trial.run import RunSettings, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_while_a_trial_trains_and_selects_no_way_leads_to_test_labels(
 
         monkeypatch.setattr(owner, name, around)
 
-    monkeypatch.setattr("harness.trial.load_data", loading)
+    monkeypatch.setattr("harness.trial.run.load_data", loading)
     for owner, name in ((Trainer, "_update"), (Fitting, "_validate"), (Fitting, "select")):
         trying(owner, name)
     record = run_trial(trial, RunSettings(tmp_path))

@@ -11,9 +11,8 @@ from harness import registry
 from harness.data.twins import write_twin
 from harness.parsing import parse
 from harness.spec import Augmentation, Recipe, TrialSpec
-from harness.study import resolve
-from harness.study_file import StudyFile
-from harness.trial import RunSettings, run_trial
+from harness.study.resolve import Resolver
+from harness.trial.run import RunSettings, run_trial
 
 PAPERS = [
     (name, pipeline)
@@ -105,7 +104,7 @@ def test_a_papers_training_runs(tmp_path: Path, name: str, pipeline: str) -> Non
         "recipe.pipeline": pipeline, "recipe.steps": 2, "recipe.patch": [32, 32, 16], "recipe.batch": 1, "recipe.flips": [],
         "recipe.overlap": 0.0,
     }  # fmt: skip
-    spec = resolve(Path("test"), StudyFile(question="?"), settings)
+    spec = Resolver("test").trial(settings)
     assert isinstance(spec, TrialSpec)
     root = write_twin(name, tmp_path / "twin", cases=1)
     record = run_trial(spec, RunSettings(tmp_path / "results", root, keep="none"))

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.agenda import Agenda, Task, Work
-from harness.claims import Process
-from harness.record import Cause, Protocol, TrialRecord, append_history, write_cases
-from harness.resolving import Cell
-from harness.searching import search_work
+from harness.records.claims import Process
+from harness.records.schema import Cause, Protocol, TrialRecord, append_history, write_cases
+from harness.records.store import RESUME, Store
 from harness.spec import TrialSpec
-from harness.store import RESUME, Store
-from harness.study import Study, load_study
+from harness.study.cells import Cell
+from harness.study.expand import load_study
+from harness.study.study import Study
+from harness.sweep.agenda import Agenda, Task, Work
+from harness.sweep.suggestions import search_work
 
 STUDY = """
 question: which?

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fake_trials import STUDY, run, run_search, write_study
 
-from harness.agenda import Agenda, plain_work
-from harness.report import Report
-from harness.search import Findings
-from harness.store import Store
-from harness.study import Study
+from harness.records.store import Store
+from harness.reporting.write import Report
+from harness.search.findings import Findings
+from harness.study.study import Study
+from harness.sweep.agenda import Agenda, plain_work
 
 
 def confirm_defaults(study: Study, results: Path) -> None:
@@ -33,7 +33,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
         seen.append(arguments[-1])
         return Report(Path("report.html"), "yes", {}, {})
 
-    monkeypatch.setattr("harness.report.write_report", write_report)
+    monkeypatch.setattr("harness.reporting.write.write_report", write_report)
     return seen
 
 

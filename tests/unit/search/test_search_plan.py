@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from harness import registry
 from harness.errors import UserError
 from harness.ranges import Range, declared_ranges
-from harness.search import Dimension, Trials, rung_of
 from harness.spec import Recipe
-from harness.study import load_study
-from harness.study_file import PruneSpec
+from harness.study.cells import Trials
+from harness.study.expand import load_study
+from harness.study.file import PruneSpec
+from harness.study.searches import Dimension, rung_of
 
 DECLARED = {
     name: declared_ranges(registry.load("method", name).Parameters) for name in registry.names("method")

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from fake_trials import STUDY, dice, run_search, write_study
 
-from harness.agenda import Agenda, plain_work
-from harness.reconcile import Known
-from harness.report import write_report
-from harness.report.figures.search import Axis, contour_pairs, search_contours
-from harness.report.figures.style import MOST_PANELS
-from harness.report.search_figures import search_sketches, suggestion_frame
-from harness.report.search_table import MOST_SUGGESTIONS, suggestion_table
-from harness.search import Findings, Suggestion
-from harness.store import Store
-from harness.study import Study
-from harness.tuning import read_findings, with_importances
+from harness.progress.missing import Known
+from harness.records.store import Store
+from harness.reporting.figures.search import Axis, contour_pairs, search_contours
+from harness.reporting.figures.search_sketches import search_sketches, suggestion_frame
+from harness.reporting.figures.style import MOST_PANELS
+from harness.reporting.tables.search import MOST_SUGGESTIONS, suggestion_table
+from harness.reporting.write import write_report
+from harness.search.findings import Findings, Suggestion
+from harness.search.optuna_journal import read_findings, with_importances
+from harness.study.study import Study
+from harness.sweep.agenda import Agenda, plain_work
 
 BOTH = STUDY.replace(
     "  suggestions: 7",

@@ -9,16 +9,16 @@ import optuna
 import pytest
 from fake_trials import STUDY, dice, run, run_search, write_study
 
-from harness.agenda import Task
 from harness.errors import UserError
-from harness.reconcile import Known
-from harness.record import TrialRecord
-from harness.search import JOURNAL, Suggestion
-from harness.searching import search_work
+from harness.progress.missing import Known
+from harness.records.schema import TrialRecord
+from harness.records.store import Attempt, Store
+from harness.search.findings import JOURNAL, Suggestion
+from harness.search.optuna_journal import Journal, importances, read_findings
 from harness.spec import TrialSpec
-from harness.store import Attempt, Store
-from harness.study import Study
-from harness.tuning import Journal, importances, read_findings
+from harness.study.study import Study
+from harness.sweep.agenda import Task
+from harness.sweep.suggestions import search_work
 
 PRUNING = STUDY.replace("  startup: 3\n", "  startup: 3\n  prune: {at: 0.5, keep: 0.5, warmup: 2}\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from harness.data.loading import TrialData, load_data
 from harness.data.preprocessing import CaseCache
 from harness.errors import UserError
 from harness.spec import Augmentation, TrialSpec
-from harness.study import resolve
-from harness.study_file import StudyFile
+from harness.study.resolve import Resolver
 from harness.training.batches import draw_batches
 
 
@@ -28,7 +26,7 @@ def make_spec(method: str, **settings: Any) -> TrialSpec | str:
         "subset": 0,
         "seed": 0,
     }
-    return resolve(Path("test"), StudyFile(question="?"), {**flat, **settings})
+    return Resolver("test").trial({**flat, **settings})
 
 
 class Wants:

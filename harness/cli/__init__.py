@@ -1,0 +1,1 @@
+"""The command ``medctx``: reads arguments, calls :mod:`harness.commands`, prints."""

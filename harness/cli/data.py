@@ -1,0 +1,149 @@
+"""``medctx data``: fetch datasets, check them, and write layout twins."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from harness import registry
+from harness.console import console
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.data.datasets.contract import Dataset
+    from harness.data.findings import Check, Finding
+
+app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
+out = console()
+
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="As 'medctx list datasets' names it.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds datasets."),
+]
+
+
+@app.command()
+def fetch(dataset: DatasetName, data: Root = None) -> None:
+    """Download a dataset, or say where to get it and how it has to lie."""
+    entry = registry.load("dataset", dataset)
+    from harness.data.fetch import DECATHLON
+    from harness.data.fetch import fetch as download
+
+    if dataset in DECATHLON:
+        if data is None:
+            raise UserError("--data", "nothing", "a folder to put the dataset in", "Name it with --data DIR.")
+        out.print(f"{dataset}: {download(dataset, data)}", markup=False)
+        return
+    if not entry.layouts:
+        out.print(f"{dataset} needs no files", markup=False)
+        return
+    where = entry.register or "it is a folder of your own"
+    out.print(f"{dataset} has to be fetched by hand: {where}", markup=False)
+    out.print(f"source: {entry.source}", markup=False)
+    for layout in entry.layouts:
+        out.print(f"  {layout.name}: {' or '.join(layout.places)} below the data root", markup=False)
+
+
+@app.command()
+def check(
+    dataset: DatasetName,
+    data: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="Findings of one kind that are printed.")] = 5,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Overview figure, .png, .pdf or .svg. Default: beside the caches."),
+    ] = None,
+) -> None:
+    """Read every file of a dataset and list all that is wrong; a table and a figure show what is there.
+
+    Exit status 1 where there is an error.
+    """
+    entry = registry.load("dataset", dataset)()
+    from harness.data.check_dataset import check_dataset
+
+    with Progress(*Progress.get_default_columns(), console=out, transient=True, disable=as_json) as progress:
+        task = progress.add_task("reading", total=None)
+        found = check_dataset(
+            entry, data, lambda done, planned: progress.update(task, completed=done, total=planned)
+        )
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        _print_overview(found, entry)
+        _print_findings(found.findings, most)
+        counts = Counter(finding.level for finding in found.findings)
+        parts = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "fixed"))
+        out.print(f"{dataset}: {found.cases} cases; findings: {parts}", markup=False)
+    if found.facts and (figure or not as_json):
+        drawn = _draw(dataset, entry, found, figure)
+        if not as_json:
+            out.print(f"overview: {drawn}", markup=False)
+    if found.errors:
+        raise typer.Exit(1)
+
+
+def _draw(name: str, entry: Dataset, found: Check, figure: Path | None) -> str:
+    """Write the overview figure; return where, or why not where nobody asked for it by name."""
+    from harness.data.caches import cache_root
+    from harness.records.schema import safe_name
+    from harness.reporting.figures.dataset import write_overview
+
+    path = figure or cache_root() / "checks" / f"{safe_name(name)}.png"
+    try:
+        write_overview(name, entry, found, path)
+    except OSError as error:
+        if figure:
+            raise UserError(
+                path, f"a file that cannot be written ({error.strerror})", "one that can", "Name another."
+            ) from error
+        return f"not drawn, {path} cannot be written"
+    return str(path)
+
+
+def _print_overview(found: Check, entry: Dataset) -> None:
+    from harness.data.overview import COLUMNS, overview_notes, overview_rows
+
+    if not found.facts:
+        return
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
+    for row in overview_rows(found.facts, entry.labels):
+        table.add_row(*row)
+    out.print(table, width=120, crop=False)  # never cut, also in a pipe
+    for note in overview_notes(found.facts):
+        out.print(note, markup=False)
+
+
+def _print_findings(findings: Sequence[Finding], most: int) -> None:
+    for level in ("error", "warning", "fixed"):
+        for code in dict.fromkeys(one.code for one in findings if one.level == level):
+            own = [one for one in findings if (one.level, one.code) == (level, code)]
+            out.print(f"{level} {code}: {len(own)}", markup=False)
+            for one in own[:most]:
+                where = f"{one.case}: " if one.case else ""
+                out.print(f"  {where}{one.file} {one.message}. {one.remedy}", markup=False)
+            if len(own) > most:
+                out.print(f"  and {len(own) - most} more; see all with --json", markup=False)
+
+
+@app.command()
+def twin(
+    dataset: DatasetName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, the data root of the twin.")],
+    layout: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the dataset's own.")] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Patients of each part of the split.")] = 4,
+) -> None:
+    """Write a small synthetic folder with the layout, names, headers and labels of a dataset."""
+    from harness.data.twins import write_twin
+
+    out.print(f"{dataset}: {write_twin(dataset, folder, layout, cases)}", markup=False)

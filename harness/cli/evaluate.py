@@ -1,0 +1,195 @@
+"""``medctx evaluate``: score a folder of predictions, also another tool's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from harness.console import console
+from harness.errors import UserError
+from harness.evaluation.conventions import (
+    RECORDED_METRICS,
+    Convention,
+    Regions,
+    convention_named,
+    metric_named,
+)
+from harness.records.schema import write_text
+
+COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
+out = console()
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI files, one for each case.")],
+    references: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI files of the same cases.")],
+    output: Annotated[Path, typer.Option(metavar="FILE.csv", help="One row per case, region and metric.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="N=NAME,…", help="Names of labels; others go by their number.")
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=N+N,…", help="Score these groups of labels alone, e.g. TC=2+3,WT=1+2+3."),
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Also: sensitivity, precision, volume, reference_volume.")
+    ] = ",".join(RECORDED_METRICS),
+    convention: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Unit and rules for empty masks; see 'medctx list conventions'."),
+    ] = "harness",
+    prediction_names: Annotated[
+        str, typer.Option(metavar="PATTERN", help="File name without suffix, e.g. '{case}.student'.")
+    ] = "{case}",
+    reference_names: Annotated[
+        str, typer.Option(metavar="PATTERN", help="File name without suffix, e.g. '{case}_gt'.")
+    ] = "{case}",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
+    verify: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Score N cases, drawn at random, with medpy too.")
+    ] = 0,
+) -> None:
+    """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
+    chosen = convention_named(convention, "--convention")
+    names = [metric_named(name, "--metrics").name for name in metrics.split(",")]
+    if len(set(names)) != len(names):
+        raise UserError("--metrics", repr(metrics), "each one once", "Remove what stands there twice.")
+    if labels and regions:
+        raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
+    if output.suffix != ".csv" or not output.parent.is_dir():
+        raise UserError("--output", str(output), "a .csv file in a folder that exists", "Name another file.")
+    from harness.evaluation.folders import AGREES, default_workers, pair_files
+    from harness.evaluation.folders import evaluate as score
+
+    pairs = pair_files(predictions, references, prediction_names, reference_names)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=out, transient=True) as progress:
+        task = progress.add_task("reading and scoring", total=None)
+        result = score(
+            pairs,
+            names=_labels(labels),
+            regions=_regions(regions),
+            metrics=names,
+            convention=chosen,
+            workers=workers or default_workers(),
+            verify=verify,
+            tick=lambda done, planned: progress.update(task, completed=done, total=planned),
+        )
+    card = {
+        "metrics": names,
+        "regions": result.regions,
+        "cases": len(result.cases),
+        "not_scored": {problem.case: problem.message for problem in result.problems},
+    }
+    _write(output, result.rows, chosen, card)
+    _print_summary(result.rows, chosen, len(result.cases))
+    for problem in result.problems:
+        out.print(f"not scored: {problem.case}: {problem.message}", markup=False)
+    agrees = True
+    if verify:
+        difference = result.largest_difference
+        agrees = not result.unverified and difference is not None and difference <= AGREES
+        for problem in result.unverified:
+            out.print(f"not verified: {problem.case}: {problem.message}", markup=False)
+        found = (
+            "nothing to compare" if difference is None else f"largest difference to medpy {difference:.1e}"
+        )
+        out.print(f"verified {result.verified} cases: {found}", markup=False)
+    if result.problems or not agrees:
+        raise typer.Exit(1)
+
+
+def _labels(text: str | None) -> dict[int, str]:
+    """Read ``1=anterior,2=posterior``."""
+    names = {}
+    for value, name in _assignments(text, "--labels", "1=anterior,2=posterior"):
+        names[_label(value, "--labels")] = name
+    if len(set(names.values())) != len(names):
+        raise UserError("--labels", repr(text), "different names", "Group labels with --regions NAME=N+N.")
+    return names
+
+
+def _regions(text: str | None) -> Regions | None:
+    """Read ``TC=2+3,WT=1+2+3``."""
+    groups = {}
+    for name, values in _assignments(text, "--regions", "TC=2+3,WT=1+2+3"):
+        groups[name] = tuple(_label(value, "--regions") for value in values.split("+"))
+    return groups or None
+
+
+def _assignments(text: str | None, option: str, example: str) -> list[tuple[str, str]]:
+    parts = [part.partition("=") for part in text.split(",")] if text else []
+    pairs = [(left.strip(), right.strip()) for left, _, right in parts]
+    if not all(left and right for left, right in pairs) or len(dict(pairs)) != len(pairs):
+        raise UserError(option, repr(text), f"each one once, as in {example}", "Correct the option.")
+    return pairs
+
+
+def _label(text: str, option: str) -> int:
+    if not text.strip().isdecimal() or not 1 <= int(text) <= 255:
+        raise UserError(option, repr(text), "a label from 1 to 255", "Correct the option.")
+    return int(text)
+
+
+def _write(output: Path, rows: list[dict[str, Any]], convention: Convention, card: dict[str, Any]) -> None:
+    """Write the rows, and beside them by which convention they were made."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row | {"value": "" if math.isnan(row["value"]) else repr(row["value"])})
+    write_text(output, text.getvalue())
+    versions = {name: metadata.version(name) for name in ("medcontext-harness", "numpy", "scipy", "nibabel")}
+    note = {"convention": convention.name, "remark": convention.remark} | card | {"versions": versions}
+    write_text(output.with_suffix(".json"), json.dumps(note, indent=1))
+
+
+def _print_summary(rows: list[dict[str, Any]], convention: Convention, cases: int) -> None:
+    """Print mean and spread of each metric by region, with n and misses."""
+    from harness.evaluation.summary import summarise
+
+    if not rows:
+        return
+    summaries = summarise(rows, convention)
+    metrics = list(dict.fromkeys(summary.metric for summary in summaries))
+    table = Table(box=None, pad_edge=False, title_justify="left", title=f"{cases} cases, {convention.label}")
+    table.add_column("region")
+    for metric in metrics:
+        unit = next(summary.unit for summary in summaries if summary.metric == metric)
+        table.add_column(metric_named(metric).label + (f" ({unit})" if unit else ""), justify="right")
+    for heading in ("n", "misses", "in neither"):
+        table.add_column(heading, justify="right")
+    for region in dict.fromkeys(summary.region for summary in summaries):
+        own = [summary for summary in summaries if summary.region == region]
+        first = own[0]
+        cells = [
+            _mean_sd(summary.mean, summary.sd) + (f" (n={summary.n})" if summary.n != first.n else "")
+            for summary in own
+        ]
+        table.add_row(region, *cells, str(first.n), str(first.misses), str(first.absent))
+    out.print(table)
+    out.print(
+        "mean ± sd over cases; in the last line "
+        + (
+            "over regions"
+            if convention.aggregation == "region_first"
+            else "over cases, each the mean of its regions"
+        )
+        + ". miss: one of the two masks is empty.",
+        markup=False,
+    )
+
+
+def _mean_sd(mean: float, sd: float) -> str:
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if math.isnan(sd) else f"{mean:.3f} ± {sd:.3f}"

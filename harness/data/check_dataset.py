@@ -1,0 +1,173 @@
+"""Everything that is wrong with a dataset on disk, found in one run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.check_case import check_case
+from harness.data.datasets.contract import Case, Dataset
+from harness.data.findings import CaseFacts, Check
+from harness.data.layouts import read_folders
+from harness.data.splits import shipped_split
+from harness.errors import UserError
+
+_SCALES = 30.0  # between the intensities of two cases, above which they have no common scale
+_ODD = 3.0  # between a spacing or shape and the dataset's median
+_BESIDE = ("_4d.nii.gz", "_4d.nii", ".cfg", ".md", ".json")  # what challenges put beside cases: series, notes
+
+
+def check_dataset(
+    dataset: Dataset, root: Path | None, tick: Callable[[int, int], None] = lambda done, planned: None
+) -> Check:
+    """Read every file of a dataset and return all findings.
+
+    Args:
+        dataset: what to expect.
+        root: data root.
+        tick: told how many cases were read, of how many.
+    """
+    found = Check()
+    try:
+        cases = dataset.cases(root)
+    except UserError as error:
+        code = "missing_file" if error.found == "no such file" else "listing"
+        message = f"{error.found}; expected {error.expected}"
+        found.add("error", code, "", error.where, message, error.remedy)
+        cases = _cases_in_folders(dataset, root)  # so that the rest is checked too
+        if not cases:
+            return found
+    found.cases = len(cases)
+    for index, case in enumerate(cases):
+        facts = check_case(dataset, case, found)
+        if facts is not None:
+            found.facts.append(facts)
+        tick(index + 1, len(cases))
+    _compare(dataset, found.facts, found)
+    _check_split(dataset, cases, root, found)
+    _stray_files(cases, found)
+    return found
+
+
+def _cases_in_folders(dataset: Dataset, root: Path | None) -> list[Case]:
+    """Return the cases of which there are files, whatever a listing says."""
+    try:
+        place = dataset.place(root)[1]
+        files = read_folders(place)
+    except UserError:
+        return []
+    return [Case(one.id, dataset.patient(one.id), one.images[0], one.label, one.images[1:]) for one in files]
+
+
+def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: Check) -> None:
+    """Compare the cases with each other."""
+    if not facts:
+        return
+    image = facts[0].case.image
+    everywhere = image.parent if image else dataset.name()
+    _compare_contents(facts, found)
+    _compare_labels(dataset, facts, everywhere, found)
+    _compare_grids(facts, found)
+    levels = sorted((one.level, one.case.id) for one in facts if one.level > 0)
+    if levels and levels[-1][0] > _SCALES * levels[0][0]:
+        message = (
+            f"99th percentiles of intensity go from {levels[0][0]:.3g} ({levels[0][1]}) to {levels[-1][0]:.3g} "
+            f"({levels[-1][1]}): there is no common scale"
+        )
+        remedy = "Normalise each volume by itself, as recipe.intensity zscore_clipped does."
+        found.add("warning", "intensity_scales", "", everywhere, message, remedy)
+
+
+def _compare_contents(facts: Sequence[CaseFacts], found: Check) -> None:
+    for code, hashes, what in (
+        ("duplicate_image", [one.image_hash for one in facts], "the same voxels as"),
+        ("duplicate_label", [one.label_hash for one in facts], "the same labels as"),
+    ):
+        first: dict[str, CaseFacts] = {}
+        for one, content in zip(facts, hashes, strict=True):
+            if content in first:
+                message = f"has {what} case {first[content].case.id}"
+                found.add("error", code, one.case.id, one.file, message, "Exclude one of the two cases.")
+            first.setdefault(content, one)
+
+
+def _compare_labels(dataset: Dataset, facts: Sequence[CaseFacts], everywhere: object, found: Check) -> None:
+    present = Counter(value for one in facts for value in one.volumes)
+    for value, name in dataset.labels.items():
+        if not value:
+            continue
+        if not present[value]:
+            message = f"label {value} ({name}) is in no case"
+            found.add("error", "label_in_no_case", "", everywhere, message, "Check the label's number.")
+            continue
+        for one in facts:
+            if value not in one.volumes and set(one.volumes) - {0}:
+                message = f"lacks label {value} ({name}), which {present[value]} cases have"
+                remedy = "Check whether it is so."
+                found.add("warning", "absent_label", one.case.id, one.file, message, remedy)
+
+
+def _compare_grids(facts: Sequence[CaseFacts], found: Check) -> None:
+    usual = Counter(one.orientation for one in facts).most_common(1)[0][0]
+    middle = (
+        np.median([one.spacing for one in facts], axis=0),
+        np.median([one.shape for one in facts], axis=0),
+    )
+    for one in facts:
+        if one.orientation != usual:
+            message = f"has orientation {one.orientation}, others {usual}; both are turned to RAS"
+            remedy = "Check left and right by eye."
+            found.add("fixed", "other_orientation", one.case.id, one.file, message, remedy)
+        for code, own, typical in (
+            ("odd_spacing", one.spacing, middle[0]),
+            ("odd_shape", one.shape, middle[1]),
+        ):
+            ratio = np.maximum(np.array(own) / typical, typical / np.array(own)).max()
+            if ratio > _ODD:
+                message = f"has {code[4:]} {list(own)}, the median is {np.round(typical, 3).tolist()}"
+                found.add("warning", code, one.case.id, one.file, message, "Look at the case.")
+
+
+def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, found: Check) -> None:
+    """Compare the cases on disk with the dataset's default split, or with the card of a twin."""
+    patients = {case.id: case.patient for case in cases}
+    where = root or dataset.name()
+    name, parts = "", {}
+    if dataset.splits:
+        name, split = f"split {dataset.splits[0]}", shipped_split(dataset.name(), dataset.splits[0])
+        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    listed = {case for ids in parts.values() for case in ids}
+    twin = dataset.twin_cases(root)
+    owner, expected = (name, listed) if twin is None else ("the twin's card", set(twin))
+    missing = sorted(expected - patients.keys())
+    if missing:
+        message = f"{owner} has {len(missing)} cases that are not there: {', '.join(missing[:5])}"
+        remedy = "Restore them, or exclude them by name."
+        found.add("error", "case_of_split_missing", "", where, message, remedy)
+    if not parts:
+        return
+    for case in sorted(patients.keys() - listed):
+        message = f"is in no part of {name} and is not used"
+        found.add("warning", "case_in_no_split", case, where, message, "Check its id.")
+    home: dict[str, str] = {}
+    for part, ids in parts.items():
+        for case in ids:
+            patient = patients.get(case)
+            if patient and home.setdefault(patient, part) != part:
+                message = f"patient {patient} is in {home[patient]} and in {part}"
+                found.add("error", "patient_in_two_parts", case, where, message, "Correct the split.")
+
+
+def _stray_files(cases: Sequence[Case], found: Check) -> None:
+    """Name the files beside those of the cases that belong to none, such as images without labels."""
+    used = {path.resolve() for case in cases for path in case.files}
+    for folder in sorted({path.parent for path in used if path.parent.is_dir()}):
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.resolve() not in used:
+                if path.name.startswith(".") or path.name.endswith(_BESIDE):
+                    continue
+                message = "belongs to no case: it has no partner, or no listing names it"
+                found.add("warning", "stray_file", "", path, message, "Remove it, or restore its partner.")

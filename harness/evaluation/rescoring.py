@@ -1,0 +1,210 @@
+"""Kept predictions scored again by other conventions: how much of a number, and of a gain, is the convention's?
+
+A convention changes no prediction; only ``largest_component`` is a step after it. Whatever is compared is scored from
+the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harness import registry
+from harness.data.datasets.contract import Case
+from harness.data.nifti import read_label
+from harness.errors import UserError
+from harness.evaluation.conventions import HARNESS, Convention
+from harness.evaluation.metrics import DEFAULT_METRICS, score_case
+from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.records.schema import RESCORED
+from harness.records.store import Store
+from harness.study.study import Study
+
+_SUFFIX = ".nii.gz"
+COLUMNS = ("id", "role", "variant", "metric", "value", "misses")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to score: what it does differently from the harness, in words; its convention; what is done before."""
+
+    name: str
+    words: str
+    convention: Convention = HARNESS
+    largest_component: bool = False
+    every_label: bool = False
+
+
+_ZERO: dict[str, Any] = {"distance_one_empty": "zero", "distance_both_empty": 0.0, "dice_both_empty": 1.0}
+VARIANTS = (
+    Variant("harness", "as everywhere else in this report"),
+    Variant("voxels", "distances in voxels", replace(HARNESS, unit="voxel")),
+    Variant(
+        "zero for empty",
+        "a distance of 0 where a mask is empty, Dice 1 where both are",
+        replace(HARNESS, **_ZERO),
+    ),
+    Variant(
+        "misses left out",
+        "no distance where one mask alone is empty",
+        replace(HARNESS, distance_one_empty="not counted"),
+    ),
+    Variant("released", "both of these, as the released scripts", replace(HARNESS, unit="voxel", **_ZERO)),
+    Variant(
+        "case first", "mean over the regions of a case first", replace(HARNESS, aggregation="case_first")
+    ),
+    Variant("every label", "every label a region, also those that are not reported", every_label=True),
+    Variant("largest component", "after keeping the largest component of each label", largest_component=True),
+)
+
+
+def rescore(
+    study: Study,
+    results: Path,
+    data_root: Path | None,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Score the kept predictions of a study's complete trials by every variant, and keep the result for its report.
+
+    Returns:
+        one row per trial, role, variant and metric, :data:`COLUMNS`: ``value`` is the mean over regions, ``misses`` the
+        number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet`` has it;
+        rows of the study's trials whose predictions are not here are kept from there.
+
+    Raises:
+        UserError: no complete trial has kept its predictions, a file of them or of the references is missing, or one of
+            them is no longer what the trial was scored by.
+    """
+    jobs = list(_jobs(study, results, data_root))
+    if not jobs:
+        raise UserError(
+            f"study {study.name}", f"no complete trial with predictions in {results}", "trials that keep them",
+            _how_to_keep(study),
+        )  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(_score_all, jobs):
+            rows += found
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    folder = results / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, written = folder / RESCORED, folder / f".{RESCORED}"
+    if (
+        kept.is_file()
+    ):  # it may have trials whose predictions are not here: published ones, or of another machine
+        known = pd.read_parquet(kept)
+        elsewhere = {cell.spec.id for cell in study.cells} - {job.id for job in jobs}
+        frame = pd.concat([known[known["id"].isin(elsewhere)], frame], ignore_index=True)
+    frame.to_parquet(written, index=False)
+    written.replace(kept)
+    return frame
+
+
+def _how_to_keep(study: Study) -> str:
+    """Return how predictions come to be: by training in another folder, since complete trials are never run again."""
+    (run,) = study.commands
+    keep = "" if study.keep == "all" else f"Remove 'keep: {study.keep}' from the study. "
+    again = run.replace("medctx run", "medctx rescore", 1)
+    return (
+        f"{keep}Trials that are here without predictions (published ones, or kept without) are not run again: "
+        f"give '{run} --results NEW' with a new folder, and then '{again} --results NEW'."
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The predictions of one role of one trial."""
+
+    id: str
+    role: str
+    dataset: str
+    cases: tuple[Case, ...]
+    folder: Path
+
+
+def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]:
+    store, known = Store(results, writable=False), dict[str, dict[str, Case]]()
+    for cell in study.cells:
+        record, folder = store.record(cell.spec.id), results / "trials" / cell.spec.id / "predictions"
+        if record is None or record.status != "complete" or record.protocol is None or not folder.is_dir():
+            continue
+        name = cell.spec.dataset.name
+        if name not in known:
+            known[name] = {case.id: case for case in registry.load("dataset", name)().cases(data_root)}
+        missing = [id for id in record.protocol.test_cases if id not in known[name]]
+        if missing:
+            raise UserError(
+                f"dataset {name}", f"no case {missing[0]}", f"the test cases of trial {cell.spec.id}",
+                "Name the data root that it was trained on with --data.",
+            )  # fmt: skip
+        cases = tuple(known[name][id] for id in record.protocol.test_cases)
+        roles = {path.name.removesuffix(_SUFFIX).rpartition(".")[2] for path in folder.glob(f"*{_SUFFIX}")}
+        for role in sorted(roles):
+            yield _Job(cell.spec.id, role, name, cases, folder)
+
+
+def _score_all(job: _Job) -> list[dict[str, Any]]:
+    dataset = registry.load("dataset", job.dataset)()
+    labels = [value for value in dataset.labels if value]
+    regions = dataset.scored_regions()
+    every = {name: (value,) for value, name in dataset.labels.items() if value}
+    rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
+    for case in job.cases:
+        reference = dataset.label(case)
+        prediction = read_label(job.folder / f"{case.id}.{job.role}{_SUFFIX}", dataset.labels).array
+        cleaned = largest_components(prediction, labels)
+        for variant in VARIANTS:
+            scored = score_case(
+                cleaned if variant.largest_component else prediction, reference.array, reference.spacing,
+                every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
+            )  # fmt: skip
+            rows[variant.name] += [{"case": case.id, **row} for row in scored]
+    _check_unchanged(job, rows[VARIANTS[0].name])
+    return [
+        {"id": job.id, "role": job.role, "variant": variant.name, "metric": one.metric, "value": one.mean,
+         "misses": one.misses}
+        for variant in VARIANTS
+        for one in summarise(rows[variant.name], variant.convention)
+        if one.region == OVER_REGIONS
+    ]  # fmt: skip
+
+
+def _check_unchanged(job: _Job, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse files that do not give the scores of the trial's record by the convention that it was scored by."""
+    recorded = pd.read_parquet(job.folder.parent / "cases.parquet", filters=[("role", "==", job.role)])
+    keys = ["case", "region", "metric"]
+    both = recorded.merge(pd.DataFrame(rows), on=keys, suffixes=("", "_now"))
+    same = np.isclose(both["value"], both["value_now"], rtol=0, atol=1e-6, equal_nan=True)
+    if not same.all():
+        other = both[~same].iloc[0]
+        raise UserError(
+            f"{job.folder / other['case']}.{job.role}{_SUFFIX}",
+            f"{other['metric']} {other['value_now']:.4f} of {other['region']}",
+            f"{other['value']:.4f}, as the record has it",
+            "The prediction or the reference has changed since; name the data root of the trial with --data.",
+        )
+
+
+def largest_components(labels: NDArray[np.uint8], values: Sequence[int]) -> NDArray[np.uint8]:
+    """Return labels ``(X, Y, Z)`` without all but the largest face-connected component of each value."""
+    kept = labels.copy()
+    for value in values:
+        parts, count = ndimage.label(labels == value)
+        if count > 1:
+            sizes = np.bincount(parts.ravel())
+            kept[(parts > 0) & (parts != 1 + int(sizes[1:].argmax()))] = 0
+    return kept
+
+
+def words_of_variants() -> Mapping[str, str]:
+    """Return what each variant does differently."""
+    return {variant.name: variant.words for variant in VARIANTS}

@@ -1,0 +1,1 @@
+"""Does a plug-in keep the contract of its kind: what ``medctx check-plugin`` finds."""

@@ -1,0 +1,1 @@
+"""What trials leave on disk: its schema, who may write it, and what is done about faults."""

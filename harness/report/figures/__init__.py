@@ -1,1 +1,0 @@
-"""Figures from plain frames, one kind a module, in the style of :mod:`harness.report.figures.style`."""

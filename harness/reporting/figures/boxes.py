@@ -1,0 +1,89 @@
+"""Box plots of scores over cases, by region and arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from harness.reporting.figures.style import PAGE, distinct, legend, looks, panel_title, panels, styled
+
+BOX_PANELS = ("architecture",)
+MOST_BOX_PANELS = 6
+_MOST_CASES = 60  # drawn one by one beside the boxes
+_EDGE = "0.28"
+
+
+@styled
+def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figure:
+    """Return a box per region and arm, over cases: a panel per architecture, one below the other.
+
+    A box spans the quartiles with the median across; whiskers reach to the last case within 1.5 box lengths.
+
+    Args:
+        values: one row per architecture, arm, region (a categorical, in order) and case: ``value``, in the
+            printed unit.
+        label: of the values, with their unit.
+        every: arm of the study, so that each has one colour in all figures.
+    """
+    arms, regions = distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
+    palette = {arm: look.colour for arm, look in looks(every).items()}
+    shown = panels(values, BOX_PANELS)[:MOST_BOX_PANELS]
+    width = min(PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
+    figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axis, (names, rows) in zip(axes, shown, strict=True):
+        placed = rows.assign(place=_places(rows, regions, arms))
+        _boxes(axis, placed, palette, 0.68 / len(arms))
+        if rows["case"].nunique() <= _MOST_CASES:
+            _points(axis, placed, 0.4 / len(arms))
+        axis.set_xticks(range(len(regions)), regions)
+        axis.set_xlim(-0.5, len(regions) - 0.5)
+        axis.xaxis.grid(False)
+        axis.set(xlabel="", ylabel=label, title=panel_title(values, names))
+        axis.tick_params(axis="x", length=0)
+    axes[0].set_ylim(
+        bottom=max(0, axes[0].get_ylim()[0])
+    )  # after the last: a limit that is set is not widened
+    legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
+    return figure
+
+
+def _places(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> pd.Series:
+    """Return the middle of the box that each row belongs to, on the horizontal axis."""
+    places = {name: i for i, name in enumerate(regions)}
+    offsets = {name: 0.8 * (i - (len(arms) - 1) / 2) / len(arms) for i, name in enumerate(arms)}
+    return rows["region"].map(places).astype(float) + rows["arm"].map(offsets).astype(float)
+
+
+def _boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
+    """Draw boxes as two collections: the hundreds of a study as lines of their own take seconds to draw and to save."""
+    corners, colours, lines = [], [], []
+    for (arm, place), values in rows.groupby(["arm", "place"], observed=True)["value"]:
+        (box,) = boxplot_stats(values.to_numpy())
+        left, right, cap = place - width / 2, place + width / 2, width / 4
+        corners.append([(left, box["q1"]), (right, box["q1"]), (right, box["q3"]), (left, box["q3"])])
+        colours.append(seaborn.desaturate(palette[str(arm)], 0.8))
+        lines.append([(left, box["med"]), (right, box["med"])])
+        for end, whisker in (("q1", "whislo"), ("q3", "whishi")):
+            lines.append([(place, box[end]), (place, box[whisker])])
+            lines.append([(place - cap, box[whisker]), (place + cap, box[whisker])])
+    axis.add_collection(
+        PolyCollection(corners, facecolors=colours, edgecolors=_EDGE, linewidths=0.6, zorder=2)
+    )
+    axis.add_collection(LineCollection(lines, colors=_EDGE, linewidths=0.6, zorder=2.1))
+    axis.autoscale_view()
+
+
+def _points(axis: Axes, rows: pd.DataFrame, width: float) -> None:
+    """Draw the cases side by side over their box, in the order of their ids."""
+    cases = rows["case"].astype("category").cat.codes
+    x = rows["place"] + width * (cases / max(cases.max(), 1) - 0.5)
+    axis.plot(x, rows["value"], "o", color="0.2", markersize=1.2, alpha=0.6, markeredgewidth=0)

@@ -1,0 +1,63 @@
+"""What a score costs: Dice against the shortest time of a trial."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from harness.reporting.figures.style import (
+    MARKERS,
+    bulk,
+    distinct,
+    grid,
+    label_left,
+    legend,
+    logarithmic,
+    looks,
+    mark_beyond,
+    panel_title,
+    panels,
+    styled,
+)
+
+COST_PANELS = ("dataset", "shots")
+
+
+@styled
+def cost_scatter(scores: pd.DataFrame) -> Figure:
+    """Return mean Dice against the time of an arm's fastest trial: a panel per dataset and shots.
+
+    The shortest time is the one that other work on the machine has least to do with. Logarithmic where times differ tenfold.
+
+    Args:
+        scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
+    """
+    arms, architectures = distinct(scores["arm"]), distinct(scores["architecture"])
+    styles, markers = looks(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
+    shown = panels(scores, COST_PANELS)
+    figure, axes = grid(len(shown), width=2.4, height=2.1)
+    times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].min()
+    limits = bulk(scores["value"])
+    for axis, (values, rows) in zip(axes, shown, strict=True):
+        for (architecture, arm), own in rows.groupby(["architecture", "arm"], sort=False, observed=True):
+            look, time, mean, sd = styles[arm], own["minutes"].min(), own["value"].mean(), own["value"].std()
+            sd = 0.0 if np.isnan(sd) else sd
+            mark_beyond(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
+            axis.errorbar(time, mean, sd, color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
+                          markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
+        if times.max() > 10 * times.min():
+            logarithmic(axis, "x")
+        else:
+            axis.set_xlim(0, 1.1 * times.max())
+        axis.set_xlabel("Minutes, pretraining included")
+        axis.set_title(panel_title(scores, values))
+    label_left(axes, "Dice (%)")
+    kinds = {arm: Patch(edgecolor=look.colour, facecolor="white" if look.hatch else look.colour)
+             for arm, look in styles.items()}  # fmt: skip
+    shapes = {a: Line2D([], [], color="0.3", marker=markers[a], linestyle="", markersize=4.5)
+              for a in architectures}  # fmt: skip
+    legend(figure, kinds, shapes if len(shapes) > 1 else {})
+    return figure

@@ -1,0 +1,135 @@
+"""The overview figure of a dataset: slices with labels, shapes, spacings, intensities and volumes of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from harness.data.datasets.contract import Dataset
+from harness.data.findings import CaseFacts, Check
+from harness.errors import UserError
+from harness.reporting.figures.style import PAGE, SUFFIXES, legend, organ_colour, styled, wrapped
+from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
+
+_PLAIN, _FLAGGED = "#4d4d4d", "#D55E00"
+_COLUMNS = 4
+
+
+@styled
+def write_overview(name: str, dataset: Dataset, check: Check, path: Path) -> None:
+    """Write the overview of a checked dataset, as the suffix of ``path`` says, whole or not at all.
+
+    Raises:
+        UserError: another suffix than pdf, svg or png.
+    """
+    if path.suffix[1:] not in SUFFIXES:
+        raise UserError("--figure", path.name, f"a name that ends in .{', .'.join(SUFFIXES)}", "Rename it.")
+    buffer = BytesIO()
+    overview(name, dataset, check).savefig(buffer, format=path.suffix[1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    partial.write_bytes(buffer.getvalue())
+    partial.replace(path)
+
+
+@styled
+def overview(name: str, dataset: Dataset, check: Check) -> Figure:
+    """Return the figure of a checked dataset with at least one readable case."""
+    flagged, pictures = flagged_cases(check), slices(dataset, chosen_facts(check))
+    names = {value: name for value, name in dataset.labels.items() if value}
+    rows = -(-len(pictures) // _COLUMNS)
+    low = max(1.9, 0.5 + 0.16 * len(names))
+    figure = Figure(figsize=(PAGE, 1.75 * rows + low + 0.5), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.75 * rows, low])
+    above, below = parts
+    _draw_slices(above, rows, pictures, flagged)
+    shape, spacing, level, volumes = below.subplots(1, 4, width_ratios=[1.2, 1.2, 0.7, 2.4])
+    sides = {axis: [one.shape[i] for one in check.facts] for i, axis in enumerate("xyz")}
+    sizes = {axis: [one.spacing[i] for one in check.facts] for i, axis in enumerate("xyz")}
+    _strips(shape, "Shape, voxels", check.facts, flagged, sides)
+    _strips(spacing, "Spacing, mm", check.facts, flagged, sizes)
+    _strips(level, "Intensity", check.facts, flagged, {"99th percentile": [one.level for one in check.facts]})
+    _volumes(volumes, check.facts, names)
+    counts = [sum(one.level == kind for one in check.findings) for kind in ("error", "warning", "fixed")]
+    figure.suptitle(
+        f"{name}: {check.cases} cases; findings: {counts[0]} error, {counts[1]} warning, {counts[2]} fixed",
+        fontsize=9,
+    )
+    if flagged:
+        mark = Line2D([], [], marker="o", linestyle="", color=_FLAGGED, markersize=4)
+        legend(figure, {"a case with an error or a warning": mark})
+    return figure
+
+
+def _draw_slices(figure: Any, rows: int, pictures: Sequence[Slice | str], flagged: set[str]) -> None:
+    axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
+    palette = ListedColormap([organ_colour(value) for value in range(256)])
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, picture in zip(axes, pictures, strict=False):
+        if isinstance(picture, str):
+            axis.text(0.5, 0.5, wrapped(picture, 1.6), ha="center", va="center", fontsize=7, color=_FLAGGED)
+            continue
+        colour = _FLAGGED if picture.case in flagged else "black"
+        axis.set_title(picture.case, fontsize=7, color=colour)
+        place = {"aspect": picture.aspect, "interpolation": "nearest"}
+        axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255, **place)
+        labelled = np.ma.masked_equal(picture.label, 0)
+        axis.imshow(labelled, cmap=palette, vmin=0, vmax=255, alpha=0.45, **place)
+
+
+def _strips(
+    axis: Axes,
+    title: str,
+    facts: Sequence[CaseFacts],
+    flagged: set[str],
+    columns: Mapping[str, Sequence[float]],
+) -> None:
+    """Draw a point for every case in each column, side by side at random, and a line at the median."""
+    rng = np.random.default_rng(0)
+    colours = [_FLAGGED if one.case.id in flagged else _PLAIN for one in facts]
+    for place, values in enumerate(columns.values()):
+        aside = place + rng.uniform(-0.25, 0.25, len(values))
+        axis.scatter(aside, values, s=5, c=colours, alpha=0.5, linewidths=0)
+        axis.hlines(np.median(values), place - 0.35, place + 0.35, color="black", linewidth=1)
+    axis.set_title(title)
+    axis.set_xticks(range(len(columns)), list(columns))
+    axis.set_xlim(-0.6, len(columns) - 0.4)
+    every = [value for values in columns.values() for value in values]
+    if 0 < 30 * min(every) < max(every):
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(bottom=0)
+
+
+def _volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -> None:
+    """Draw the volume of every label in each case where it occurs, one line a label."""
+    rng = np.random.default_rng(0)
+    for place, value in enumerate(names):
+        found = [one.volumes[value] for one in facts if value in one.volumes]
+        aside = place + rng.uniform(-0.25, 0.25, len(found))
+        axis.scatter(found, aside, s=5, color=organ_colour(value), linewidths=0)
+        if found:
+            axis.vlines(float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1)
+    axis.set_title("Volume of labels, ml")
+    axis.set_yticks(range(len(names)), [wrapped(name, 1.7) for name in names.values()])
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    every = [one.volumes[value] for one in facts for value in names if value in one.volumes]
+    if every and max(every) > 10 * min(every):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_xlim(left=0)
+    axis.grid(True, axis="x")
+    axis.grid(False, axis="y")

@@ -1,0 +1,397 @@
+"""Which figures a study gets: prepares their series, draws and saves them, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.records.schema import safe_name
+from harness.reporting.comparisons import mean_intervals
+from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks
+from harness.reporting.figures.picture import Picture
+from harness.reporting.figures.printing import Print, printer
+from harness.reporting.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, bulk, distinct, panel_title
+from harness.reporting.frames import records
+from harness.reporting.provenance import sample_note
+from harness.reporting.report_data import OF_A_FIGURE, Results, with_arms
+from harness.reporting.slices.galleries import Gallery
+from harness.reporting.statistics.estimates import MEAN, STUDENT, working_seconds
+from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
+from harness.reporting.tables.cost import uneven_note
+from harness.reporting.wording import UNSET, count, heading, metric_of, shots_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_BOXED_ARMS = 10
+_POINTS = f"points: trials, where an arm has at most {MOST_POINTS}."
+_OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A figure to draw: ``draw`` returns it with its caption, or the reason why there is none; ``section`` of the page."""
+
+    name: str
+    title: str
+    draw: Callable[[], tuple[Figure, str] | str]
+    section: str = "figures"
+
+
+def draw_all(
+    results: Results,
+    comparisons: pd.DataFrame,
+    history: pd.DataFrame,
+    galleries: Mapping[str, Gallery | str],
+    target: Path,
+    more: Iterable[Sketch] = (),
+) -> list[Picture]:
+    """Draw every figure of a study; files of those that cannot be drawn (any more) are removed.
+
+    Args:
+        results: what the study found.
+        comparisons: of ``comparison_frame``.
+        history: of ``history_frame``.
+        galleries: of ``all_galleries``.
+        target: the folder of the figures.
+        more: sketches of other sections.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    sketches = [
+        *_score_sketches(results, comparisons),
+        _training(results, history),
+        *_qualitative(galleries),
+        *more,
+    ]
+    with printer(target, len(sketches)) as save:
+        pictures = [_drawn(sketch, target, save) for sketch in sketches]
+    known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
+    for path in target.iterdir():
+        if path.suffix[1:] in SUFFIXES and path.name not in known:
+            path.unlink()
+    return pictures
+
+
+def _drawn(sketch: Sketch, target: Path, save: Print) -> Picture:
+    found = sketch.draw()
+    if isinstance(found, str):
+        for suffix in SUFFIXES:
+            (target / f"{safe_name(sketch.name)}.{suffix}").unlink(missing_ok=True)
+        return Picture(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
+    figure, caption = found
+    save(figure, sketch.name)
+    return Picture(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
+
+
+def _score_sketches(results: Results, comparisons: pd.DataFrame) -> Iterator[Sketch]:
+    differences = results.differences
+    scores = dice_series(results)
+    sample = (
+        sample_note(results.complete, [len(ids) for ids in results.networks.values()]) if len(scores) else ""
+    )
+    for sketch in _sketches_of(results, comparisons, scores):
+        if differences:
+            yield Sketch(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
+        elif not len(scores):
+            yield Sketch(sketch.name, sketch.title, lambda: "no trial is complete")
+        else:
+            yield Sketch(sketch.name, sketch.title, partial(_with_sample, sketch.draw, sample))
+
+
+def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tuple[Figure, str] | str:
+    found = draw()
+    return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
+
+
+def _sketches_of(results: Results, comparisons: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Sketch]:
+    students = scores[scores["role"] == STUDENT]
+    yield Sketch("gains", "Gains over the baseline", partial(_gains, results, comparisons))
+    yield Sketch("dice_bars", "Dice by architecture and method", partial(_bars, students))
+    yield Sketch("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
+    for key in numeric_factors(results):
+        yield Sketch(
+            f"curve_{safe_name(key)}",
+            f"Dice against {heading(key)}",
+            partial(_factor, results, students, key),
+        )
+    yield Sketch("role_bars", "Student and teacher at inference", partial(_roles, scores))
+    datasets = list(dict.fromkeys(results.complete["dataset"]))
+    yield from _box_sketches(results, datasets)
+    ranked = ranked_groups(results)
+    yield Sketch("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
+    yield Sketch("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
+    yield Sketch("cost", "Dice against time", partial(_cost, results, students))
+
+
+def _box_sketches(results: Results, datasets: Sequence[str]) -> Iterator[Sketch]:
+    """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
+    shots = {dataset: list(dict.fromkeys(results.of(dataset).complete["shots"])) for dataset in datasets}
+    for metric, dataset in product(results.study.report.metrics, datasets):
+        for number in shots[dataset]:
+            name, title = f"regions_{metric}", f"{metric_of(metric).label} by region"
+            if len(datasets) > 1:
+                name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
+            if len(shots[dataset]) > 1:
+                name, title = f"{name}_{number}", f"{title}, {shots_text(number)}"
+            yield Sketch(name, title, partial(_boxes, results.of(dataset), number, metric))
+
+
+def dice_series(results: Results) -> pd.DataFrame:
+    """Return one row per trial and role: its factors, ``role``, ``arm``, ``value`` (mean Dice, %), ``training``.
+
+    ``training`` is the number of training cases in the protocol.
+    """
+    scores = results.scores
+    chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
+    rows = scores[chosen & scores["value"].notna()]
+    training = {row["id"]: len(row["training_cases"]) for row in records(results.complete)
+                if isinstance(row["training_cases"], tuple)}  # fmt: skip
+    rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
+    return with_arms(rows, results.study)
+
+
+def numeric_factors(results: Results) -> list[str]:
+    """Return the factors that vary, are numbers where they are set, and have no axis of their own."""
+    found = []
+    for key in results.study.varying():
+        values = [value for value in dict.fromkeys(results.complete[key]) if value != UNSET]
+        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        if key not in OF_A_FIGURE and numeric and len(values) > 1:
+            found.append(key)
+    return found
+
+
+def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
+    rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
+    if not len(rows):
+        return "no arm has a baseline to be compared with"
+    every, by = with_arms(results.complete, results.study), gain_panels(results)
+    alone = {key: every[key].iloc[0] for key in by if key not in rows}
+    rows = with_arms(rows.assign(**alone), results.study)
+    rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
+                       high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
+    caption = (
+        "Difference of the student's mean Dice over test cases and regions to the student of "
+        f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
+    )
+    if tested := int(rows["family_retraining"].max()):
+        caption += (
+            f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {count(tested, 'comparison')}."
+        )
+    reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
+    caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
+    caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."
+    most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
+    if most > gains.MOST_GAINS:
+        caption += (
+            f" The first {gains.MOST_GAINS} of {most} arms are shown; the table of comparisons has all."
+        )
+    return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
+
+
+def gain_panels(results: Results) -> tuple[str, ...]:
+    """Return what panels of gains differ in: what arms are compared within."""
+    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in results.keys else []))
+
+
+def _bars(scores: pd.DataFrame) -> tuple[Figure, str]:
+    caption = f"Mean Dice of the student over test cases and regions, in %. Bars: {_OVER_SEEDS}; {_POINTS}"
+    return bars.dice_bars(scores), caption + _left_out(scores, bars.BAR_PANELS)
+
+
+def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    scores = scores[scores["training"].notna()]
+    if scores["training"].nunique() < 2:
+        return "complete trials have one number of training cases"
+    caption = (
+        "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: "
+        f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
+    )
+    figure = curves.few_shot_curves(scores.astype({"training": int}))
+    return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
+
+
+def factor_series(results: Results, scores: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
+
+    ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
+    differs in more than that.
+    """
+    intervals = mean_intervals(results, "dice")
+    nothing = (float("nan"), float("nan"))
+    arms = scores[list(results.keys)].itertuples(index=False, name=None)
+    reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
+    rows = with_arms(scores.drop(columns="arm"), results.study, without=key)
+    planned = with_arms(results.trials, results.study, without=key).groupby("arm")[key].nunique()
+    x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
+    return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
+
+
+def _factor(results: Results, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
+    rows = factor_series(results, scores, key)
+    if rows["x"].isna().all():
+        return "no arm has several values of it"
+    caption = (
+        f"Mean Dice of the student over test cases and regions, in %, against {heading(key)}. Lines: mean over "
+        f"seeds; error bars: 95 % interval for new seeds and cases, where they are enough; hollow {_POINTS} Dashed: "
+        "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
+        "difference, taken case by case, holds: see the gains."
+    )
+    figure = curves.factor_curves(rows, heading(key), distinct(scores["arm"]))
+    return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
+
+
+def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    roles = scores.groupby("arm", sort=False)["role"].transform("nunique")
+    rows = scores[roles > 1]
+    if not len(rows):
+        return "no arm has scores of more than one role"
+    caption = (
+        "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Bars: "
+        f"{_OVER_SEEDS}; {_POINTS}"
+    )
+    return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
+
+
+def _boxes(results: Results, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
+    every = with_arms(results.complete, results.study).set_index("id")
+    arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
+    if arms["arm"].nunique() > MOST_BOXED_ARMS:
+        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
+    cases = results.cases
+    chosen = (cases["metric"] == metric_name) & (cases["role"] == STUDENT) & cases["id"].isin(arms.index)
+    cases = cases[chosen & cases["value"].notna()]
+    if not len(cases):
+        return f"no case has a value of {metric_name}"
+    metric = metric_of(metric_name, str(cases["unit"].iloc[0]))
+    by = ["architecture", "arm", "region", "case"]
+    joined = cases[["id", "region", "case", "value"]].assign(
+        **{key: _of_trials(cases["id"], arms[key]) for key in arms}
+    )
+    means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    means["value"] *= metric.scale
+    order = [region for region in dict.fromkeys(results.scores["region"]) if region in set(means["region"])]
+    means["region"] = pd.Categorical(means["region"], order)
+    caption = (
+        f"{metric.label} of the student in {metric.unit} over test cases. Boxes: quartiles and median; "
+        "whiskers: the last case within 1.5 box lengths; points: cases."
+    )
+    if any(len(ids) > 1 for ids in results.networks.values()):
+        caption += " A case's value is the mean over an arm's seeds, which no single network need have."
+    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
+    return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
+
+
+def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
+    """Return what each of many ids stands for; fast where ids are categories."""
+    ids = ids.astype("category").cat.remove_unused_categories()
+    codes, names = pd.factorize(values.loc[ids.cat.categories].to_numpy())
+    return pd.Categorical.from_codes(codes[ids.cat.codes.to_numpy()], names)
+
+
+def _ranks(found: Sequence[ranks.RankedArms], tested: bool) -> tuple[Figure, str] | str:
+    reasons = sorted({group.ranking.reason for group in found if group.ranking.reason})
+    groups = [group for group in found if not group.ranking.reason] if tested else found
+    if not groups:
+        return "; ".join(reasons) or "no three arms have the same dataset, architecture and shots"
+    shown = groups[:MOST_PANELS]
+    note = f" The first {MOST_PANELS} of {len(groups)} panels are shown." if len(groups) > MOST_PANELS else ""
+    if not tested:
+        return ranks.rank_stability(shown), (
+            f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
+            "Area: how often an arm has a rank; of these networks on new cases, not of retraining." + note
+        )
+    return ranks.critical_difference(shown), (
+        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
+        "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
+        "of these networks on new cases, not of retraining." + note
+    )
+
+
+def ranked_groups(results: Results) -> list[ranks.RankedArms]:
+    """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
+    keys = ["dataset", "architecture", "shots"]
+    trials = with_arms(results.complete, results.study).set_index("id")
+    scores = results.by_case
+    scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
+    table = scores.pivot(index="id", columns="case", values="value")
+    groups = []
+    for names, rows in trials.groupby(keys, sort=False):
+        values = table.loc[table.index.intersection(rows.index)].dropna(axis="columns", how="all")
+        arms = values.groupby(rows.loc[values.index, "arm"].to_numpy(), sort=False).mean()
+        arms = arms.loc[[arm for arm in dict.fromkeys(trials["arm"]) if arm in arms.index]]
+        complete = arms.dropna(axis="columns").T.to_numpy()
+        if len(arms) > 2 and len(complete):
+            title = panel_title(trials, dict(zip(keys, names, strict=True)))
+            stability = rank_stability(complete, True, np.random.default_rng(0))
+            groups.append(ranks.RankedArms(title, list(arms.index), rank_arms(complete, True), stability))
+    return groups
+
+
+def _cost(results: Results, scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    complete = results.complete
+    seconds = working_seconds(complete) + complete["pretraining_seconds"].astype(float)
+    minutes = dict(zip(complete["id"], seconds / 60, strict=True))
+    rows = scores.assign(minutes=scores["id"].map(minutes))
+    rows = rows[rows["minutes"] > 0]
+    if not len(rows):
+        return "no time was recorded"
+    caption = (
+        "Mean Dice of the student over test cases and regions, in %, against the time that an arm's "
+        f"fastest trial trained and tested for; {_OVER_SEEDS.partition('; ')[2]}.{_beyond(rows)} Times of different machines do not compare."
+        f"{uneven_note(results)}"
+    )
+    return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
+
+
+def _training(results: Results, history: pd.DataFrame) -> Sketch:
+    total = (history["kind"] == "loss") & (history["name"] == "total")
+    rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
+    factors = results.trials[["id", *results.study.factors]]
+    series = with_arms(rows.astype({"id": object}).merge(factors, on="id"), results.study)
+    caption = (
+        "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
+        f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
+        "Methods differ in the terms of their total loss, so its height does not compare them."
+    )
+
+    def draw() -> tuple[Figure, str] | str:
+        if not len(series):
+            return "no complete trial has a history"
+        left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
+        return curves.training_curves(series), caption + left_out
+
+    return Sketch("training_curves", "Training", draw)
+
+
+def _qualitative(galleries: Mapping[str, Gallery | str]) -> Iterator[Sketch]:
+    for dataset, found in galleries.items():
+        name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
+        yield Sketch(name, f"Predictions on {dataset}", partial(_gallery, found))
+
+
+def _gallery(found: Gallery | str) -> tuple[Figure, str] | str:
+    return found if isinstance(found, str) else (gallery.qualitative(found), found.caption)
+
+
+def _beyond(scores: pd.DataFrame) -> str:
+    """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
+    if bulk(scores["value"]) is None:
+        return ""
+    return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
+
+
+def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = MOST_PANELS) -> str:
+    """Return a sentence on the panels that had no room, if any."""
+    number = len(frame[list(keys)].drop_duplicates())
+    if number <= most:
+        return ""
+    return f" The first {most} of {number} panels are shown; the tables have all."

@@ -1,0 +1,89 @@
+"""Gains over the baseline with their intervals, arm by arm, as a forest plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.reporting.figures.style import PAGE, Look, grid, looks, panel_title, panels, styled, wrapped
+from harness.reporting.wording import signed
+
+MOST_GAINS = 16
+"""Arms of one panel; the table of comparisons has the rest."""
+_NAME, _LETTER, _LINE, _SCALE = (
+    1.5,
+    0.052,
+    0.12,
+    1.2,
+)  # inches: a name's line, a letter, a line, the least axis
+_FAR = 5  # times the median reach of the intervals, beyond which one is cut off
+
+
+@styled
+def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> Figure:
+    """Return gains and intervals, written beside them: a panel for each value of ``by``, a line per arm.
+
+    One scale for all panels of an architecture; what lies far beyond the other intervals is cut off at an arrow.
+
+    Args:
+        gains: one row per arm: the columns ``by``, one of them ``architecture``, ``arm``, ``gain``, ``low``, ``high`` (percentage points; NaN where there is no
+            interval), ``holds``.
+        by: what panels differ in.
+        arms: all arms of the study, in the order of their colours.
+    """
+    styles = looks(arms)
+    limits = {name: _limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)}
+    shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in panels(gains, by)]
+    names = {arm: wrapped(str(arm), _NAME) for arm in gains["arm"]}
+    texts = {text for _, rows in shown for text in map(_words, rows.itertuples())}
+    widest = max(len(line) for name in names.values() for line in name.split("\n"))
+    beside = _LETTER * (widest + max(map(len, texts)))
+    lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
+    height = 0.75 + _LINE * max(lines, 5)
+    figure, axes = grid(len(shown), width=min(PAGE, beside + _SCALE), height=height, share_y=False)
+    for axis, (values, rows) in zip(axes, shown, strict=True):
+        limit = limits[values["architecture"]]
+        axis.axvline(0, color="0.4", linewidth=0.8)
+        for place, row in enumerate(rows.itertuples()):
+            _line(axis, place, row, styles[str(row.arm)], limit)
+        axis.set_yticks(range(len(rows)), [names[arm] for arm in rows["arm"]])
+        axis.tick_params(axis="y", length=0, pad=5)
+        axis.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6), title=panel_title(gains, values))
+        axis.grid(True, axis="x")
+        axis.grid(False, axis="y")
+        axis.spines["left"].set_visible(False)
+    for axis in axes[-int(axes[0].get_subplotspec().get_gridspec().ncols) :]:  # type: ignore[union-attr]
+        axis.set_xlabel("Gain in Dice (points)")
+    return figure
+
+
+def _limit(gains: pd.DataFrame) -> float:
+    """Return where the axis ends: at the widest interval that is not far wider than most."""
+    reach = gains[["gain", "low", "high"]].abs().max(axis="columns").to_numpy(float)
+    near = reach[reach <= _FAR * np.median(reach)]
+    return 1.06 * float(near.max()) or 1.0
+
+
+def _line(axis: Axes, place: int, row: Any, look: Look, limit: float) -> None:
+    low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
+    axis.hlines(place, max(low, -limit), min(high, limit), color=look.colour, linewidth=1.2)
+    for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
+        if beyond:
+            axis.plot(end, place, marker, color=look.colour, markersize=4, clip_on=False)
+    # a value beyond the axis stands at its end, within the arrow
+    shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
+    axis.plot(shown, place, "o", color=look.colour, markersize=4.5,
+              markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
+    axis.text(1.06, place, _words(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
+              fontweight="bold" if row.holds else "normal")  # fmt: skip
+
+
+def _words(row: Any) -> str:
+    """Return ``−0.39 (−1.36 to +0.59)``."""
+    interval = "" if np.isnan(row.low) else f" ({signed(row.low)} to {signed(row.high)})"
+    return signed(row.gain) + interval

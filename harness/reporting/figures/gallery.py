@@ -1,0 +1,85 @@
+"""The qualitative figure: image, reference and predictions of chosen cases, and where predictions are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch, Rectangle
+
+from harness.reporting.figures.style import PAGE, legend, organ_colour, styled, wrapped
+from harness.reporting.palette import ERRORS
+from harness.reporting.slices.galleries import CaseRow, Gallery, Panel
+
+
+@styled
+def qualitative(gallery: Gallery) -> Figure:
+    """Return two rows of pictures per case: labels over the slice, and below it the framed part with the errors."""
+    columns = len(gallery.columns)
+    side = min(1.6, (PAGE - 0.4) / columns)
+    heights = [height for row in gallery.rows for height in (_height(row), _height(row))]
+    size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(gallery.rows) + 0.2)
+    close = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=size, layout=close)
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    for i, row in enumerate(gallery.rows):
+        for j, panel in enumerate(row.panels):
+            whole, part = axes[2 * i, j], axes[2 * i + 1, j]
+            _picture(whole, panel, row)
+            _zoom(part, panel, row)
+            if i == 0:
+                whole.set_title(wrapped(gallery.columns[j], side), fontsize=7)
+        axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
+        axes[2 * i + 1, 0].set_ylabel("errors,\nenlarged", fontsize=7)
+    present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
+                      for v in np.unique(p.label) if v})  # fmt: skip
+    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=organ_colour(v)) for v in present}
+    legend(figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERRORS.items()})
+    return figure
+
+
+def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
+    _gray(axis, panel, row)
+    if panel.label is not None:
+        palette = ListedColormap([organ_colour(value) for value in range(256)])
+        _overlay(axis, panel.label, palette, row.aspect, 255)
+        for value in np.unique(panel.label[panel.label > 0]):
+            axis.contour(
+                panel.label == value, levels=[0.5], colors=[organ_colour(int(value))], linewidths=0.8
+            )
+    top, bottom, left, right = row.box
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
+                             edgecolor="white", linewidth=0.8, linestyle=":"))  # fmt: skip
+
+
+def _zoom(axis: Axes, panel: Panel, row: CaseRow) -> None:
+    _gray(axis, panel, row)
+    if panel.errors is not None:
+        palette = ListedColormap(["black", *ERRORS.values()])
+        _overlay(axis, panel.errors, palette, row.aspect, 3)
+    if panel.reference is not None:
+        axis.contour(panel.reference > 0, levels=[0.5], colors=["white"], linewidths=0.6)
+    axis.set_xlabel(panel.note, fontsize=6.5, labelpad=2)
+    top, bottom, left, right = row.box
+    axis.set_xlim(left - 0.5, right - 0.5)
+    axis.set_ylim(bottom - 0.5, top - 0.5)
+
+
+def _gray(axis: Axes, panel: Panel, row: CaseRow) -> None:
+    axis.imshow(panel.image, cmap="gray", vmin=0, vmax=255, aspect=row.aspect, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _overlay(axis: Axes, label: np.ndarray, palette: ListedColormap, aspect: float, most: int) -> None:
+    masked = np.ma.masked_equal(label, 0)
+    axis.imshow(masked, cmap=palette, vmin=0, vmax=most, aspect=aspect, alpha=0.5, interpolation="nearest")
+
+
+def _height(row: CaseRow) -> float:
+    rows, columns = row.panels[0].image.shape
+    return float(np.clip(rows * row.aspect / columns, 0.4, 2.0))

@@ -1,0 +1,203 @@
+"""The one style of all figures: sizes, fonts, colours, panels and legends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Literal, TypeVar
+
+import matplotlib
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from harness.reporting.palette import ORGANS
+from harness.reporting.wording import shots_text, value_text
+
+PAGE = 7.0  # inches: the text width of a two-column paper
+COLUMN = 3.4
+SUFFIXES = ("pdf", "svg", "png")
+STYLE: Any = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
+    "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5, "ytick.major.size": 2.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#d9d9d9", "grid.linewidth": 0.5,
+    "axes.axisbelow": True, "legend.frameon": False,
+    "pdf.fonttype": 42, "svg.hashsalt": "medctx", "figure.facecolor": "white",
+}  # fmt: skip
+MOST_POINTS = 20
+"""Trials of one arm that are drawn one by one; of more, mean and spread say enough."""
+MOST_PANELS = 12
+"""Panels of a figure that fits a page; the tables have the rest."""
+_LETTER = 0.065  # inches, of a letter at 7 to 7.5 pt
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+Draw = TypeVar("Draw", bound=Callable[..., Any])
+
+
+def styled(function: Draw) -> Draw:
+    """Make a function draw in the one style, and leave matplotlib's settings as they were."""
+
+    @wraps(function)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        with matplotlib.rc_context(STYLE):
+            return function(*arguments, **options)
+
+    return wrapper  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is drawn: the ``hatch`` of its bars and the ``line`` of its curves tell arms of one colour apart."""
+
+    colour: Any
+    hatch: str
+    line: Any
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
+    palette = seaborn.color_palette("colorblind", 10)
+    patterns = (("", "-"), ("////", "--"), ("....", ":"), ("xxxx", "-."))
+    return {
+        arm: Look(palette[i % 10], *patterns[i // 10 % len(patterns)])
+        for i, arm in enumerate(dict.fromkeys(arms))
+    }
+
+
+def organ_colour(value: int) -> tuple[float, float, float]:
+    """Return the colour of a label value."""
+    return to_rgb(ORGANS[(value - 1) % len(ORGANS)])
+
+
+def panels(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Return the first :data:`MOST_PANELS` groups of rows that agree in ``keys``, with their values."""
+    groups = frame.groupby(list(keys), sort=False, observed=True)
+    found = [(dict(zip(keys, values, strict=True)), rows) for values, rows in groups]
+    return found[:MOST_PANELS]
+
+
+def grid(number: int, width: float, height: float, share_y: bool = True) -> tuple[Figure, list[Axes]]:
+    """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes."""
+    columns = max(1, min(number, int(PAGE // min(width, PAGE))))
+    rows = -(-number // columns)
+    size = (min(PAGE, max(COLUMN, width * columns + 0.3)), height * rows + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
+    for axis in axes[number:]:
+        axis.set_visible(False)
+    return figure, axes[:number]
+
+
+def distinct(column: pd.Series) -> list[str]:
+    """Return the values of a column as text, in order of appearance."""
+    return [str(value) for value in dict.fromkeys(column)]
+
+
+def wrapped(text: str, width: float) -> str:
+    """Return text at 7 pt in lines of about ``width`` inches, broken after commas if that will do, and within no word."""
+    letters = max(8, int(width / _LETTER))
+    parts = [part for line in text.split("\n") for part in [*_parts(line, letters), "\n"]]
+    lines = [""]
+    for part in parts[:-1]:
+        if part == "\n" or (lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters):
+            lines.append("")
+        lines[-1] += part.strip("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _parts(line: str, letters: int) -> list[str]:
+    """Return the pieces that a line may be broken into: at commas, and where that is not enough at spaces and underscores."""
+    clauses = re.findall(r".+?(?:, |$)", line)
+    return [
+        part
+        for clause in clauses
+        for part in ([clause] if len(clause.rstrip()) <= letters else re.findall(r"[^ _]+[ _]?|[ _]", clause))
+    ]
+
+
+def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
+    """Return what tells a panel from the others; all of its values where nothing varies."""
+    varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
+    words = [shots_text(v) if key == "shots" else value_text(v) for key, v in varying.items()]
+    return ", ".join(words)
+
+
+def logarithmic(axis: Axes, side: Literal["x", "y"]) -> None:
+    """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5."""
+    axis.set(**{f"{side}scale": "log"})
+    ticks = axis.xaxis if side == "x" else axis.yaxis
+    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ticks.set_major_formatter(FuncFormatter(_plain))
+    ticks.set_minor_locator(NullLocator())
+
+
+def _plain(value: float, _: int) -> str:
+    """Return the text of a tick; a function of the module, since figures are sent to another process."""
+    return f"{value:g}"
+
+
+def bulk(values: pd.Series) -> tuple[float, float] | None:
+    """Return the ends of an axis for most of the values, where some lie far from them: beyond five box lengths of the box."""
+    first, third = values.quantile([0.25, 0.75])
+    reach = 5 * (third - first)
+    near = values[values.between(first - reach, third + reach)]
+    if not reach or len(near) == len(values):
+        return None
+    room = 0.06 * (near.max() - near.min())
+    return float(near.min() - room), float(near.max() + room)
+
+
+def mark_beyond(
+    axis: Axes, x: Iterable[float], low: Iterable[float], high: Iterable[float],
+    limits: tuple[float, float] | None, colour: Any,
+) -> None:  # fmt: skip
+    """Limit the vertical axis, if to anything, and point at what goes on beyond it with arrows."""
+    if limits is None:
+        return
+    axis.set_ylim(limits)
+    for place, least, most in zip(x, low, high, strict=True):
+        for beyond, end, arrow in ((least < limits[0], limits[0], "v"), (most > limits[1], limits[1], "^")):
+            if beyond:
+                axis.plot(place, end, arrow, color=colour, markersize=4, clip_on=False, zorder=4)
+
+
+def label_left(axes: Sequence[Axes], text: str) -> None:
+    """Label the vertical axis of the panels on the left."""
+    for axis in axes:
+        if axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            axis.set_ylabel(text)
+
+
+def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
+    """Write the legend below the panels and make room for it: in rows, each group of entries on a row of its own."""
+    names = [name for group in groups for name in group]
+    if not names:
+        return
+    room = float(figure.get_figwidth()) - 0.2
+    if room < min(_entry_width(names), PAGE - 0.2):
+        room = min(_entry_width(names), PAGE - 0.2)
+        figure.set_figwidth(room + 0.2)
+    columns = max(1, min(max(map(len, groups)), int(room // _entry_width(names))))
+    rows: list[list[tuple[str, Any]]] = []
+    for group in groups:
+        entries = [(wrapped(name, room - 0.5), handle) for name, handle in group.items()]
+        rows += [entries[i : i + columns] for i in range(0, len(entries), columns)]
+    blank = ("", Line2D([], [], linestyle=""))
+    filled = [row + [blank] * (columns - len(row)) for row in rows]
+    labels, handles = zip(*(entry for column in zip(*filled, strict=True) for entry in column), strict=True)
+    lines = sum(max(name.count("\n") + 1 for name, _ in row) for row in rows)
+    figure.set_figheight(figure.get_figheight() + 0.17 * lines + 0.05)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def _entry_width(names: Sequence[str]) -> float:
+    """Return the inches that the widest entry of a legend takes."""
+    return 0.5 + _LETTER * max(len(name) for name in names)

@@ -1,0 +1,174 @@
+"""Records of a study as tidy frames. The only code of the report that reads trials from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import dataset
+from pydantic import ValidationError
+
+from harness.records.schema import CASE_COLUMNS, Cost, Protocol, TrialRecord, read_history, read_record
+from harness.records.store import Store
+from harness.reporting.wording import UNSET
+from harness.spec import canonical_json
+from harness.study.study import Study
+
+COST_COLUMNS = tuple(name for name in Cost.model_fields if name != "steps")  # the protocol has the steps
+PROTOCOL_COLUMNS = tuple(name for name in Protocol.model_fields if name != "dataset")  # a factor has it
+_OUTCOME = ("status", "cause", "message", "traceback", "selected_step")
+_ENVIRONMENT = ("commit", "device", "versions")
+HISTORY_COLUMNS = ("step", "kind", "name", "value")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as mappings."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def trial_folder(results: Path, trial_id: str) -> Path:
+    """Return where a trial's records lie."""
+    return results / "trials" / trial_id
+
+
+def trial_frame(study: Study, results: Path) -> pd.DataFrame:
+    """Return one row per cell of the study, in its order.
+
+    Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
+    failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``,
+    ``message``, ``traceback``, ``selected_step``; :data:`COST_COLUMNS` (seconds, bytes, counts); :data:`PROTOCOL_COLUMNS`
+    (lists as tuples, mappings as canonical JSON); ``declared_steps``, of a trial and of a pretraining within them; ``commit``, ``device``, ``versions`` (a mapping).
+    """
+    columns = [
+        "id",
+        *study.factors,
+        *_OUTCOME,
+        *COST_COLUMNS,
+        *PROTOCOL_COLUMNS,
+        "declared_steps",
+        *_ENVIRONMENT,
+    ]
+    store = Store(results, writable=False)
+    rows = []
+    for cell in study.cells:
+        factors = {key: _factor(cell.factors.get(key)) for key in study.factors}
+        rows.append(
+            {"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
+        )
+    frame = pd.DataFrame(rows, columns=columns)
+    # plain strings: the report walks through these columns many times, and Arrow's make each anew
+    return frame.astype(dict.fromkeys(frame.select_dtypes("string"), object))
+
+
+def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """Return the per-case rows of complete trials: ``id`` and :data:`CASE_COLUMNS`, all but ``value`` categorical.
+
+    The factors and the protocol of a row are those of its ``id`` in ``trial_frame``.
+    """
+    paths = [str(trial_folder(results, id) / "cases.parquet") for id in _complete(trials)]
+    words = [name for name in CASE_COLUMNS if name != "value"]
+    if not paths:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
+    read = dataset.ParquetReadOptions(dictionary_columns=words)
+    files = dataset.dataset(paths, format=dataset.ParquetFileFormat(read_options=read))
+    batches, ids = [], []
+    for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
+        batches.append(tagged.record_batch)
+        ids.append(Path(tagged.fragment.path).parent.name)
+    frame = pa.Table.from_batches(batches).unify_dictionaries().to_pandas()
+    codes, names = pd.factorize(np.asarray(ids))
+    rows = np.repeat(codes, [len(batch) for batch in batches])
+    frame.insert(0, "id", pd.Categorical.from_codes(rows, names))
+    return frame
+
+
+def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
+    """Return training curves of complete trials: ``id``, ``step``, ``kind``, ``name``, ``value``.
+
+    ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
+    ``mean``).
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
+    for id in _complete(trials):
+        points = list(_points(trial_folder(results, id)))
+        columns["id"] += [id] * len(points)
+        for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
+            columns[name] += values
+    return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
+
+
+def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> None:
+    """Write ``<folder>/trials.parquet`` and ``cases.parquet``, joined by ``id``, for analyses of one's own.
+
+    What parquet has no column for, such as a factor of words and numbers, is written as JSON.
+    """
+    plain = trials.copy()
+    for name in plain.select_dtypes(object).columns:
+        plain[name] = [value if value is None or isinstance(value, str) else canonical_json(value)
+                       for value in plain[name].astype(object).where(plain[name].notna(), None)]  # fmt: skip
+    for name, frame in {"trials": plain, "cases": cases}.items():
+        partial = folder / f".{name}.parquet"
+        frame.to_parquet(partial, index=False)
+        partial.replace(folder / f"{name}.parquet")
+
+
+def _complete(trials: pd.DataFrame) -> list[str]:
+    return list(trials.loc[trials["status"] == "complete", "id"])
+
+
+def _factor(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return UNSET if value is None else value
+
+
+def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
+    folder = trial_folder(store.results, trial_id)
+    if not (folder / "trial.json").is_file():
+        return {"status": store.status(trial_id)}
+    try:
+        record = read_record(folder)
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        return {"status": "damaged", "cause": "unreadable record", "message": str(error).splitlines()[0]}
+    outcome = _record_columns(record)
+    scored = record.status != "complete" or record.kind != "train" or (folder / "cases.parquet").is_file()
+    if not scored:
+        outcome |= {"status": "damaged", "cause": "no cases.parquet", "message": "the scores are missing"}
+    return outcome
+
+
+def _record_columns(record: TrialRecord) -> dict[str, Any]:
+    columns: dict[str, Any] = {"status": record.status, "selected_step": record.selected_step}
+    if record.cause:
+        columns |= {
+            "cause": record.cause.kind,
+            "message": record.cause.message,
+            "traceback": record.cause.traceback,
+        }
+    if record.cost:
+        columns |= {name: getattr(record.cost, name) for name in COST_COLUMNS}
+    if record.protocol:
+        columns |= {name: _plain(getattr(record.protocol, name)) for name in PROTOCOL_COLUMNS}
+    if record.environment:
+        columns |= {name: getattr(record.environment, name) for name in _ENVIRONMENT}
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return canonical_json(value) if isinstance(value, dict) else value
+
+
+def _points(folder: Path) -> Iterator[tuple[int, str, str, float]]:
+    for line in read_history(folder):
+        for name, value in line.get("losses", {}).items():
+            yield line["step"], "loss", name, float(value)
+        for name, value in line.get("validation", {}).items():
+            yield line["step"], "dice", name, float(value)
+        if "mean" in line:
+            yield line["step"], "dice", "mean", float(line["mean"])

@@ -1,0 +1,1 @@
+"""The page of a report: its answer, template, script and slice viewer."""

@@ -1,0 +1,249 @@
+"""What the numbers of a table rest on, worded from records: protocol, and where it is not the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import pandas as pd
+
+from harness.records.schema import TRAINING_FIELDS
+from harness.reporting.frames import PROTOCOL_COLUMNS
+from harness.reporting.wording import UNSET, count, value_text
+from harness.study.cells import PER_SEED, SETTING
+
+# protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
+_DECLARED_BY: dict[str, tuple[str, ...]] = {
+    "content_hash": ("split.name", "split.exclude"),  # of the cases that the split divides
+    "training_cases": ("shots", "subset", "split."),
+    "validation_cases": ("split.",),
+    "test_cases": ("split.",),
+    "split_hash": ("split.",),
+    "split_rule": ("split.",),
+    "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
+    "augmentation": ("recipe.augmentation.",),
+    "training": (*(f"recipe.{name}" for name in TRAINING_FIELDS), SETTING),
+    "extra_data": ("method", "method.", "shots", "subset"),
+    "pretraining": ("method", "method."),
+}
+_OF_PIPELINES = {
+    "spacing", "patch", "intensity", "crop", "resampling", "label_resampling", "augmentation", "steps", "batch",
+    "training", "selection", "inference",
+}  # fmt: skip
+
+_CASES = ("training_cases", "validation_cases", "test_cases")
+_OFF_AT_ZERO = ("warmup_steps", "clip_norm", "validate_every")
+
+
+def protocol_notes(trials: pd.DataFrame) -> list[str]:
+    """Return one note per dataset on data, preprocessing, training, selection and metrics.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+    """
+    notes = []
+    for dataset, rows in trials.groupby("dataset", sort=False):
+        counts = {
+            name: " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
+            for name in _CASES
+        }
+        text = {name: _of_methods(rows, name) for name in PROTOCOL_COLUMNS if name not in _CASES}
+        draws = " (few cases are drawn anew for each seed)" if drawn_by_seed(rows).any() else ""
+        notes.append(
+            f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
+            f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
+            f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
+            f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
+            f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
+            f"{text['label_resampling']}), augmentation: {text['augmentation']}. "
+            f"Steps {text['steps']}, batch {text['batch']}, training: {text['training']}; "
+            f"checkpoint selection: {text['selection']}; inference: {text['inference']}; "
+            f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
+            f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
+        )
+    return notes
+
+
+def _of_methods(rows: pd.DataFrame, field: str) -> str:
+    """Return a field of the protocol in words: what most trials have, and in brackets the methods that have something else."""
+    methods: dict[str, list[str]] = {}
+    trials: dict[str, int] = {}
+    for method, own in rows.groupby("method", sort=False):
+        text = _alternatives([_acting(value) for value in _distinct(own[field])]) or "unknown"
+        methods.setdefault(text, []).append(str(method))
+        trials[text] = trials.get(text, 0) + len(own)
+    most = max(trials, key=trials.__getitem__)
+    others = [f"{', '.join(names)}: {text}" for text, names in methods.items() if text != most]
+    return most + (f" ({'; '.join(others)})" if others else "")
+
+
+def _alternatives(texts: Sequence[str]) -> str:
+    """Return ``2 / 5 cases`` of texts that differ in one word, else all of them."""
+    words = [text.split(" ") for text in texts]
+    differing = [i for i, place in enumerate(zip(*words, strict=False)) if len(set(place)) > 1]
+    if len({len(one) for one in words}) != 1 or len(differing) != 1:
+        return " / ".join(texts)
+    place = differing[0]
+    return " ".join([*words[0][:place], " / ".join(one[place] for one in words), *words[0][place + 1 :]])
+
+
+def _acting(value: Any) -> str:
+    """Return a field of the protocol as words, without settings that change nothing."""
+    if not (isinstance(value, str) and value.startswith("{")):
+        return short_text(value)
+    settings = json.loads(value)
+    off = {key for key in _OFF_AT_ZERO if settings.get(key) == 0}
+    off |= {"momentum"} if settings.get("optimiser", "sgd") != "sgd" else set()
+    return short_text(json.dumps({key: part for key, part in settings.items() if key not in off}))
+
+
+def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
+    """Return in a sentence what the numbers of a figure rest on: seeds, test cases, split, selection, convention.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+        seeds: how many each arm has.
+    """
+    numbers = sorted(set(seeds))
+    several = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(numbers[0], "seed")
+    cases = " / ".join(dict.fromkeys(str(len(cases)) for cases in _distinct(trials["test_cases"])))
+    facts = {
+        name: " / ".join(short_text(value) for value in _distinct(trials[name]))
+        for name in ("split_hash", "selection", "convention")
+    }
+    return (
+        f"{several} for each arm, {cases} test cases; split {facts['split_hash']}, checkpoint selection "
+        f"{facts['selection']}, convention {facts['convention']}."
+    )
+
+
+def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
+    """Return a sentence for each protocol field that differs between trials though no factor declares it.
+
+    Numbers of such trials do not belong into one table.
+
+    Args:
+        trials: complete rows of ``trial_frame``.
+        factors: those of the study.
+    """
+    factors = tuple(factors)
+    notes = []
+    for field in PROTOCOL_COLUMNS:
+        declared = [key for key in factors if _declares(key, field)]
+        if "subset" in declared and drawn_by_seed(trials).any():
+            declared.append("seed")
+        if SETTING in declared and "method" not in declared:
+            declared.append("method")  # each arm is tuned on its own
+        compared = trials.assign(steps=_steps_in_all(trials)) if field == "steps" else trials
+        groups = compared.groupby(declared, sort=False)[field] if declared else [((), compared[field])]
+        for key, values in groups:
+            tally = _tally(values)
+            if len(tally) > 1:
+                where = ", ".join(value_text(part) for part in key)
+                found = "; ".join(f"{value} in {count(n, 'trial')}" for value, n in tally.items())
+                notes.append(
+                    f"{field.replace('_', ' ')} differs between trials that should share it"
+                    f"{f' ({where})' if where else ''}: {found}."
+                )
+    return notes
+
+
+def _steps_in_all(trials: pd.DataFrame) -> pd.Series:
+    """Return the steps of each trial, with those of its pretraining where the study declares both together."""
+    both = trials["steps"] + trials["pretraining_steps"].fillna(0)
+    return trials["steps"].where(both != trials["declared_steps"], trials["declared_steps"])
+
+
+def drawn_by_seed(trials: pd.DataFrame) -> pd.Series:
+    """Return which trials have few training cases that their seed drew."""
+    return (trials["subset"] == PER_SEED) & trials["shots"].map(lambda shots: isinstance(shots, Integral))
+
+
+def selection_notes(trials: pd.DataFrame) -> list[str]:
+    """Return a note where checkpoints were selected on the test cases."""
+    chosen = trials[trials["selection"] == "test_oracle"]
+    if not len(chosen):
+        return []
+    return [
+        f"Caution: {count(len(chosen), 'trial')} of {len(trials)} selected the checkpoint on the test cases "
+        "(selection: test_oracle). Such numbers are too good, and compare with nothing but their like."
+    ]
+
+
+def version_notes(trials: pd.DataFrame) -> list[str]:
+    """Return a note for each part of the software or hardware that is not the same in all trials."""
+    parts = {"commit": trials["commit"], "device": trials["device"]}
+    known = [versions for versions in trials["versions"] if isinstance(versions, dict)]
+    for package in dict.fromkeys(name for versions in known for name in versions):
+        parts[package] = pd.Series([versions.get(package, "absent") for versions in known], dtype=object)
+    notes = []
+    for part, values in parts.items():
+        tally = _tally(values)
+        if len(tally) > 1:
+            found = ", ".join(f"{value or 'unknown'} ({count(n, 'trial')})" for value, n in tally.items())
+            notes.append(f"Caution: trials of different code or hardware are mixed: {part} {found}.")
+    return notes
+
+
+def environment_rows(trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what the trials ran on as pairs of part and value; several values are joined by a comma."""
+    known = [versions for versions in trials["versions"] if isinstance(versions, dict)]
+    parts = {
+        package: dict.fromkeys(versions[package] for versions in known if package in versions)
+        for package in dict.fromkeys(name for versions in known for name in versions)
+    }
+    rows = [(part, ", ".join(values)) for part, values in parts.items()]
+    for part in ("commit", "device"):
+        values = [str(value) for value in _distinct(trials[part]) if value]
+        rows.append((part, ", ".join(values) or UNSET))
+    return rows
+
+
+def _declares(factor: str, field: str) -> bool:
+    if factor in ("dataset", f"recipe.{field}") or (factor == "recipe.pipeline" and field in _OF_PIPELINES):
+        return True
+    return any(
+        factor.startswith(name) if name.endswith(".") else factor == name
+        for name in _DECLARED_BY.get(field, ())
+    )
+
+
+def _distinct(values: pd.Series) -> list[Any]:
+    return list(dict.fromkeys(values.dropna()))
+
+
+def _tally(values: pd.Series) -> dict[str, int]:
+    """Return how often each value occurs, by a short text that tells the values apart."""
+    counts: dict[Any, int] = {}
+    for value in values.dropna().tolist():
+        counts[value] = counts.get(value, 0) + 1
+    return {_telling(value, list(counts)): n for value, n in counts.items()}
+
+
+def _telling(value: Any, among: Sequence[Any]) -> str:
+    """Return a short text of ``value``; of a long list or a mapping, what is not in all others."""
+    if isinstance(value, str) and value.startswith("{"):
+        own, others = json.loads(value), [json.loads(other) for other in among]
+        telling = {key: part for key, part in own.items() if any(other.get(key) != part for other in others)}
+        return ", ".join(f"{key} {_json(part)}" for key, part in telling.items()) or "nothing more"
+    if not isinstance(value, tuple) or len(value) <= 4:
+        return short_text(value)
+    shared = set.intersection(*(set(other) for other in among))
+    extra = [str(part) for part in value if part not in shared]
+    listed = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
+    return f"{len(value)} cases" + (f" (with {listed})" if extra else "")
+
+
+def short_text(value: Any) -> str:
+    """Return a field of the protocol as words; a mapping, which frames hold as JSON, as its keys and values."""
+    if isinstance(value, str) and value.startswith("{"):
+        return ", ".join(f"{key} {_json(part)}" for key, part in json.loads(value).items())
+    return value_text(value)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(str(part) for part in value) or "none"
+    return value_text(value)

@@ -1,0 +1,91 @@
+"""Images of test cases for figures: 8-bit copies that are stored once per study."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import registry
+from harness.data.datasets.contract import Dataset
+from harness.errors import UserError
+from harness.records.schema import safe_name
+
+
+@dataclass(frozen=True)
+class CaseImage:
+    """A case on its native grid.
+
+    Attributes:
+        image: ``(X, Y, Z)`` uint8, the first channel.
+        label: ``(X, Y, Z)`` uint8.
+        affine: ``(4, 4)``, voxel indices to millimetres in RAS.
+    """
+
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along each array axis, mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return (x, y, z)
+
+
+def case_image(
+    study_folder: Path, dataset_name: str, case_id: str, data_root: Path | None
+) -> CaseImage | str:
+    """Return a test case's image and label, or the reason why there is none.
+
+    The study's own copy, ``<study>/images/<dataset>/<case>.npz``, is read where it is there; otherwise the
+    dataset is read, and the copy stored.
+    """
+    copy = study_folder / "images" / safe_name(dataset_name) / f"{safe_name(case_id)}.npz"
+    if copy.is_file():
+        try:
+            with np.load(copy) as arrays:
+                return CaseImage(arrays["image"], arrays["label"], arrays["affine"])
+        except (OSError, ValueError, KeyError, BadZipFile):
+            pass  # a broken copy is made again
+    try:
+        dataset: Dataset = registry.load("dataset", dataset_name)()
+        case = next((case for case in dataset.cases(data_root) if case.id == case_id), None)
+        if case is None:
+            return f"dataset {dataset_name} has no case {case_id} any more"
+        image, label = dataset.image(case), dataset.label(case)
+    except UserError as error:
+        return str(error)
+    found = CaseImage(to_8_bit(image.array[0], label.array), label.array.astype(np.uint8), label.affine)
+    _store(copy, found)
+    return found
+
+
+def to_8_bit(image: NDArray[Any], label: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return ``image`` windowed to 0..255: the 1st to 99th percentile within the labels' bounding box.
+
+    Args:
+        image: ``(X, Y, Z)``.
+        label: ``(X, Y, Z)``; where it is empty the whole image counts.
+    """
+    filled = np.argwhere(label)
+    box = image
+    if len(filled):
+        low, high = filled.min(axis=0), filled.max(axis=0) + 1
+        box = image[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    bottom, top = np.percentile(box, (1, 99))
+    scaled = (image.astype(np.float64) - bottom) / max(float(top - bottom), 1e-9)
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def _store(path: Path, found: CaseImage) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, image=found.image, label=found.label, affine=found.affine)
+    partial.replace(path)

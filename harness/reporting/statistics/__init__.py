@@ -1,0 +1,1 @@
+"""Means, intervals and tests, on frames and arrays: no files, no formatting."""

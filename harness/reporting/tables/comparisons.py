@@ -1,0 +1,143 @@
+"""How tests are told: the table of all comparisons, and the notes below tables of scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from harness.reporting.comparisons import NETWORKS_STAR, RETRAINING_STAR, TARGETS
+from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.frames import records
+from harness.reporting.report_data import Results
+from harness.reporting.statistics.estimates import STUDENT
+from harness.reporting.statistics.significance import LEAST_CASES, LEAST_CASES_RETRAINING, LEAST_SEEDS, LEVEL
+from harness.reporting.wording import UNSET, count, heading, metric_of, p_text, signed, value_text
+
+TARGET_WORDS = {"retraining": "retraining", "networks": "these networks on new cases"}
+
+
+def comparison_table(results: Results, comparisons: pd.DataFrame) -> Table:
+    """Return every test of the study in full."""
+    has_roles = bool((comparisons["role"] != STUDENT).any())
+    header = [Column(heading(key)) for key in results.keys] + [Column("Role")] * has_roles
+    header += [Column("Metric"), *(Column(text, "number") for text in ("Difference", "Cases", "Seeds"))]
+    for target in TARGETS:
+        group = TARGET_WORDS[target].capitalize()
+        header += [Column(text, "number", group) for text in ("95 % interval", "p", "p, Holm")]
+    header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
+    header.append(Column("No test because", "prose"))
+    rows = []
+    for row in records(comparisons):
+        words = [Cell(value_text(row[key])) for key in results.keys] + [Cell(row["role"])] * has_roles
+        rows.append((*words, *_test_cells(row)))
+    baseline = results.study.report.baseline
+    return Table(
+        name="comparisons",
+        title=f"Comparisons with {baseline}",
+        caption=f"Every arm and role against the student of {baseline}, where both have complete trials.",
+        columns=tuple(header),
+        rows=tuple(rows),
+        breaks=frozenset(),
+        footnotes=(*_NOTES, *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else [])),
+        data=comparisons,
+    )
+
+
+def _test_cells(row: dict[str, Any]) -> list[Cell]:
+    metric = metric_of(row["metric"])
+    difference = row["difference"] * metric.scale
+    cells = [
+        Cell(f"{metric.label} ({metric.unit})"),
+        Cell(signed(difference) + row["star"], value=difference),
+        Cell(str(row["cases"]), value=row["cases"]),
+        Cell(f"{row['seeds']} vs {row['seeds_baseline']}", value=row["seeds"]),
+    ]
+    for target in TARGETS:
+        cells.append(interval_cell(row, target))
+        cells += [Cell(p_text(row[name]), value=row[name]) for name in (f"p_{target}", f"holm_{target}")]
+    cells.append(Cell(p_text(row["smallest_p"]), value=row["smallest_p"]))
+    cells += [Cell(signed(row[name]), value=row[name]) for name in ("rank_biserial", "standardised")]
+    reasons = [f"{TARGET_WORDS[t]}: {row[f'reason_{t}']}" for t in TARGETS if row[f"reason_{t}"]]
+    return [*cells, Cell("; ".join(reasons))]
+
+
+def interval_cell(row: dict[str, Any], target: str) -> Cell:
+    """Return the interval of a comparison for a target, in the metric's printed unit."""
+    metric = metric_of(row["metric"])
+    low, high = (row[f"{end}_{target}"] * metric.scale for end in ("low", "high"))
+    return Cell(UNSET if low != low else f"{signed(low)} to {signed(high)}", value=low)
+
+
+PAIRED = "each seed drew its own few cases, the same for all arms, so arms are compared by the differences of their common seeds"
+_NOTES = (
+    "Differences of the cases' means over regions and seeds; cases that a network has no value for are left out.",
+    "Retraining: new seeds and new cases; two-way model with random seeds and cases, t with Satterthwaite's degrees "
+    f"of freedom, from {LEAST_SEEDS} seeds and {LEAST_CASES_RETRAINING} cases on. These networks on new cases: Wilcoxon's "
+    f"signed-rank test over cases, interval by studentised paired bootstrap, from {LEAST_CASES} cases on.",
+    "Holm: corrected over all comparisons of one metric, those of students and those of other roles apart. Smallest "
+    "p: that the signed-rank test could have reached, before correction. Rank-biserial: matched-pairs rank-biserial "
+    "correlation. d_z: mean over standard deviation of the cases' differences.",
+)
+
+
+def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
+    """Return what stars and intervals mean, of how many tests they are, and why some are missing.
+
+    Args:
+        comparisons: of :func:`comparison_frame`, of one metric.
+        interval: the target whose intervals are printed, or ``""``.
+    """
+    if not len(comparisons):
+        return []
+    tests = {
+        "retraining": f"{RETRAINING_STAR}: p < {LEVEL} for retraining (new seeds and new cases; two-way model with random "
+        "seeds and cases, t with Satterthwaite's degrees of freedom)",
+        "networks": f"{NETWORKS_STAR}: p < {LEVEL} for these networks on new cases (Wilcoxon signed-rank over cases, means "
+        "over seeds)",
+    }
+    if comparisons["paired"].any():
+        tests["retraining"] += f"; {PAIRED}"
+    intervals = {
+        "retraining": "95 % interval: of the difference for retraining, by the two-way model.",
+        "networks": "95 % interval: of the difference of these networks on new cases (studentised paired bootstrap over cases); it "
+        "says nothing of other seeds.",
+    }
+    notes = []
+    for target in TARGETS:
+        tested = comparisons[comparisons[f"p_{target}"].notna()]
+        refused = comparisons[f"reason_{target}"][comparisons[f"reason_{target}"] != ""]
+        why = ", ".join(f"{reason} ({n}×)" for reason, n in refused.value_counts().items())
+        if not len(tested):
+            notes.append(f"No star and no interval for {TARGET_WORDS[target]}: {why}.")
+            continue
+        note = f"{tests[target]}, Holm-corrected over {_families(tested, target)}."
+        if target == "networks":
+            smallest = float((tested["smallest_p"] * tested[f"family_{target}"]).min())
+            note += f" Smallest p that so many cases can reach after correction: {p_text(min(1.0, smallest))}"
+            note += "; no star is possible." if smallest >= LEVEL else "."
+        notes.append(note + (f" Without a test: {why}." if why else ""))
+    notes += [intervals[interval]] if interval else []
+    dropped = comparisons[comparisons["dropped"] > 0]
+    if len(dropped):
+        most = int(dropped["dropped"].max())
+        notes.append(
+            f"Tests leave out cases that some network has no value for (up to {count(most, 'case')})."
+        )
+    return notes
+
+
+def _families(tested: pd.DataFrame, target: str) -> str:
+    """Return how many p values were corrected together: those of students, and those of other roles."""
+    told: dict[str, int] = {}
+    for of_students, rows in tested.groupby(tested["role"] == STUDENT, sort=False):
+        roles = (
+            "students" if of_students else " and ".join(f"{role}s" for role in dict.fromkeys(rows["role"]))
+        )
+        told[roles] = int(rows[f"family_{target}"].max())
+    first, *others = told.items()
+    if not others:
+        return count(first[1], "comparison")
+    return "; ".join(
+        [f"{count(first[1], 'comparison')} of {first[0]}", *(f"{n} of {roles}" for roles, n in others)]
+    )

@@ -1,0 +1,56 @@
+"""Several studies as one, for one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.study.cells import Cell
+from harness.study.study import Study
+
+STUDY = "study"
+"""The factor that tells cells of different studies apart, where no other does."""
+
+
+def combine(studies: Sequence[Study], name: str) -> Study:
+    """Return a study of all cells; a trial that several studies share counts once.
+
+    Baseline and tables are those of the first study. Where two trials that differ have the same factors, which study they
+    belong to becomes a factor.
+
+    Args:
+        studies: at least one.
+        name: of the whole.
+    """
+    factors = tuple(dict.fromkeys(key for study in studies for key in study.factors))
+    if _ambiguous(studies, factors):
+        factors = (*factors, STUDY)
+    cells: dict[str, Cell] = {}
+    for study in studies:
+        for cell in study.cells:
+            values = {key: cell.factors.get(key) for key in factors}
+            if STUDY in factors:
+                values[STUDY] = study.name
+            cells.setdefault(cell.spec.id, replace(cell, factors=values))
+    nodes = {node.spec.id: node for study in studies for node in study.nodes}
+    return replace(
+        studies[0],
+        name=name,
+        question=" ".join(dict.fromkeys(study.question for study in studies)),
+        cells=tuple(cells.values()),
+        skipped=tuple(skip for study in studies for skip in study.skipped),
+        factors=factors,
+        nodes=tuple(nodes.values()),
+        commands=tuple(command for study in studies for command in study.commands),
+    )
+
+
+def _ambiguous(studies: Sequence[Study], factors: Sequence[str]) -> bool:
+    """Return whether two trials that differ would look like one arm and seed."""
+    seen: dict[tuple[str, ...], str] = {}
+    for study in studies:
+        for cell in study.cells:
+            key = tuple(repr(cell.factors.get(factor)) for factor in factors)
+            if seen.setdefault(key, cell.spec.id) != cell.spec.id:
+                return True
+    return False

@@ -1,0 +1,244 @@
+"""From the settings of a study file to trials: names looked up, parameters, recipe and split resolved to a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from harness.data.splits import shipped_split
+from harness.errors import UserError, did_you_mean
+from harness.parsing import merge, parse
+from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec, plain
+from harness.study.arms import Arms, NamedArm, load_named
+from harness.study.cells import FACTORS, GENERATED, PER_SEED
+from harness.study.file import KEYS
+from harness.training.method import Setting
+from harness.training.pretraining import pretraining_node
+
+_SPLIT_KEYS = ("seed", "name", "exclude")
+_BRANCHES = ("recipe", "method", "architecture", "split")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A trial, the pretraining that it starts from, and the updates that both make, or it alone, as the study declares."""
+
+    spec: TrialSpec
+    node: TrialSpec | None
+    steps: int
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Turns flat settings into trials.
+
+    Attributes:
+        where: the file of the study, for messages.
+        methods: the arms that it declares, by name.
+        architectures: likewise.
+    """
+
+    where: str
+    methods: Arms = field(default_factory=dict)
+    architectures: Arms = field(default_factory=dict)
+
+    def resolve(self, settings: Mapping[str, Any]) -> Resolved | str:
+        """Return the trial of flat ``settings`` and the pretraining that it starts from, or why there is none.
+
+        Raises:
+            UserError: an unknown name or key, or a wrong value.
+        """
+        where, branches = self.where, _branches(self.where, settings)
+        dataset_name = settings["dataset"]
+        dataset = load_named("dataset", dataset_name, f"{where}: dataset")
+        recipe = _recipe(dataset, branches["recipe"], where)
+        network = NamedArm(
+            "architecture", settings["architecture"], self.architectures, branches["architecture"], where
+        )
+        with network.faults_by_key():
+            options = network.registered.resolve(network.settings(), network.place)
+        architecture = network.registered(options)
+        setting = Setting(network.registered_name, architecture, dataset_name, recipe.patch, recipe.precision)
+        arm = NamedArm("method", settings["method"], self.methods, branches["method"], where)
+        pretrains = "pretrain" in arm.registered.stages
+        with arm.faults_by_key():
+            own = arm.settings()
+            pretraining = _pretraining(own.pop("pretrain", {}), f"{arm.place}: pretrain") if pretrains else {}
+            parameters = arm.registered.resolve(own, arm.place, setting)
+        method = arm.registered(parameters)
+        reason = architecture.supports(recipe.patch) or method.supports(setting)
+        if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
+            reason = "it learns from training cases without labels, and shots all withholds none"
+        if reason:
+            return f"{settings['method']} on {settings['architecture']}: {reason}"
+        fields = {
+            "dataset": _split(dataset, dataset_name, branches["split"], settings["shots"], where),
+            "architecture": ArchitectureSpec(
+                name=network.registered_name, version=network.registered.version, options=plain(options)
+            ),
+            "method": MethodSpec(
+                name=arm.registered_name, version=arm.registered.version, parameters=plain(parameters)
+            ),
+            "shots": settings["shots"],
+            "subset": _subset(settings),
+            "seed": settings["seed"],
+            "recipe": recipe,
+        }
+        spec = parse(TrialSpec, fields, where)
+        return _with_pretraining(spec, pretraining, arm) if pretrains else Resolved(spec, None, recipe.steps)
+
+    def trial(self, settings: Mapping[str, Any]) -> TrialSpec | str:
+        """Return the trial of flat ``settings`` alone, or why there is none; raises as :meth:`resolve`."""
+        outcome = self.resolve(settings)
+        return outcome if isinstance(outcome, str) else outcome.spec
+
+
+def _branches(where: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what dotted keys set below each branch; refuse unknown keys, and names that are none."""
+    branches: dict[str, dict[str, Any]] = {name: {} for name in _BRANCHES}
+    for key, value in settings.items():
+        head, _, rest = key.partition(".")
+        if rest and head in _BRANCHES:
+            branches[head] = merge(branches[head], _nest(rest, value))
+        elif rest or key not in FACTORS:
+            _refuse_key(where, key, value)
+    for key in ("dataset", "architecture", "method"):
+        if not isinstance(settings.get(key), str):
+            _refuse_name(where, key, settings)
+    return branches
+
+
+def _with_pretraining(spec: TrialSpec, pretraining: Mapping[str, Any], arm: NamedArm) -> Resolved:
+    """Return a trial that starts from a pretraining, whose ``steps`` may be a part of the trial's own."""
+    own, place, recipe = dict(pretraining), f"{arm.place}: pretrain", spec.recipe
+    within = own.pop("within", False)
+    with arm.faults_by_key():
+        node = pretraining_node(spec, own, arm.registered, place)
+        _check_warmup(node.recipe, own, place)
+        left = _rest(recipe, node.recipe, place) if within else recipe
+    return Resolved(spec.model_copy(update={"pretraining": node.id, "recipe": left}), node, recipe.steps)
+
+
+def _refuse_key(where: str, key: str, value: Any) -> NoReturn:
+    """Refuse a key that is neither a factor nor a path below a branch, with the nearest that is."""
+    head, _, rest = key.partition(".")
+    if rest and head in FACTORS:
+        raise UserError(f"{where}: {head}", "a mapping", "one value", f"Write {head}: VALUE.")
+    if key in _BRANCHES:
+        example = {"recipe": "recipe.steps: [10, 20]"}.get(key, "split.seed: [0, 1]")
+        raise UserError(
+            f"{where}: {key}", repr(value), f"a path below {key}", f"Write for example {example}."
+        )
+    paths = [f"recipe.{field}" for field in ("pipeline", *Recipe.model_fields)]
+    paths += [f"split.{field}" for field in _SPLIT_KEYS]
+    raise UserError(
+        f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
+        f"Move {head!r} to the top of the file." if head in KEYS else did_you_mean(key, [*FACTORS, *paths]),
+    )  # fmt: skip
+
+
+def _refuse_name(where: str, key: str, settings: Mapping[str, Any]) -> NoReturn:
+    """Refuse what stands in place of the name of a dataset, an architecture or a method."""
+    value, below = settings.get(key), any(one.startswith(f"{key}.") for one in settings)
+    found = "a mapping" if below else "nothing" if value is None else repr(value)
+    remedy = f"Set {key}: NAME in base or grid."
+    if below or isinstance(value, Mapping):
+        remedy = f"Declare settings as '{key}s: {{mine: {{name: NAME, …}}}}', and write '{key}: mine'."
+    raise UserError(f"{where}: {key}", found, f"the name of one {key}", remedy)
+
+
+def _pretraining(settings: Any, where: str) -> dict[str, Any]:
+    if not isinstance(settings, Mapping):
+        raise UserError(
+            where,
+            repr(settings),
+            "a mapping of keys of a recipe",
+            "Write for example pretrain: {steps: 300}.",
+        )
+    within = settings.get("within", False)
+    if not isinstance(within, bool):
+        raise UserError(f"{where}.within", repr(within), "true or false", "Correct this value.")
+    return dict(settings)
+
+
+def _subset(settings: Mapping[str, Any]) -> Any:
+    """Return the draw of the few cases; all cases and published subsets are the same for each."""
+    if settings["subset"] != PER_SEED:
+        return settings["subset"]
+    return settings["seed"] if isinstance(settings["shots"], int) else 0
+
+
+def _rest(recipe: Recipe, pretraining: Recipe, where: str) -> Recipe:
+    """Return the recipe with the steps that a pretraining ``within`` it leaves, so that both are as many as without it."""
+    left = recipe.steps - pretraining.steps
+    if left < 1:
+        raise UserError(
+            f"{where}.steps", f"{pretraining.steps} within the {recipe.steps} of the recipe",
+            "fewer, so that some are left for training", "Lower it, or leave 'within' out.",
+        )  # fmt: skip
+    return parse(Recipe, {**plain(recipe), "steps": left}, where)
+
+
+def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe: that of the dataset or of its named pipeline, with a study's own keys laid on it."""
+    own = dict(own)
+    pipeline = own.pop("pipeline", None)
+    if pipeline is not None and pipeline not in [*dataset.pipelines]:
+        raise UserError(
+            f"{where}: recipe.pipeline", repr(pipeline), "a pipeline of the dataset",
+            did_you_mean(str(pipeline), dataset.pipelines),
+        )  # fmt: skip
+    default = dataset.pipelines[pipeline] if pipeline else dataset.recipe
+    recipe = parse(Recipe, merge(default, own), where, below="recipe")
+    _check_warmup(recipe, own, f"{where}: recipe")
+    return recipe
+
+
+def _check_warmup(recipe: Recipe, own: Mapping[str, Any], where: str) -> None:
+    """Refuse a warm-up of a study's own that never ends; a pipeline's may be cut short by a trial run."""
+    if "warmup_steps" in own and recipe.warmup_steps > recipe.steps:
+        raise UserError(
+            f"{where}.warmup_steps", str(recipe.warmup_steps), f"no more than the {recipe.steps} steps",
+            "Lower it, or train longer.",
+        )  # fmt: skip
+
+
+def _split(
+    dataset: type[Any], dataset_name: str, own: Mapping[str, Any], shots: Any, path: str
+) -> DatasetSpec:
+    """Return the dataset with how its cases are divided."""
+    where = f"{path}: split"
+    for key in own:
+        if key not in _SPLIT_KEYS:
+            raise UserError(
+                f"{where}.{key}", "an unknown key", "seed, name or exclude", did_you_mean(key, _SPLIT_KEYS)
+            )
+    names = [*dataset.splits, GENERATED]
+    name = own.get("name", names[0])
+    if name not in names:
+        raise UserError(f"{where}.name", repr(name), "a split of the dataset", did_you_mean(str(name), names))
+    if name != GENERATED and "seed" in own:
+        raise UserError(
+            f"{where}.seed", repr(own["seed"]), f"none: the split {name!r} is a fixed list",
+            f"Remove it, or set split.name to {GENERATED}.",
+        )  # fmt: skip
+    known = shipped_split(dataset.name(), name).subsets if name != GENERATED else {}
+    if isinstance(shots, str) and shots != "all" and shots not in known:
+        raise UserError(
+            f"{path}: shots", repr(shots), "a number, 'all' or a published subset",
+            did_you_mean(shots, [*known, "all"]),
+        )  # fmt: skip
+    fields = {f"split_{key}": value for key, value in own.items() if key != "name"}
+    fields |= {"name": dataset_name, "version": dataset.version}
+    fields |= {} if name == GENERATED else {"split_name": name}
+    try:
+        return parse(DatasetSpec, fields, path)
+    except UserError as error:  # of split_seed, where the study has split.seed
+        key = error.where.removeprefix(f"{path}: split_")
+        raise UserError(f"{where}.{key}", error.found, error.expected, error.remedy) from None
+
+
+def _nest(path: str, value: Any) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
+    return {head: _nest(rest, value) if rest else value}

@@ -1,0 +1,187 @@
+"""Fitting: training to the last step with history, validation and checkpoints, and the choice of weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.data.loading import TrialData
+from harness.errors import Interrupted, Paused
+from harness.evaluation.metrics import mean_dice
+from harness.evaluation.prediction import predict
+from harness.records.schema import HISTORY, append_history, read_history
+from harness.records.store import RESUME, SELECTED, Attempt
+from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from harness.training.loop import Trainer
+from harness.training.method import Batch
+from harness.trial.trackers import Trackers
+
+_FLUSH = 2.0  # seconds between writes of the history
+_BETWEEN_STEPS = ("validation", "held_out", "resumed")  # lines of a step that has not begun
+
+
+class Fitting:
+    """Training to the last step with checkpoints, validation and history; goes on where it was left.
+
+    Args:
+        trainer: at step 0.
+        data: of the trial.
+        attempt: where to write.
+        checkpoint_minutes: between checkpoints.
+        held_out: of a pretraining: batches whose loss stands for a validation, at the start too.
+        pause_at: step at which to stop before the last one.
+        trackers: given the lines of the history too.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        data: TrialData,
+        attempt: Attempt,
+        checkpoint_minutes: float,
+        held_out: Sequence[Batch] = (),
+        pause_at: int | None = None,
+        trackers: Trackers | None = None,
+    ) -> None:
+        self._held_out, self._pause_at, self._trackers = held_out, pause_at, trackers
+        self.trainer, self.data, self.attempt = trainer, data, attempt
+        self.folder = attempt.folder
+        self.seconds = self.earlier_seconds = 0.0
+        self._best: float | None = None
+        self._lines: list[dict[str, Any]] = []
+        self._flushed = self._saved = time.perf_counter()
+        self._interval = checkpoint_minutes * 60
+
+    def run(self) -> None:
+        """Train; on return the last checkpoint is on disk.
+
+        Raises:
+            TrialFailure: the loss is not finite; the history is on disk.
+            Paused: it has reached ``pause_at``; its checkpoint is on disk.
+            Interrupted: it was asked to stop; its checkpoint is on disk.
+        """
+        self._restore()
+        trainer, recipe = self.trainer, self.trainer.recipe
+        begun = time.perf_counter() - self.seconds
+        if self._held_out and trainer.step == 0:
+            self._validate()
+        self._put_down_if_asked()
+        try:
+            for result in trainer.run_until(recipe.steps):
+                if result is not None:
+                    self._lines.append(result.as_line())
+                if recipe.validate_every and (
+                    trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
+                ):
+                    self._validate()
+                now = time.perf_counter()
+                self.seconds = now - begun
+                if now - self._saved >= self._interval:
+                    self._checkpoint()
+                elif now - self._flushed >= _FLUSH:
+                    self._flush()
+                self.attempt.heartbeat()
+                self._put_down_if_asked()
+        finally:
+            self._flush()
+        self._checkpoint()
+
+    def _put_down_if_asked(self) -> None:
+        step = self.trainer.step
+        if step >= self.trainer.recipe.steps:
+            return
+        if self._pause_at is not None and step >= self._pause_at:
+            self._checkpoint()
+            raise Paused(step)
+        if self.attempt.is_asked_to_stop():
+            self._checkpoint()
+            raise Interrupted("preempted", f"asked to stop at step {step}")
+
+    def select(self) -> int:
+        """Write down the selected weights, load them, and return their step.
+
+        ``last``: the weights after the last step. ``best_validation``: those with the highest mean Dice of
+        the student over regions and validation cases; the earliest of equals. ``test_oracle``: the same on
+        the test cases, for papers that did so.
+        """
+        path = self.folder / SELECTED
+        if self.trainer.recipe.selection == "last":
+            self._save_selected()
+        state = load_checkpoint(path)
+        self.trainer.method.load_state_dict(state["method"])
+        return int(state["step"])
+
+    def _restore(self) -> None:
+        path = self.folder / RESUME
+        state = load_checkpoint(path) if path.is_file() else None
+        if state is None or state["content"] != self.data.content:  # never mix two versions of the data
+            (self.folder / HISTORY).unlink(missing_ok=True)
+            return
+        self.trainer.load_state_dict(state["trainer"])
+        self._best = state["best"]
+        self.seconds = self.earlier_seconds = state["seconds"]
+        step = self.trainer.step
+        kept = [
+            line
+            for line in read_history(self.folder)
+            if line["step"] < step or (line["step"] == step and not line.keys().isdisjoint(_BETWEEN_STEPS))
+        ]
+        (self.folder / HISTORY).unlink(missing_ok=True)
+        append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
+        self._track(kept)  # this attempt's files then tell the whole course
+
+    def _checkpoint(self) -> None:
+        self._flush()
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "best": self._best,
+            "seconds": self.seconds,
+            "content": self.data.content,
+        }
+        save_checkpoint(self.folder / RESUME, state)
+        self._saved = time.perf_counter()
+
+    def _flush(self) -> None:
+        append_history(self.folder, self._lines)
+        self._track(self._lines)
+        self._lines = []
+        self._flushed = time.perf_counter()
+
+    def _track(self, lines: Sequence[dict[str, Any]]) -> None:
+        if self._trackers and lines:
+            self._trackers.write(lines)
+
+    def _validate(self) -> None:
+        """Score the student on the cases to select on, on the preprocessed grid; or take the held-out loss."""
+        if self._held_out:
+            losses = self.trainer.losses_of(self._held_out)
+            self._lines.append({"step": self.trainer.step, "held_out": losses})
+            return
+        trainer, regions = self.trainer, self.data.dataset.scored_regions()
+        student = trainer.method.roles()["student"]
+        scores: dict[str, list[float]] = {region: [] for region in regions}
+        for case in self.data.selection_cases:
+            probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
+            prediction = probabilities.argmax(axis=0).astype(np.uint8)
+            for region, value in mean_dice(prediction, self.data.selection_label(case), regions).items():
+                scores[region].append(value)
+            self.attempt.heartbeat()
+        means = {region: _nanmean(values) for region, values in scores.items()}
+        mean = _nanmean(list(means.values()))
+        self._lines.append({"step": trainer.step, "validation": means, "mean": mean})
+        if trainer.recipe.selection != "last" and (self._best is None or mean > self._best):
+            self._best = mean
+            self._save_selected()
+            self._saved = -math.inf  # a checkpoint follows, so that both are of one course of training
+
+    def _save_selected(self) -> None:
+        state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}
+        save_checkpoint(self.folder / SELECTED, state)
+
+
+def _nanmean(values: list[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0

@@ -1,0 +1,309 @@
+"""One trial from its spec to its record: data, method, training, selection, one test."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import registry
+from harness.data.loading import TrialData, load_data
+from harness.data.nifti import write_label
+from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
+from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
+from harness.evaluation.metrics import score_case
+from harness.evaluation.prediction import predict
+from harness.records.faults import cause_of, rule_of
+from harness.records.schema import (
+    TRAINING_FIELDS,
+    Cost,
+    Environment,
+    Protocol,
+    Times,
+    TransferRecord,
+    TrialRecord,
+    write_cases,
+)
+from harness.records.store import CHECKPOINT, Attempt, Store
+from harness.seeding import clean_process, seed_everything
+from harness.spec import TrialSpec, plain
+from harness.training.batches import draw_batches, draw_images, held_out_images
+from harness.training.checkpoint import load_checkpoint
+from harness.training.loop import Trainer, memory_format
+from harness.training.losses import segmentation_loss
+from harness.training.memory import limit_memory, peak_bytes, reset_peak
+from harness.training.method import Context, Method, Setting
+from harness.training.pretraining import Pretrained
+from harness.trial.fitting import Fitting
+from harness.trial.operations import multiply_accumulates
+from harness.trial.settings import RunSettings
+from harness.trial.trackers import Trackers
+
+
+def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
+    """Run one trial, or go on with it, and publish its record.
+
+    Returns:
+        The record, complete or failed; None where another live process owns the trial, or where it paused.
+
+    Raises:
+        Interrupted: it was put down for a reason outside of it, and can go on from its checkpoint.
+    """
+    store = Store(settings.results)
+    attempt = store.claim(spec.id, settings.driver)
+    if attempt is None:
+        return store.record(spec.id)
+    try:
+        return _publish_outcome(spec, settings, attempt)
+    except Paused as pause:
+        attempt.pause(pause.step)
+    except ClaimLost:
+        pass
+    except KeyboardInterrupt:
+        with suppress(ClaimLost):
+            attempt.release()
+        raise
+    except Exception as error:
+        cause = cause_of(error)
+        with suppress(ClaimLost):
+            attempt.release(cause)
+        raise Interrupted(cause.kind, cause.message, cause.traceback) from error
+    return None
+
+
+def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> TrialRecord:
+    """Run an attempt to its end and publish the record, a failure's too; raises what is no fault of the trial."""
+    try:
+        record = _Run(spec, settings, attempt).complete()
+    except (Paused, ClaimLost):
+        raise
+    except Exception as error:
+        cause = cause_of(error)
+        rule = rule_of(cause.kind).now
+        if rule != "fail" and not (rule == "grow" and settings.share >= 1):
+            raise
+        record = TrialRecord(
+            id=spec.id,
+            status="failed",
+            kind=spec.kind,
+            spec=spec,
+            environment=_environment(_device()),
+            cause=cause,
+            attempts=attempt.number,
+        )
+    attempt.publish(record, weights=settings.keep != "scores" or spec.kind == "pretrain")
+    return record
+
+
+class _Run:
+    """The phases of one attempt, and what they share."""
+
+    def __init__(self, spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> None:
+        self.spec, self.settings, self.attempt = spec, settings, attempt
+        self.recipe = spec.recipe
+        self.device = _device()
+        self._transfer: TransferRecord | None = None
+        self.started = time.time()
+        clean_process(self.recipe.threads)
+        limit_memory(self.device, settings.share)
+        reset_peak(self.device)
+
+    def complete(self) -> TrialRecord:
+        self.attempt.go_on()
+        data = load_data(self.spec, self.settings.data_root, self.attempt.go_on)
+        method = build_method(self.spec, data, self.device)
+        node = self._start_from(method, data) if self.spec.pretraining else None
+        pretrains = self.spec.kind == "pretrain"
+        source = draw_images(data, self.recipe, self.spec.seed) if pretrains else None
+        draw = source or draw_batches(data, method, self.recipe, self.spec.seed)
+        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
+        held_out = held_out_images(data, self.recipe) if pretrains else ()
+        trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
+        minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
+        fitting = Fitting(trainer, data, self.attempt, minutes, held_out, pause_at, trackers)
+        trained = time.time()
+        try:
+            fitting.run()
+        finally:
+            trackers.close()
+        selected = fitting.select()
+        tested = time.time()
+        if self.spec.tested and not pretrains:
+            data.freeze()
+            write_cases(self.attempt.folder, self._test(method, data))
+        return TrialRecord(
+            id=self.spec.id,
+            status="complete",
+            kind=self.spec.kind,
+            spec=self.spec,
+            protocol=_protocol(self.spec, data, method, node),
+            selected_step=selected,
+            cost=self._cost(method, data, fitting, time.time() - tested, node),
+            times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
+            environment=_environment(self.device),
+            attempts=self.attempt.number,
+            transfer=self._transfer,
+        )
+
+    def _start_from(self, method: Method[Any], data: TrialData) -> TrialRecord:
+        """Load the weights of the trial's pretraining, and return its record.
+
+        Raises:
+            TrialFailure: it is not complete, it had other data, or too little fits.
+        """
+        store, id = Store(self.settings.results, writable=False), str(self.spec.pretraining)
+        node = store.record(id)
+        if node is None or node.status != "complete" or node.protocol is None:
+            state = "failed" if node else "missing"
+            raise TrialFailure("pretraining", f"pretraining {id} {state}")
+        if node.protocol.content_hash != data.content:
+            raise TrialFailure(
+                "pretraining", f"pretraining {id} had other data: {node.protocol.content_hash}"
+            )
+        assert isinstance(method, Pretrained)
+        state = load_checkpoint(store.trials / id / CHECKPOINT)["method"]
+        self._transfer = TransferRecord(source=id, **asdict(method.load_pretrained(state)))
+        return node
+
+    def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
+        """Return the rows of all test cases and roles, each scored once, on native grids."""
+        regions = data.dataset.scored_regions()
+        predictions = self.attempt.folder / "predictions"
+        shutil.rmtree(predictions, ignore_errors=True)
+        predictions.mkdir()
+        rows = []
+        for role, network in method.roles().items():
+            for case in data.split.test:
+                volume = data.to_native(case, predict(network, data.image(case), self.recipe, self.device))
+                reference = data.test_reference(case)
+                scored = score_case(volume.array, reference.array, volume.spacing, regions, RECORDED_METRICS)
+                rows += [{"case": case, "role": role, **row} for row in scored]
+                if self.settings.keep == "all":
+                    write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
+                self.attempt.go_on()
+        return rows
+
+    def _cost(
+        self, method: Method[Any], data: TrialData, fitting: Fitting, testing: float, node: TrialRecord | None
+    ) -> Cost:
+        before = node.cost if node and node.cost else None
+        student, channels = method.roles()["student"], len(data.dataset.channels)
+        return Cost(
+            seconds=fitting.earlier_seconds + time.time() - self.started,
+            seconds_training=fitting.seconds,
+            seconds_testing=testing,
+            seconds_per_step=fitting.seconds / self.recipe.steps,
+            peak_memory=peak_bytes(self.device),
+            parameters=sum(p.numel() for p in student.parameters()),
+            steps=self.recipe.steps,
+            forward_passes=self.recipe.steps * method.forward_passes(),
+            pretraining_seconds=before.seconds if before else 0.0,
+            pretraining_steps=before.steps if before else 0,
+            pretraining_forward_passes=before.forward_passes if before else 0,
+            multiply_accumulates=multiply_accumulates(student, channels, self.recipe.patch),
+        )
+
+
+def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
+    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
+    architecture_class = registry.load("architecture", spec.architecture.name)
+    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
+    method_class = registry.load("method", spec.method.name)
+    method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
+    recipe, channels = spec.recipe, len(data.dataset.channels)
+    classes = max(data.dataset.labels) + 1
+    layout = memory_format(recipe)
+
+    def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
+        seed_everything(spec.seed, stream)
+        return architecture.build(channels, out_channels, recipe.patch).to(device, memory_format=layout)
+
+    setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
+    method.setup(
+        Context(
+            build_network=build_network,
+            setting=setting,
+            segmentation_loss=segmentation_loss(recipe.loss),
+            in_channels=channels,
+            classes=classes,
+            steps=recipe.steps,
+            batch=recipe.batch,
+            training_cases=len(data.training),
+            seed=spec.seed,
+            stage=spec.kind,
+        )
+    )
+    method.modules.to(device)
+    return method
+
+
+def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: TrialRecord | None) -> Protocol:
+    recipe = spec.recipe
+    images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
+    return Protocol(
+        dataset=spec.dataset.name,
+        dataset_version=spec.dataset.version,
+        content_hash=data.content,
+        split_hash=data.split.hash,
+        split_rule=data.split.rule,
+        training_cases=list(data.split.train if spec.kind == "pretrain" else data.training),
+        validation_cases=list(data.split.validation),
+        test_cases=list(data.split.test),
+        spacing=list(recipe.spacing),
+        patch=list(recipe.patch),
+        intensity=recipe.intensity,
+        crop=recipe.crop,
+        resampling=recipe.resampling,
+        label_resampling=recipe.label_resampling,
+        augmentation=plain(recipe.augmentation),
+        steps=recipe.steps,
+        batch=recipe.batch,
+        training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
+        selection=recipe.selection,
+        inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
+        convention=HARNESS.name,
+        extra_data=f"images of {images} training cases without their labels" if images else "none",
+        pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
+        if node
+        else "none",
+    )
+
+
+def _environment(device: torch.device) -> Environment:
+    packages = ("medcontext-harness", "torch", "monai", "numpy", "scipy", "nibabel")
+    versions = {name: metadata.version(name) for name in packages}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return Environment(
+        versions={"python": platform.python_version(), **versions},
+        commit=_commit(),
+        device=f"{device.type} {name}",
+        host=socket.gethostname(),
+    )
+
+
+@cache
+def _commit() -> str:
+    """Return the commit of the checkout that runs, marked where it has changes; empty for a wheel."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    git: Callable[..., str] = lambda *arguments: subprocess.run(  # noqa: E731
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,34 @@
+"""How and where trials run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.records.claims import Process
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How and where trials run; nothing here changes their numbers.
+
+    Attributes:
+        results: folder of the records.
+        data_root: folder of the datasets.
+        keep: of a finished trial: ``all``, ``none`` (no predictions) or ``scores`` (no weights either, but of a
+            pretraining).
+        checkpoint_minutes: between checkpoints.
+        driver: the process that started the run.
+        pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
+        share: of a GPU's memory that a trial may take, above 0 and up to 1.
+        trackers: copies of the history, of ``tensorboard``, ``mlflow``, ``wandb``.
+    """
+
+    results: Path
+    data_root: Path | None = None
+    keep: str = "all"
+    checkpoint_minutes: float = 5.0
+    driver: Process = field(default_factory=Process.this)
+    pause_at: int | None = None
+    share: float = 1.0
+    trackers: tuple[str, ...] = ()

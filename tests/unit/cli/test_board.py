@@ -1,0 +1,95 @@
+"""What a running study shows, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.cli.board import Board
+from harness.records.claims import Process
+from harness.records.schema import Cause, TrialRecord, append_history
+from harness.records.store import Store
+from harness.study.expand import load_study
+from harness.sweep.agenda import Work
+from harness.sweep.gpus import Gpus, count_gpus
+
+CELLS = load_study("quickstart").cells
+TOOL = """#!/bin/sh
+case "$1" in *index*) echo 0; echo 1;; *) echo "37, x"; echo "100, x";; esac
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def publish(store: Store, number: int, cause: Cause | None = None) -> None:
+    spec = CELLS[number].spec
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    status = "failed" if cause else "complete"
+    attempt.publish(TrialRecord(id=spec.id, status=status, kind="train", spec=spec, cause=cause))
+
+
+def board(store: Store, terminal: bool) -> tuple[Board, io.StringIO]:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=200, color_system=None)
+    return Board(store, console), text
+
+
+def test_elsewhere_there_is_one_line_for_each_finished_trial(store: Store) -> None:
+    shown, text = board(store, terminal=False)
+    publish(store, 0)
+    list(shown.following([Work(CELLS[:2]), Work(CELLS[:4])]))  # trials that join later, one of them twice
+    with shown.shown():
+        publish(store, 2, Cause(kind="error", message="a bug", traceback="Traceback\nline"))
+    lines = text.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["complete", "failed", "Traceback", "line"]
+    assert "a bug" in lines[1]
+
+
+def test_where_little_happens_it_speaks_every_five_minutes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.board._QUIET", 0.0)
+    shown, text = board(store, terminal=False)
+    shown.follow(CELLS[:2])
+    attempt = store.claim(CELLS[0].spec.id, Process.this())
+    assert attempt
+    append_history(attempt.folder, [{"step": 7, "losses": {}}])
+    shown._look()
+    assert "0 of 2 done, 1 running, 0 failed" in text.getvalue() and "step 7 of 200" in text.getvalue()
+
+
+def test_a_terminal_shows_counts_and_the_current_dice(store: Store) -> None:
+    shown, text = board(store, terminal=True)
+    shown.follow(CELLS[:3])
+    attempt = store.claim(CELLS[0].spec.id, Process.this())
+    assert attempt
+    append_history(attempt.folder, [{"step": 50, "validation": {"left": 0.5}, "mean": 0.5}])
+    with shown.shown():
+        publish(store, 1)
+        shown._look()
+        assert str(shown._summary()).startswith("1 of 3 done, 1 running, 0 failed")
+        lines = [{"step": step, "losses": {"total": 1.0}} for step in range(50, 1000)]
+        append_history(attempt.folder, lines)  # the validation is beyond the end that is read
+        shown._look()
+        assert "step 999 of 200, Dice 0.500" in str(shown._summary())
+    assert "complete" in text.getvalue()
+
+
+def test_the_use_of_gpus_is_what_the_drivers_tool_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(TOOL)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert Gpus().use() == ["GPU 37 % 100 %"] and count_gpus() == 2
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert Gpus().use() == [] and count_gpus() == 0

@@ -1,0 +1,165 @@
+"""The rule of each fault, as it is applied to what comes back from Tune; no Ray runs."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.errors import Interrupted, TrialFailure, UserError
+from harness.records.claims import Process
+from harness.records.faults import RULES, cause_of
+from harness.records.schema import Cause
+from harness.records.store import Store
+from harness.study.expand import load_study
+from harness.sweep.agenda import Agenda, plain_work
+from harness.sweep.packing import Need, arm_key, write_needs
+from harness.sweep.ray_tune import Searcher, _Handout
+
+CELLS = load_study("quickstart").cells[:2]
+ID = CELLS[0].spec.id
+
+
+class Said(list[str]):
+    __call__ = list.append
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def handout(store: Store, **options: Any) -> _Handout:
+    options = {"workers": None, "gpus": False, **options}
+    return _Handout(Agenda(plain_work(CELLS, store), store), store, **options)
+
+
+def back(kind: str) -> dict[str, Any]:
+    return {"done": True, "cause": Cause(kind=kind, message=kind, traceback="where").model_dump_json()}
+
+
+def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(store: Store) -> None:
+    out = handout(store)
+    first = out.suggest("a")["spec"]
+    for name, successor in zip("abc", "bcd", strict=True):
+        out.on_trial_complete(name, error=True)
+        out.on_lost(name, "killed")
+        record = store.record(ID)
+        assert (record is None) or name == "c"
+        assert (out.suggest(successor)["spec"] == first) == (name != "c")
+    record = store.record(ID)
+    assert (
+        record and record.cause and record.cause.kind == "worker_lost" and "3 times" in record.cause.message
+    )
+
+
+def test_a_worker_that_put_its_trial_down_before_it_died_was_not_lost(store: Store) -> None:
+    out = handout(store)
+    first = out.suggest("0")["spec"]
+    for number in range(5):
+        attempt = store.claim(ID, Process.this())
+        assert attempt
+        attempt.release(Cause(kind="preempted", message="asked to stop"))
+        out.on_trial_complete(str(number), error=True)
+        out.on_lost(str(number), "gone")
+        assert out.suggest(str(number + 1))["spec"] == first
+    for number in (5, 6, 7):  # now it dies before it takes the trial: that must end
+        out.on_trial_complete(str(number), error=True)
+        out.on_lost(str(number), "gone")
+        out.suggest(str(number + 1))
+    assert store.status(ID) == "failed"
+
+
+@pytest.mark.parametrize("kind", ["error", "io", "input"])
+def test_an_error_outside_of_a_trial_is_recorded_with_its_traceback_and_not_repeated(
+    store: Store, kind: str
+) -> None:
+    out = handout(store)
+    first = out.suggest("a")["spec"]
+    out.on_trial_complete("a", back(kind))
+    assert out.suggest("b")["spec"] != first
+    record = store.record(ID)
+    assert record and record.cause == Cause(kind=kind, message=kind, traceback="where")
+
+
+def test_out_of_gpu_memory_doubles_the_share_up_to_a_whole_one(store: Store) -> None:
+    write_needs(store.results, {arm_key(CELLS[0].spec): Need("GPU", 1, 1.0, share=0.25)})
+    said = Said()
+    out = handout(store, gpus=True, say=said)
+    seen = []
+    for number in range(3):
+        job = out.suggest(str(number))
+        seen.append((job["spec"], job["gpu"]))
+        out.on_trial_complete(str(number), back("out_of_gpu_memory"))
+    assert seen == [(seen[0][0], share) for share in (0.25, 0.5, 1.0)] and len(said) == 2
+    assert out.suggest("3")["spec"] != seen[0][0]
+    record = store.record(ID)
+    assert record and record.cause and record.cause.kind == "out_of_gpu_memory"
+
+
+def test_nothing_is_handed_out_while_the_disk_is_full(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.sweep.disk._LOOK", 0.0)
+    monkeypatch.setattr("harness.sweep.disk._SPARE", 2**60)  # more than any disk has
+    said = Said()
+    out = handout(store, say=said)
+    first = out.suggest("a")["spec"]
+    out.on_trial_complete("a", back("disk_full"))
+    assert out.suggest("b") is None and out.suggest("b") is None
+    assert len(said) == 1 and "disk_full" in said[0]
+    monkeypatch.setattr("harness.sweep.disk._SPARE", 1)
+    assert out.suggest("b")["spec"] == first
+    assert store.status(ID) == "pending" and "goes on" in said[1]
+
+
+def test_a_failure_that_finds_no_room_is_published_when_there_is_some(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.sweep.disk._LOOK", 0.0)
+    out = handout(store)
+    out.suggest("a")
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.sweep.ray_tune.publish_failure", full)
+        out.on_trial_complete("a", back("error"))
+        assert out.suggest("b") is None and store.status(ID) == "pending"
+    assert out.suggest("b") is not None and store.status(ID) == "failed"
+
+
+def test_workers_bound_the_trials_at_a_time_and_a_stop_ends_all(store: Store) -> None:
+    out = handout(store, workers=1)
+    assert out.suggest("a") and out.suggest("b") is None
+    out.on_trial_complete("a", back("preempted"))
+    out.stopping = True
+    assert out.suggest("b") == Searcher.FINISHED
+    assert store.status(ID) == "pending"
+
+
+def _raised_from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_gpu_memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_gpu_memory"),
+        (MemoryError(), "out_of_host_memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out_of_host_memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+        (_raised_from(RuntimeError("unexpected pos"), OSError(errno.EDQUOT, "quota")), "disk_full"),
+        (OSError(errno.EIO, "broken"), "io"),
+        (TrialFailure("nan", "the loss is nan"), "nan"),
+        (UserError("file", "nothing", "something", "Add it."), "input"),
+        (Interrupted("preempted", "asked to stop"), "preempted"),
+        (RuntimeError("out of ideas"), "error"),
+    ],
+)
+def test_each_exception_has_a_kind_and_each_kind_a_rule(error: Exception, kind: str) -> None:
+    assert cause_of(error).kind == kind and kind in RULES
