@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from harness.cli.evaluate import evaluate
 from harness.cli.listing import list_, table_of
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
 from harness.cli.plan import forecast
+from harness.cli.plugins import check_plugin
 from harness.cli.report import compare, known_of, publish, report, rescore, taken_over, write_study_report
 from harness.cli.status import describe
 from harness.console import console, counted
@@ -257,6 +258,7 @@ app.command()(rescore)
 app.command()(publish)
 app.command()(compare)
 app.command()(evaluate)
+app.command("check-plugin")(check_plugin)
 app.command()(doctor)
 app.command(hidden=True)(cluster_wait)
 app.add_typer(data_app, name="data")
@@ -304,21 +306,3 @@ def trial(
             out.print(f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}", markup=False)
         if record.status != "complete":
             raise typer.Exit(1)
-
-
-@app.command("check-plugin")
-def check_plugin(
-    kind: Annotated[Literal["method", "architecture", "dataset"], typer.Argument()],
-    name: Annotated[str, typer.Argument(help="As in a study: a registered name, or module:Class.")],
-    data: Data = None,
-) -> None:
-    """Check that a method, architecture or dataset keeps its contract, and can learn or be read."""
-    from harness.plugins.check import check_plugin as findings
-
-    failed = 0
-    for finding in findings(kind, name, data):
-        failed += not finding.passed
-        out.print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.check}: {finding.seen}", markup=False)
-    out.print(f"{failed} failed" if failed else "all passed")
-    if failed:
-        raise typer.Exit(1)
