@@ -72,7 +72,7 @@ def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame
         caption="What the search tried, the best first. Validation Dice of the student at the selected step in %, mean over "
         f"regions, cases and seeds {_seeds(searches)}; of a pruned suggestion at its rung. No test label was read. Bold: "
         "confirmed with fresh seeds. The best of many is too good by chance: what it is worth is in the table above.",
-        columns=(Column("SearchedArm"), Column("Number", "number"), *(Column(heading(key), "number") for key in keys),
+        columns=(Column("Arm"), Column("Number", "number"), *(Column(heading(key), "number") for key in keys),
                  Column("Validation Dice\u00a0(%)", "number"), Column("State"), Column("Reason", "prose")),
         rows=tuple(lines),
         breaks=frozenset(breaks - {0}),
@@ -118,7 +118,7 @@ def tuned_table(searches: Sequence[Findings], results: Results, history: pd.Data
         f"{_fresh(searches)}, which no suggestion was chosen by. Dice of the student in %: on validation cases, mean over the seeds "
         "of the search and over the fresh ones; on test cases, mean over fresh seeds with its 95 % interval for new seeds "
         f"and cases, convention {', '.join(results.conventions) or 'none yet'}. Settings of equal rank are compared below.",
-        columns=(Column("SearchedArm"), Column("Setting"), *(Column(heading(key), "number") for key in keys),
+        columns=(Column("Arm"), Column("Setting"), *(Column(heading(key), "number") for key in keys),
                  Column("Search seeds", "number", "Validation Dice (%)"), Column("Fresh seeds", "number", "Validation Dice (%)"),
                  Column("Test Dice\u00a0(%)", "number"), Column("Seeds", "number")),
         rows=tuple(lines),
