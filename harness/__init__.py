@@ -1,3 +1,69 @@
-"""MedContext harness: benchmarks and ablations for 3D medical image segmentation."""
+"""MedContext harness: benchmarks and ablations for 3D medical image segmentation.
+
+What the command ``medctx`` does, from Python::
+
+    import harness
+
+    study = harness.load_study("quickstart")
+    found = harness.run(study)
+    found.cases.groupby("method")["value"].mean()
+
+Importing it is cheap: PyTorch, Ray and pandas are imported by what needs them. docs/python.md is the guide.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.commands.compare import compare
+    from harness.commands.evaluate import evaluate
+    from harness.commands.plan import plan
+    from harness.commands.publish import publish
+    from harness.commands.report import report
+    from harness.commands.rescore import rescore
+    from harness.commands.results import StudyResults, results
+    from harness.commands.run import run
+    from harness.commands.status import status
+    from harness.errors import Interrupted, UserError
+    from harness.study.expand import load_study
+    from harness.study.study import Study
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Interrupted": "harness.errors",
+    "Study": "harness.study.study",
+    "StudyResults": "harness.commands.results",
+    "UserError": "harness.errors",
+    "load_study": "harness.study.expand",
+} | {
+    command: f"harness.commands.{command}"
+    for command in ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")
+}
+
+__all__ = [
+    "Interrupted",
+    "Study",
+    "StudyResults",
+    "UserError",
+    "compare",
+    "evaluate",
+    "load_study",
+    "plan",
+    "publish",
+    "report",
+    "rescore",
+    "results",
+    "run",
+    "status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -18,7 +18,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.data.datasets.contract import Dataset
-    from harness.data.findings import Check, Finding
+    from harness.data.check_report import CheckReport, DataFinding
 
 app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
 out = console()
@@ -91,7 +91,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _draw(name: str, entry: Dataset, found: Check, figure: Path | None) -> str:
+def _draw(name: str, entry: Dataset, found: CheckReport, figure: Path | None) -> str:
     """Write the overview figure; return where, or why not where nobody asked for it by name."""
     from harness.data.caches import cache_root
     from harness.records.schema import safe_name
@@ -109,22 +109,22 @@ def _draw(name: str, entry: Dataset, found: Check, figure: Path | None) -> str:
     return str(path)
 
 
-def _print_overview(found: Check, entry: Dataset) -> None:
-    from harness.data.overview import COLUMNS, overview_notes, overview_rows
+def _print_overview(found: CheckReport, entry: Dataset) -> None:
+    from harness.data.case_statistics import COLUMNS, statistics_notes, statistics_rows
 
     if not found.facts:
         return
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(COLUMNS):
         table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
-    for row in overview_rows(found.facts, entry.labels):
+    for row in statistics_rows(found.facts, entry.labels):
         table.add_row(*row)
     out.print(table, width=120, crop=False)  # never cut, also in a pipe
-    for note in overview_notes(found.facts):
+    for note in statistics_notes(found.facts):
         out.print(note, markup=False)
 
 
-def _print_findings(findings: Sequence[Finding], most: int) -> None:
+def _print_findings(findings: Sequence[DataFinding], most: int) -> None:
     for level in ("error", "warning", "fixed"):
         for code in dict.fromkeys(one.code for one in findings if one.level == level):
             own = [one for one in findings if (one.level, one.code) == (level, code)]
@@ -144,6 +144,6 @@ def twin(
     cases: Annotated[int, typer.Option(min=1, help="Patients of each part of the split.")] = 4,
 ) -> None:
     """Write a small synthetic folder with the layout, names, headers and labels of a dataset."""
-    from harness.data.twins import write_twin
+    from harness.data.layout_twins import write_twin
 
     out.print(f"{dataset}: {write_twin(dataset, folder, layout, cases)}", markup=False)

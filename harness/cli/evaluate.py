@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from harness.commands.evaluate import evaluate as score
 from harness.console import console
 from harness.errors import UserError
 from harness.evaluation.conventions import (
@@ -23,9 +20,10 @@ from harness.evaluation.conventions import (
     convention_named,
     metric_named,
 )
-from harness.records.schema import write_text
 
-COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
+if TYPE_CHECKING:
+    from harness.evaluation.folders import Evaluation
+
 out = console()
 
 
@@ -59,53 +57,38 @@ def evaluate(
     ] = 0,
 ) -> None:
     """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
-    chosen = convention_named(convention, "--convention")
-    names = [metric_named(name, "--metrics").name for name in metrics.split(",")]
-    if len(set(names)) != len(names):
-        raise UserError("--metrics", repr(metrics), "each one once", "Remove what stands there twice.")
-    if labels and regions:
-        raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
-    if output.suffix != ".csv" or not output.parent.is_dir():
-        raise UserError("--output", str(output), "a .csv file in a folder that exists", "Name another file.")
-    from harness.evaluation.folders import AGREES, default_workers, pair_files
-    from harness.evaluation.folders import evaluate as score
-
-    pairs = pair_files(predictions, references, prediction_names, reference_names)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task("reading and scoring", total=None)
-        result = score(
-            pairs,
-            names=_labels(labels),
+        found = score(
+            predictions,
+            references,
+            output=output,
+            labels=_labels(labels),
             regions=_regions(regions),
-            metrics=names,
-            convention=chosen,
-            workers=workers or default_workers(),
+            metrics=metrics.split(","),
+            convention=convention,
+            prediction_names=prediction_names,
+            reference_names=reference_names,
+            workers=workers,
             verify=verify,
-            tick=lambda done, planned: progress.update(task, completed=done, total=planned),
+            on_progress=lambda done, planned: progress.update(task, completed=done, total=planned),
         )
-    card = {
-        "metrics": names,
-        "regions": result.regions,
-        "cases": len(result.cases),
-        "not_scored": {problem.case: problem.message for problem in result.problems},
-    }
-    _write(output, result.rows, chosen, card)
-    _print_summary(result.rows, chosen, len(result.cases))
-    for problem in result.problems:
+    _print_summary(found.rows, convention_named(convention, "--convention"), len(found.cases))
+    for problem in found.problems:
         out.print(f"not scored: {problem.case}: {problem.message}", markup=False)
-    agrees = True
     if verify:
-        difference = result.largest_difference
-        agrees = not result.unverified and difference is not None and difference <= AGREES
-        for problem in result.unverified:
-            out.print(f"not verified: {problem.case}: {problem.message}", markup=False)
-        found = (
-            "nothing to compare" if difference is None else f"largest difference to medpy {difference:.1e}"
-        )
-        out.print(f"verified {result.verified} cases: {found}", markup=False)
-    if result.problems or not agrees:
+        _print_verification(found)
+    if found.problems or (verify and not found.agrees):
         raise typer.Exit(1)
+
+
+def _print_verification(found: Evaluation) -> None:
+    for problem in found.unverified:
+        out.print(f"not verified: {problem.case}: {problem.message}", markup=False)
+    difference = found.largest_difference
+    told = "nothing to compare" if difference is None else f"largest difference to medpy {difference:.1e}"
+    out.print(f"verified {found.verified} cases: {told}", markup=False)
 
 
 def _labels(text: str | None) -> dict[int, str]:
@@ -138,19 +121,6 @@ def _label(text: str, option: str) -> int:
     if not text.strip().isdecimal() or not 1 <= int(text) <= 255:
         raise UserError(option, repr(text), "a label from 1 to 255", "Correct the option.")
     return int(text)
-
-
-def _write(output: Path, rows: list[dict[str, Any]], convention: Convention, card: dict[str, Any]) -> None:
-    """Write the rows, and beside them by which convention they were made."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row | {"value": "" if math.isnan(row["value"]) else repr(row["value"])})
-    write_text(output, text.getvalue())
-    versions = {name: metadata.version(name) for name in ("medcontext-harness", "numpy", "scipy", "nibabel")}
-    note = {"convention": convention.name, "remark": convention.remark} | card | {"versions": versions}
-    write_text(output.with_suffix(".json"), json.dumps(note, indent=1))
 
 
 def _print_summary(rows: list[dict[str, Any]], convention: Convention, cases: int) -> None:

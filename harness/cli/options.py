@@ -20,5 +20,10 @@ Overrides = Annotated[
         "--set", metavar="PATH=VALUE", help="Replace a setting of the study, e.g. recipe.steps=100."
     ),
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Trials at a time; default: one for each core, or GPU.")
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
+CheckpointMinutes = Annotated[float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")

@@ -1,57 +1,80 @@
-"""The forecast of ``medctx plan``: what a study will take."""
+"""``medctx plan``: the trials of a study, and what they will take."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import json
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
-from harness.progress.missing import Known, needed_cells, states_of
-from harness.publishing.records import published_note, published_states
+from harness.cli.listing import table_of
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
+from harness.commands.plan import Plan
+from harness.commands.plan import plan as make_plan
+from harness.console import console, counted
 from harness.records.store import Store
-from harness.sweep.forecast import arms_of, row, summary
-from harness.sweep.gpus import count_gpus
-from harness.sweep.packing import arm_key, write_needs
-from harness.sweep.probe import probe_apart
+from harness.spec import TrialSpec
+from harness.study.expand import load_study
+
+out = console()
 
 
-def forecast(
-    out: Console, known: Known, store: Store, data: Path | None, probe: bool, workers: int | None
+def plan(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure what each arm takes on this device, and set its share.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time, for the forecast.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Print what a study will take; with ``probe`` measure its arms first, each in a process of its own.
-
-    Of searches only the number of trials is told: each suggestion is an arm of its own.
-    """
-    study, published = known.declared, published_states(known.cells, store)
-    states = states_of(known.cells, store) | published
-    cells = needed_cells((*study.nodes, *study.cells), states)
+    """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
+    loaded = load_study(study, overrides or [])
     if probe:
-        for arm in arms_of(cells, store):
-            with out.status(f"probing {arm.spec.method.name} on {arm.spec.architecture.name}"):
-                write_needs(store.results, {arm_key(arm.spec): probe_apart(arm.spec, data)})
-    arms = arms_of(cells, store, published)
-    gpus = count_gpus()
-    if any(arm.need for arm in arms):
-        rows = [row(arm, gpus) for arm in arms]
+        Store(results)  # refuses a folder that cannot be written before anything is printed
+    found = make_plan(loaded, results=results)
+    if as_json:
+        told = {"study": loaded.name, "trials": found.trials, "skipped": found.skipped}
+        print(json.dumps(told | ({"search": found.searches} if found.searches else {}), indent=1))
+        return
+    _print_trials(found)
+    if probe:
+        with out.status("probing") as shown:
+
+            def tell(spec: TrialSpec) -> None:
+                shown.update(f"probing {spec.method.name} on {spec.architecture.name}")
+
+            make_plan(loaded, results=results, data=data, probe=True, on_probe=tell)
+    forecast = found.forecast(workers)
+    if rows := forecast.rows():
         keys = list(dict.fromkeys(key for one in rows for key in one))
         table = Table(*keys, box=None, pad_edge=False)
         for one in rows:
             table.add_row(*(one.get(key, "") for key in keys))
         out.print(table)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max((cell.spec.recipe.threads for cell in cells), default=1)
-    if published:
-        out.print(published_note(published, study), markup=False)
-    workers = workers or max(1, gpus or cores // threads)
-    for line in summary(arms, workers, gpus, _to_come(known, states)):
+    for line in (*filter(None, [forecast.published_note]), *forecast.lines()):
         out.print(line, markup=False)
 
 
-def _to_come(known: Known, states: Mapping[str, str]) -> int:
-    """Return how many trials of searches are to run, whether they are known yet or not."""
-    declared = {cell.spec.id for cell in (*known.declared.nodes, *known.declared.cells)}
-    open_ones = {id for id, state in states.items() if state in ("pending", "running")}
-    return known.to_come + len(open_ones - declared)
+def _print_trials(found: Plan) -> None:
+    out.print(found.study.question)
+    hidden = {"subset"} if found.study.nodes else {"kind", "subset"}
+    keys = [key for key in dict.fromkeys(key for entry in found.trials for key in entry) if key not in hidden]
+    table = table_of(keys)
+    for entry in found.trials:
+        table.add_row(*(str(entry.get(key, "")) for key in keys))
+    out.print(table)
+    out.print(counted(len(found.trials), "trial"))
+    for line in (*map(_search_line, found.searches), *found.skip_lines()):
+        out.print(line, markup=False)
+
+
+def _search_line(search: dict[str, Any]) -> str:
+    parameters = "; ".join(f"{key} {values}" for key, values in search["parameters"].items())
+    return (
+        f"to come: {search['trials']} trials of {search['suggestions']} suggestions for {search['arm']} "
+        f"({parameters}), then {search['confirming']} that confirm the best"
+    )

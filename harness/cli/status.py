@@ -1,55 +1,50 @@
-"""What ``medctx status`` says of a trial that is not simply complete or waiting."""
+"""``medctx status``: how far a study is, and what to do about trials that stopped."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
 
-from harness.records.faults import rule_of
-from harness.records.schema import history_tail
-from harness.records.store import Store
-from harness.study.cells import Cell
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, StudyName
+from harness.commands.status import TrialStatus
+from harness.commands.status import status as find_status
+from harness.console import console
+from harness.study.expand import load_study
 
-_LINES = 3  # of the log
-
-
-def describe(cell: Cell, state: str, store: Store) -> Iterator[str]:
-    """Yield lines on a trial that failed, runs, or was put down: class, node, attempts, last log lines, advice."""
-    id = cell.spec.id
-    if state == "running" and (owner := store.owner(id)):
-        attempt = owner.attempt.rpartition("-")[2]
-        yield _head(state, cell, "", owner.worker.host, attempt)
-        yield from _log(store.attempt_folder(id, owner.attempt))
-    elif state == "failed" and (record := store.record(id)) and record.cause:
-        host = record.environment.host if record.environment else ""
-        yield _head(state, cell, record.cause.kind, host, str(record.attempts))
-        yield from _detail(record.cause.kind, record.cause.message, record.cause.traceback, store.trials / id)
-    elif state == "pending" and (released := store.released(id)):
-        host, _, attempt = released.where.rpartition("/")
-        yield _head("paused", cell, released.kind, host, attempt.rpartition("-")[2])
-        folder = store.attempt_folder(id, attempt)
-        yield from _detail(released.kind, released.message, released.traceback, folder)
+out = console()
 
 
-def _head(state: str, cell: Cell, kind: str, host: str, attempt: str) -> str:
-    parts = [kind, f"on {host}" if host else "", f"attempt {attempt}"]
-    return f"{state}: {cell.spec.id}  {cell.label()}  ({', '.join(part for part in parts if part)})"
+def status(
+    study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """Print how many trials are complete, running, failed and pending, and explain those that failed, run or were put down."""
+    found = find_status(load_study(study, overrides or []), results=results)
+    if as_json:
+        print(json.dumps(found.counts))
+        return
+    out.print(", ".join(f"{count} {name}" for name, count in found.counts.items()))
+    lines = [*filter(None, [found.standing.published_note()])]
+    lines += [line for trial in found.trials for line in _lines(trial)]
+    for line in (*lines, *found.search_lines(), *found.skip_lines()):
+        out.print(line, markup=False)
 
 
-def _detail(kind: str, message: str, traceback: str, folder: Path) -> Iterator[str]:
-    yield f"    {message}"
-    tail = traceback.strip().splitlines()[-_LINES:]
-    yield from (f"    | {line}" for line in tail) if tail else _log(folder)
-    yield f"    → {rule_of(kind).action}"
-
-
-def _log(folder: Path) -> Iterator[str]:
-    """Yield the last lines of a history in a form for people."""
-    for line in history_tail(folder)[-_LINES:]:
+def _lines(trial: TrialStatus) -> Iterator[str]:
+    """Yield what is known of a trial: class of fault, node, attempt, last lines of its log, advice."""
+    parts = [trial.cause, f"on {trial.host}" if trial.host else "", f"attempt {trial.attempt}"]
+    told = ", ".join(part for part in parts if part)
+    yield f"{trial.state}: {trial.cell.spec.id}  {trial.cell.label()}  ({told})"
+    if trial.cause:
+        yield f"    {trial.message}"
+    for line in trial.traceback:
+        yield f"    | {line}"
+    for entry in trial.history:
         texts = (
-            f"{key} {_short(value)}" for key, value in line.items() if key not in ("step", "learning_rate")
+            f"{key} {_short(value)}" for key, value in entry.items() if key not in ("step", "learning_rate")
         )
-        yield f"    | step {line['step']}: {', '.join(texts)}"
+        yield f"    | step {entry['step']}: {', '.join(texts)}"
+    if trial.cause:
+        yield f"    → {trial.action}"
 
 
 def _short(value: object) -> str:

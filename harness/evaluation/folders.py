@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from harness.evaluation.conventions import HARNESS, Convention, Regions
 from harness.evaluation.metrics import score_case
 
 SUFFIXES = (".nii.gz", ".nii")
-AGREES = 1e-9  # to medpy
+_AGREES = 1e-9  # to medpy
 _SAME_PLACE = 0.05  # of a voxel: what writers round, not what registration moves
 
 
@@ -59,6 +58,12 @@ class Evaluation:
     verified: int = 0
     unverified: list[Problem] = field(default_factory=list)
     largest_difference: float | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether medpy could score the cases that it should, and came to the same values."""
+        difference = self.largest_difference
+        return not self.unverified and difference is not None and difference <= _AGREES
 
     @property
     def cases(self) -> list[str]:
@@ -137,7 +142,7 @@ def _files(folder: Path, names: str) -> dict[str, Path]:
     return found
 
 
-def evaluate(
+def evaluate_pairs(
     pairs: Pairs,
     *,
     names: Mapping[int, str] | None = None,
@@ -314,8 +319,3 @@ def _caught(function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
         return function(*values)
     except Exception as error:  # one broken case must not end the others
         return error
-
-
-def default_workers() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

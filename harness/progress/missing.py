@@ -1,62 +1,62 @@
-"""What a study still lacks, and whether it can be computed: everything that is known before training."""
+"""What a study still lacks: the state of its trials, in its own records and in published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
-from harness.errors import UserError
+from harness.progress.known import KnownStudy
+from harness.publishing.records import published_states
 from harness.records.faults import is_final
 from harness.records.store import Store
-from harness.search.findings import Findings
-from harness.spec import DatasetSpec, TrialSpec, canonical_json
 from harness.study.cells import Cell
-from harness.study.study import Study
 
 
 @dataclass(frozen=True)
-class Known:
-    """A study as far as it is known.
+class Standing:
+    """How far a study is.
 
     Attributes:
-        declared: the study as its file declares it.
-        findings: of its searches, so far.
+        known: the study.
+        states: of all its trials that have an id; a published one counts as what it was published as.
+        published: ids of those that are in published records alone.
     """
 
-    declared: Study
-    findings: Sequence[Findings] = ()
-
-    @cached_property
-    def study(self) -> Study:
-        """The study with the trials that confirm what its searches have found: what a report is about."""
-        return self.declared.joined_by([trials for found in self.findings for trials in found.confirming()])
-
-    @cached_property
-    def whole(self) -> Study:
-        """The same with the trials of all suggestions."""
-        return self.study.joined_by([trials for found in self.findings for trials in found.suggested()])
+    known: KnownStudy
+    states: Mapping[str, str]
+    published: Collection[str]
 
     @property
-    def suggested(self) -> tuple[Cell, ...]:
-        """The trials of all suggestions."""
-        return tuple(cell for found in self.findings for cell in found.cells())
+    def cells(self) -> list[Cell]:
+        """The trials that count."""
+        return needed_cells(self.known.cells, self.states)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
-        """All trials that have an id, pretrainings first."""
-        return (*self.whole.nodes, *self.whole.cells)
+    def declared_cells(self) -> list[Cell]:
+        """Those of them that the study's file declares."""
+        declared = self.known.declared
+        return needed_cells((*declared.nodes, *declared.cells), self.states)
 
     @property
     def to_come(self) -> int:
-        """How many trials will come of searches that have no id yet."""
-        return sum(found.trials_to_come for found in self.findings)
+        """How many trials of searches are to run, whether they are known yet or not."""
+        declared = {cell.spec.id for cell in (*self.known.declared.nodes, *self.known.declared.cells)}
+        open_ones = {id for id, state in self.states.items() if state in ("pending", "running")}
+        return self.known.to_come + len(open_ones - declared)
 
-    @property
-    def searching(self) -> bool:
-        """Whether a search is not over."""
-        return not all(found.is_over for found in self.findings)
+    def published_note(self) -> str:
+        """Return what to say of trials that are published and not here yet; empty where there is none."""
+        if not self.published:
+            return ""
+        name, number = self.known.declared.name, len(self.published)
+        taken = "takes it over" if number == 1 else "takes them over"
+        return f"{number} published: 'medctx run {name}' {taken}, and so does 'medctx report'"
+
+
+def standing_of(known: KnownStudy, store: Store) -> Standing:
+    """Return how far a study is; nothing is written."""
+    published = published_states(known.cells, store)
+    return Standing(known, states_of(known.cells, store) | published, published.keys())
 
 
 def missing_cells(cells: Sequence[Cell], store: Store) -> list[Cell]:
@@ -89,61 +89,3 @@ def _without_idle(cells: Sequence[Cell], every: Sequence[Cell]) -> list[Cell]:
     served = {cell.spec.pretraining for cell in every}
     wanted = {cell.spec.pretraining for cell in cells}
     return [cell for cell in cells if cell.spec.id in wanted or cell.spec.id not in served]
-
-
-def check_data(
-    cells: Sequence[Cell],
-    missing: Sequence[Cell],
-    store: Store,
-    data_root: Path | None,
-    tick: Callable[[], None] = lambda: None,
-) -> None:
-    """Preprocess what the missing cells need, and check it against the records that they join.
-
-    Raises:
-        UserError: data missing or broken, too many shots, or a record made from other data.
-    """
-    contents: dict[DatasetSpec, str] = {}
-    seen: set[str] = set()
-    for cell in missing:
-        key = _data_key(cell.spec)
-        if key not in seen:
-            seen.add(key)
-            contents[cell.spec.dataset] = content_of(cell.spec, data_root, tick)
-    for cell in cells:
-        record = store.record(cell.spec.id)
-        present = contents.get(cell.spec.dataset)
-        if record and record.protocol and present and record.protocol.content_hash != present:
-            raise UserError(
-                f"dataset {cell.spec.dataset.name!r}",
-                f"content hash {present}",
-                f"{record.protocol.content_hash}, that of the record {store.trials / record.id}",
-                "Use the same data, or another results folder.",
-            )
-
-
-def content_of(spec: TrialSpec, data_root: Path | None, tick: Callable[[], None] = lambda: None) -> str:
-    """Return the content hash of a trial's data, which are preprocessed first where they have not been yet.
-
-    Raises:
-        UserError: data missing or broken, or too many shots.
-    """
-    from harness.data.loading import load_data
-
-    return load_data(spec, data_root, tick).content
-
-
-def _data_key(spec: TrialSpec) -> str:
-    recipe = spec.recipe
-    return canonical_json(
-        [
-            spec.dataset.model_dump(mode="json"),
-            spec.shots,
-            spec.subset,
-            recipe.spacing,
-            recipe.intensity,
-            recipe.crop,
-            recipe.resampling,
-            recipe.label_resampling,
-        ]
-    )

@@ -20,7 +20,7 @@ import json
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -279,12 +279,6 @@ def made_from_other_data(
         if record.protocol and record.spec.dataset in contents
         and record.protocol.content_hash != contents[record.spec.dataset]
     }  # fmt: skip
-
-
-def published_note(published: Sized, study: Study) -> str:
-    """Return what to say of trials that are published and not here yet."""
-    taken = "takes it over" if len(published) == 1 else "takes them over"
-    return f"{len(published)} published: 'medctx run {study.name}' {taken}, and so does 'medctx report'"
 
 
 def _offered(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Path, _Records]]:

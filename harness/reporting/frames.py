@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,28 @@ def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
 
 
+def with_numbers(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return ``trials`` with missing values in place of :data:`UNSET`, and columns of numbers as numeric ones."""
+    columns = {}
+    for name in trials.select_dtypes(object).columns:
+        known = [None if isinstance(value, str) and value == UNSET else value for value in trials[name]]
+        numbers = all(
+            value is None or (isinstance(value, Real) and not isinstance(value, bool)) for value in known
+        )
+        columns[name] = (
+            pd.to_numeric(pd.Series(known, trials.index))
+            if numbers
+            else pd.Series(known, trials.index, object)
+        )
+    return trials.assign(**columns)
+
+
 def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> None:
     """Write ``<folder>/trials.parquet`` and ``cases.parquet``, joined by ``id``, for analyses of one's own.
 
     What parquet has no column for, such as a factor of words and numbers, is written as JSON.
     """
-    plain = trials.copy()
+    plain = with_numbers(trials)
     for name in plain.select_dtypes(object).columns:
         plain[name] = [value if value is None or isinstance(value, str) else canonical_json(value)
                        for value in plain[name].astype(object).where(plain[name].notna(), None)]  # fmt: skip

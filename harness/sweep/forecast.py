@@ -6,10 +6,13 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.console import counted
+from harness.evaluation.workers import usable_cores
+from harness.progress.missing import Standing
 from harness.records.schema import TrialRecord
 from harness.records.store import Store
 from harness.spec import TrialSpec
 from harness.study.cells import Cell
+from harness.sweep.gpus import count_gpus
 from harness.sweep.packing import Need, arm_key, read_needs, trials_at_a_time
 
 _SAMPLE = 3  # records of one arm that are read
@@ -77,44 +80,87 @@ def _size(record: TrialRecord, store: Store) -> float:
     return sum(path.stat().st_size for path in (store.trials / record.id).rglob("*") if path.is_file())
 
 
-def summary(arms: Sequence[ArmForecast], workers: int, gpus: int, to_come: int = 0) -> list[str]:
-    """Return the forecast in lines for people; of the trials of searches that are ``to_come`` only the number is known."""
-    missing = sum(arm.missing for arm in arms)
-    known = [arm for arm in arms if arm.need is not None]
-    lines = [f"{counted(missing, 'trial')} to run, in {counted(len(arms), 'arm')}"]
-    if to_come:
-        lines.append(f"and {to_come} to come of searches, which are not part of what follows")
-    if not missing:
-        return lines
-    if not known:
-        return [*lines, "no arm has run or been probed: 'medctx plan STUDY --probe' measures what they take"]
-    unknown = sum(arm.missing for arm in arms if arm.need is None)
-    if unknown:
-        lines.append(f"without {counted(unknown, 'trial')} of arms that have not run or been probed:")
-    hours = sum(arm.missing * arm.seconds for arm in known) / 3600
-    if gpus:
-        device_hours = sum(arm.missing * arm.seconds * _share(arm) for arm in known) / 3600
-        # trials at a time are bounded by workers and by what the GPUs hold
-        wall = max(device_hours / gpus, hours / workers)
-        lines.append(f"about {device_hours:.2f} GPU-hours in {hours:.2f} trial-hours")
-    else:
-        device_hours = sum(arm.missing * arm.seconds * arm.spec.recipe.threads for arm in known) / 3600
-        wall = hours / workers
-        lines.append(f"about {device_hours:.2f} core-hours in {hours:.2f} trial-hours")
-    lines.append(f"about {wall:.2f} hours with {workers} workers")
-    kept = sum(arm.missing * arm.need.bytes_kept for arm in known if arm.need)
-    running = workers * max((arm.need.bytes_running for arm in known if arm.need), default=0)
-    lines.append(
-        f"disk: about {kept / _GIB:.2f} GiB of records and predictions, {running / _GIB:.2f} GiB while trials run"
+@dataclass(frozen=True)
+class Forecast:
+    """What a study will take.
+
+    Attributes:
+        arms: those that its file declares.
+        workers: trials at a time.
+        gpus: of this machine.
+        to_come: trials of searches, of which only the number is known: each suggestion is an arm of its own.
+        published_note: what to say of published trials that are not here yet.
+    """
+
+    arms: Sequence[ArmForecast]
+    workers: int
+    gpus: int
+    to_come: int = 0
+    published_note: str = ""
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return each arm and what it takes, as rows of a table; none where nothing is known of any."""
+        return [_row(arm, self.gpus) for arm in self.arms] if any(arm.need for arm in self.arms) else []
+
+    def lines(self) -> list[str]:
+        """Return the whole in lines for people."""
+        missing = sum(arm.missing for arm in self.arms)
+        known = [arm for arm in self.arms if arm.need is not None]
+        lines = [f"{counted(missing, 'trial')} to run, in {counted(len(self.arms), 'arm')}"]
+        if self.to_come:
+            lines.append(f"and {self.to_come} to come of searches, which are not part of what follows")
+        if not missing:
+            return lines
+        if not known:
+            lines.append("no arm has run or been probed: 'medctx plan STUDY --probe' measures what they take")
+            return lines
+        unknown = sum(arm.missing for arm in self.arms if arm.need is None)
+        if unknown:
+            lines.append(f"without {counted(unknown, 'trial')} of arms that have not run or been probed:")
+        return [*lines, *self._hours(known), self._disk(known)]
+
+    def _hours(self, known: Sequence[ArmForecast]) -> list[str]:
+        hours = sum(arm.missing * arm.seconds for arm in known) / 3600
+        if self.gpus:
+            device_hours = sum(arm.missing * arm.seconds * _share(arm) for arm in known) / 3600
+            # trials at a time are bounded by workers and by what the GPUs hold
+            wall = max(device_hours / self.gpus, hours / self.workers)
+        else:
+            device_hours = sum(arm.missing * arm.seconds * arm.spec.recipe.threads for arm in known) / 3600
+            wall = hours / self.workers
+        device = "GPU" if self.gpus else "core"
+        return [
+            f"about {device_hours:.2f} {device}-hours in {hours:.2f} trial-hours",
+            f"about {wall:.2f} hours with {self.workers} workers",
+        ]
+
+    def _disk(self, known: Sequence[ArmForecast]) -> str:
+        kept = sum(arm.missing * arm.need.bytes_kept for arm in known if arm.need)
+        running = self.workers * max((arm.need.bytes_running for arm in known if arm.need), default=0)
+        return (
+            f"disk: about {kept / _GIB:.2f} GiB of records and predictions, "
+            f"{running / _GIB:.2f} GiB while trials run"
+        )
+
+
+def forecast_of(standing: Standing, store: Store, workers: int | None = None) -> Forecast:
+    """Return what a study will take; ``workers`` are by default as many as the GPUs, or the cores, allow."""
+    cells, gpus = standing.declared_cells, count_gpus()
+    threads = max((cell.spec.recipe.threads for cell in cells), default=1)
+    return Forecast(
+        arms_of(cells, store, standing.published),
+        workers or max(1, gpus or usable_cores() // threads),
+        gpus,
+        standing.to_come,
+        standing.published_note(),
     )
-    return lines
 
 
 def _share(arm: ArmForecast) -> float:
     return arm.need.share if arm.need else 1.0
 
 
-def row(arm: ArmForecast, gpus: int) -> dict[str, str]:
+def _row(arm: ArmForecast, gpus: int) -> dict[str, str]:
     """Return an arm and what it takes, as a row of a table."""
     spec, need = arm.spec, arm.need
     cells = {

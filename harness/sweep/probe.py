@@ -45,7 +45,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     """Measure one arm in this process."""
     import torch
 
-    from harness.data.loading import load_data
+    from harness.data.trial_data import load_trial_data
     from harness.data.nifti import write_label
     from harness.evaluation.prediction import predict
     from harness.seeding import clean_process
@@ -59,7 +59,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clean_process(spec.recipe.threads)
     reset_peak(device)
-    data = load_data(spec, data_root)
+    data = load_trial_data(spec, data_root)
     method = build_method(spec, data, device)
     source = draw_images(data, spec.recipe, spec.seed) if spec.kind == "pretrain" else None
     draw = source or draw_batches(data, method, spec.recipe, spec.seed)

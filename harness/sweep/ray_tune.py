@@ -36,6 +36,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from harness.errors import Interrupted, UserError
+from harness.evaluation.workers import usable_cores
 from harness.records import preemption
 from harness.records.claims import Process
 from harness.records.faults import LOSSES, cause_of, is_out_of_room, rule_of
@@ -353,7 +354,7 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
     start: dict[str, Any] = {"address": address and answering(address)}
     if address is None:
-        cores = (workers or _cores() // threads or 1) * threads
+        cores = (workers or usable_cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
     for more in reversed(range(_STARTS)):
@@ -369,7 +370,3 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
                 ) from error  # fmt: skip
             if not more:
                 raise
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

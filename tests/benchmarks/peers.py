@@ -32,9 +32,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.data.loading import load_data
+from harness.data.trial_data import load_trial_data
 from harness.data.splits import Split
-from harness.evaluation.folders import evaluate, pair_files
+from harness.evaluation.folders import evaluate_pairs, pair_files
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.trial.run import run_trial
@@ -92,7 +92,7 @@ def row(tool: str, minutes: float, run: dict[str, Any], output: Path, work: Path
 
 def our_scores(references: Path, predictions: Path) -> pd.Series:
     """Return means over cases by metric and region."""
-    found = evaluate(pair_files(predictions, references), names=LABELS, metrics=("dice", "hd95"))
+    found = evaluate_pairs(pair_files(predictions, references), names=LABELS, metrics=("dice", "hd95"))
     if found.problems:
         raise SystemExit(str(found.problems[0]))
     return pd.DataFrame(found.rows).groupby(["metric", "region"]).value.mean()
@@ -137,7 +137,7 @@ def prepare_nnunet(work: Path, root: Path, python: Path) -> None:
     """Write the dataset in nnU-Net's layout, let it plan and preprocess, and give it our split."""
     if (work / "preprocessed" / DATASET / "splits_final.json").exists():
         return
-    data = load_data(spec_with(1), root)
+    data = load_trial_data(spec_with(1), root)
     files = {case.id: case for case in data.dataset.cases(root)}
     raw = work / "raw" / DATASET
     for name in ("imagesTr", "labelsTr", "imagesTs"):

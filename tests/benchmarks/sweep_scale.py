@@ -64,16 +64,17 @@ def measure(trials: int, folder: Path) -> None:
     from harness.study.selection import choose_cells
     from harness.sweep.agenda import plain_work
     from harness.sweep.ray_tune import sweep
+    from harness.sweep.watch import Watch
 
     start = time.perf_counter()
     store = Store(folder / "results")
     cells = choose_cells(load_study(str(study)), [])
     missing = missing_cells(cells, store)
     planned = time.perf_counter()
-    board = Board(store, Console(file=(folder / "log.txt").open("w")))
-    with board.shown():
+    watch = Watch(store, Board(Console(file=(folder / "log.txt").open("w"))))
+    with watch.running():
         sweep(
-            board.following(plain_work(missing, store)),
+            watch.following(plain_work(missing, store)),
             store,
             data_root=None,
             keep="none",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.report import known_of, write_study_report
-from harness.publishing.records import adopt, adopt_findings
+from harness.commands.report import write_known
+from harness.progress.taking_over import take_over
 from harness.records.store import Store
 from harness.study.expand import load_study
 
@@ -35,14 +35,12 @@ def test_published_tables_are_rebuilt_from_their_records(
     monkeypatch.setattr("harness.reporting.figures.drawing.draw_all", lambda *arguments: [])
     shutil.copytree(PUBLISHED, tmp_path / "published")
     study, store = load_study(name), Store(tmp_path)
-    adopt_findings(study, store)
-    known = known_of(study, store)
-    cells = [cell for cell in known.cells if cell.spec.kind == "train"]
     records = PUBLISHED / name / "records" / "trials.jsonl.gz"
     lines = [json.loads(line) for line in gzip.decompress(records.read_bytes()).splitlines()]
     kinds = [line["record"]["kind"] for line in lines]
-    assert adopt(cells, store) == kinds.count("train") > 0
-    written = write_study_report(known, store, None)
+    taken = take_over(study, store)
+    assert taken.number == kinds.count("train") > 0
+    written = write_known(taken.known, store)
     assert not written.refused
     assert written.answer in (PUBLISHED / name / "README.md").read_text()
     published = {path.name: path.read_text() for path in (PUBLISHED / name / "tables").iterdir()}

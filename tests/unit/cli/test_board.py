@@ -16,6 +16,7 @@ from harness.records.store import Store
 from harness.study.expand import load_study
 from harness.sweep.agenda import Work
 from harness.sweep.gpus import Gpus, count_gpus
+from harness.sweep.watch import Watch
 
 CELLS = load_study("quickstart").cells
 TOOL = """#!/bin/sh
@@ -36,17 +37,17 @@ def publish(store: Store, number: int, cause: Cause | None = None) -> None:
     attempt.publish(TrialRecord(id=spec.id, status=status, kind="train", spec=spec, cause=cause))
 
 
-def board(store: Store, terminal: bool) -> tuple[Board, io.StringIO]:
+def board(store: Store, terminal: bool) -> tuple[Watch, Board, io.StringIO]:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=200, color_system=None)
-    return Board(store, console), text
+    shown = Board(Console(file=text, force_terminal=terminal, width=200, color_system=None))
+    return Watch(store, shown), shown, text
 
 
 def test_elsewhere_there_is_one_line_for_each_finished_trial(store: Store) -> None:
-    shown, text = board(store, terminal=False)
+    watch, _, text = board(store, terminal=False)
     publish(store, 0)
-    list(shown.following([Work(CELLS[:2]), Work(CELLS[:4])]))  # trials that join later, one of them twice
-    with shown.shown():
+    list(watch.following([Work(CELLS[:2]), Work(CELLS[:4])]))  # trials that join later, one of them twice
+    with watch.running():
         publish(store, 2, Cause(kind="error", message="a bug", traceback="Traceback\nline"))
     lines = text.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["complete", "failed", "Traceback", "line"]
@@ -57,29 +58,29 @@ def test_where_little_happens_it_speaks_every_five_minutes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.cli.board._QUIET", 0.0)
-    shown, text = board(store, terminal=False)
-    shown.follow(CELLS[:2])
+    watch, _, text = board(store, terminal=False)
+    watch.follow(CELLS[:2])
     attempt = store.claim(CELLS[0].spec.id, Process.this())
     assert attempt
     append_history(attempt.folder, [{"step": 7, "losses": {}}])
-    shown._look()
+    watch.look()
     assert "0 of 2 done, 1 running, 0 failed" in text.getvalue() and "step 7 of 200" in text.getvalue()
 
 
 def test_a_terminal_shows_counts_and_the_current_dice(store: Store) -> None:
-    shown, text = board(store, terminal=True)
-    shown.follow(CELLS[:3])
+    watch, shown, text = board(store, terminal=True)
+    watch.follow(CELLS[:3])
     attempt = store.claim(CELLS[0].spec.id, Process.this())
     assert attempt
     append_history(attempt.folder, [{"step": 50, "validation": {"left": 0.5}, "mean": 0.5}])
-    with shown.shown():
+    with shown.shown(), watch.running():
         publish(store, 1)
-        shown._look()
-        assert str(shown._summary()).startswith("1 of 3 done, 1 running, 0 failed")
+        watch.look()
+        assert str(shown.summary()).startswith("1 of 3 done, 1 running, 0 failed")
         lines = [{"step": step, "losses": {"total": 1.0}} for step in range(50, 1000)]
         append_history(attempt.folder, lines)  # the validation is beyond the end that is read
-        shown._look()
-        assert "step 999 of 200, Dice 0.500" in str(shown._summary())
+        watch.look()
+        assert "step 999 of 200, Dice 0.500" in str(shown.summary())
     assert "complete" in text.getvalue()
 
 

@@ -33,7 +33,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
         seen.append(arguments[-1])
         return Report(Path("report.html"), "yes", {}, {})
 
-    monkeypatch.setattr("harness.reporting.write.write_report", write_report)
+    monkeypatch.setattr("harness.commands.report.write_report", write_report)
     return seen
 
 

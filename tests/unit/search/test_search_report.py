@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fake_trials import STUDY, dice, run_search, write_study
 
-from harness.progress.missing import Known
+from harness.progress.known import KnownStudy
 from harness.records.store import Store
 from harness.reporting.figures.search import Axis, contour_pairs, search_contours
 from harness.reporting.figures.search_sketches import search_sketches, suggestion_frame
@@ -30,13 +30,13 @@ BOTH = STUDY.replace(
 )  # fmt: skip
 
 
-def report(study: Study, results: Path) -> tuple[Path, Known]:
-    known = Known(study, [with_importances(found) for found in read_findings(study, results / study.name)])
+def report(study: Study, results: Path) -> tuple[Path, KnownStudy]:
+    known = KnownStudy(study, [with_importances(found) for found in read_findings(study, results / study.name)])
     return write_report(known.study, results, searches=known.findings).page.parent, known
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Known]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, KnownStudy]:
     """Return the report's folder of a search of two arms, and what is known of it."""
     from fake_trials import run
 
@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Known]:
     return report(study, folder)
 
 
-def test_tuned_parameters_are_confirmed_with_an_interval(finished: tuple[Path, Known]) -> None:
+def test_tuned_parameters_are_confirmed_with_an_interval(finished: tuple[Path, KnownStudy]) -> None:
     folder, known = finished
     rows = pd.read_csv(folder / "tables" / "tuned.csv")
     assert list(zip(rows["arm"], rows["setting"], strict=True)) == [
@@ -77,13 +77,13 @@ def test_tuned_parameters_are_confirmed_with_an_interval(finished: tuple[Path, K
     assert traced[1]["trials"] == [cell.spec.id for cell in trials.cells]
 
 
-def test_gains_compare_settings_of_equal_rank(finished: tuple[Path, Known]) -> None:
+def test_gains_compare_settings_of_equal_rank(finished: tuple[Path, KnownStudy]) -> None:
     folder, _ = finished
     rows = pd.read_csv(folder / "tables" / "comparisons.csv")
     assert set(rows["setting"]) == {"default", "best 1", "best 2"} and set(rows["method"]) == {"medcontext"}
 
 
-def test_every_suggestion_stands_in_the_table(finished: tuple[Path, Known]) -> None:
+def test_every_suggestion_stands_in_the_table(finished: tuple[Path, KnownStudy]) -> None:
     folder, known = finished
     rows = pd.read_csv(folder / "tables" / "suggestions.csv")
     assert len(rows) == 14 and set(rows["state"]) == {"complete", "pruned"}
@@ -95,7 +95,7 @@ def test_every_suggestion_stands_in_the_table(finished: tuple[Path, Known]) -> N
     assert "No test label was read" in text and "in batches of 3, 2 seeds each" in text
 
 
-def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, Known]) -> None:
+def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, KnownStudy]) -> None:
     folder, _ = finished
     drawn = {"search_history", "search_importances", "search_slices_medcontext", "search_slices_supervised",
              "search_contours_medcontext"}  # fmt: skip
@@ -192,5 +192,5 @@ def test_a_best_suggestion_that_is_no_other_than_the_default_is_one_trial(tmp_pa
     default = {"method.masking.ratio": 0.4, "method.teacher.m0": 0.996, "recipe.learning_rate": 0.003}
     found = findings_with(tmp_path, [Suggestion(n, default, "complete", 0.5) for n in range(7)])
     assert [one.number for one in found.best()] == [0]
-    known = Known(study, [replace(found, arm=arm)])
+    known = KnownStudy(study, [replace(found, arm=arm)])
     assert [cell.factors["setting"] for cell in known.study.cells] == ["default"] * 2

@@ -10,7 +10,7 @@ import pytest
 from fake_trials import STUDY, dice, run, run_search, write_study
 
 from harness.errors import UserError
-from harness.progress.missing import Known
+from harness.progress.known import KnownStudy
 from harness.records.schema import TrialRecord
 from harness.records.store import Attempt, Store
 from harness.search.findings import JOURNAL, Suggestion
@@ -152,7 +152,7 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
     study = write_study(tmp_path)
     before = [cell.factors["setting"] for cell in study.cells]
     assert (
-        before == ["default"] * 2 and Known(study, read_findings(study, tmp_path / study.name)).study == study
+        before == ["default"] * 2 and KnownStudy(study, read_findings(study, tmp_path / study.name)).study == study
     )
     *searched, last = run_search(study, tmp_path)
     cells = {
@@ -171,7 +171,7 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
     assert [cell.spec.recipe.learning_rate for cell in last.cells[::2]] == [
         one.values["recipe.learning_rate"] for one in best
     ]
-    cells_of_report = Known(study, read_findings(study, tmp_path / study.name)).study.cells
+    cells_of_report = KnownStudy(study, read_findings(study, tmp_path / study.name)).study.cells
     assert [cell.factors["setting"] for cell in cells_of_report[2:]] == ["best 1"] * 2 + ["best 2"] * 2
 
 

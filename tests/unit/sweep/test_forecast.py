@@ -11,7 +11,7 @@ from harness.records.claims import Process
 from harness.records.schema import Cost, TrialRecord
 from harness.records.store import Store
 from harness.study.expand import load_study
-from harness.sweep.forecast import arms_of, row, summary
+from harness.sweep.forecast import Forecast, arms_of
 from harness.sweep.packing import Need, arm_key, read_needs, write_needs
 
 STUDY = load_study("quickstart")  # supervised and medcontext, 4 trials of 200 steps each
@@ -39,7 +39,7 @@ def test_trials_of_one_arm_differ_in_seed_cases_and_length_alone() -> None:
 
 
 def test_without_records_and_probe_only_the_count_is_known(store: Store) -> None:
-    lines = summary(arms_of(STUDY.cells, store), workers=2, gpus=0)
+    lines = Forecast(arms_of(STUDY.cells, store), workers=2, gpus=0).lines()
     assert lines[0] == "8 trials to run, in 2 arms" and "--probe" in lines[1]
 
 
@@ -47,7 +47,7 @@ def test_a_probe_gives_hours_disk_and_time(store: Store) -> None:
     write_needs(store.results, {arm_key(SUPERVISED): need()})
     write_needs(store.results, {arm_key(MEDCONTEXT): need()})
     assert len(read_needs(store.results)) == 2
-    lines = summary(arms_of(STUDY.cells, store), workers=4, gpus=0)
+    lines = Forecast(arms_of(STUDY.cells, store), workers=4, gpus=0).lines()
     # 8 trials of 200 x 0.5 s + 20 s
     assert lines[1:] == [
         "about 0.27 core-hours in 0.27 trial-hours",
@@ -59,12 +59,12 @@ def test_a_probe_gives_hours_disk_and_time(store: Store) -> None:
 def test_shares_of_a_gpu_count_as_such(store: Store) -> None:
     write_needs(store.results, {arm_key(spec): need(0.25) for spec in (SUPERVISED, MEDCONTEXT)})
     arms = arms_of(STUDY.cells, store)
-    assert summary(arms, workers=4, gpus=1)[1:3] == [
+    assert Forecast(arms, workers=4, gpus=1).lines()[1:3] == [
         "about 0.07 GPU-hours in 0.27 trial-hours",
         "about 0.07 hours with 4 workers",
     ]
-    assert summary(arms, workers=2, gpus=1)[2] == "about 0.13 hours with 2 workers"
-    assert row(arms[0], 1)["share"] == "0.25 GPU, 4 at a time"
+    assert Forecast(arms, workers=2, gpus=1).lines()[2] == "about 0.13 hours with 2 workers"
+    assert Forecast(arms, workers=4, gpus=1).rows()[0]["share"] == "0.25 GPU, 4 at a time"
 
 
 def test_records_tell_of_their_own_arm(store: Store) -> None:
@@ -81,7 +81,7 @@ def test_records_tell_of_their_own_arm(store: Store) -> None:
     known, unknown = arms_of(STUDY.cells, store)
     assert (known.trials, known.missing, known.seconds) == (4, 3, 60.0) and unknown.need is None
     assert known.need and MIB < known.need.bytes_kept < 1.1 * MIB
-    lines = summary([known, unknown], workers=1, gpus=0)
+    lines = Forecast([known, unknown], workers=1, gpus=0).lines()
     assert lines[:3] == [
         "7 trials to run, in 2 arms",
         "without 4 trials of arms that have not run or been probed:",

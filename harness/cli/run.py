@@ -1,0 +1,116 @@
+"""``medctx run`` and ``medctx trial``: what is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from harness.cli.board import Board
+from harness.cli.options import (
+    DEFAULT_RESULTS,
+    CheckpointMinutes,
+    Data,
+    Overrides,
+    Results,
+    StudyName,
+    Workers,
+)
+from harness.commands.run import run as compute
+from harness.commands.trial import trial as run_one
+from harness.console import console
+from harness.errors import Interrupted
+from harness.study.expand import load_study
+
+_TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
+
+out = console()
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Run these trials alone; keys as in 'plan --json'."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
+]
+Gpus = Annotated[
+    int | None, typer.Option(min=0, help="GPUs of this machine to use; default: all that are found.")
+]
+
+
+def run(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    workers: Workers = None,
+    only: Only = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    gpus: Gpus = None,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
+    tensorboard: Annotated[bool, typer.Option(help="Write event files beside each history.")] = True,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log curves to Weights & Biases too.")] = False,
+) -> None:
+    """Compute what a study lacks, and write its report. Finished trials are never run again."""
+    wanted = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+    board = Board(out)
+    with board.shown(), _stopped_in_order():
+        found = compute(
+            load_study(study, overrides or []),
+            results=results,
+            data=data,
+            workers=workers,
+            only=only or [],
+            address=address,
+            gpus=gpus,
+            checkpoint_minutes=checkpoint_minutes,
+            trackers=[name for name, is_wanted in wanted.items() if is_wanted],
+            on_progress=board,
+        )
+    assert found.report is not None
+    out.print(f"report: {found.report.page}", markup=False)
+    for cell in found.failed:
+        out.print(f"failed: {cell.spec.id}  {cell.label()}", markup=False)
+    for one in found.known.findings:
+        out.print(f"search of {one.arm.name}: {one.summary()}", markup=False)
+    if found.report.refused or not found.is_complete:
+        raise typer.Exit(1)
+
+
+def trial(
+    study: StudyName,
+    id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan' prints it, or its first characters.")],
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    overrides: Overrides = None,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
+) -> None:
+    """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
+    loaded = load_study(study, overrides or [])
+    with _stopped_in_order():
+        ran = run_one(loaded, id, results=results, data=data, checkpoint_minutes=checkpoint_minutes)
+        for cell, record in ran:
+            if record is None:
+                out.print(f"another live process runs {cell.spec.id}", markup=False)
+                raise typer.Exit(1)
+            kind = "pretraining " if cell.spec.kind == "pretrain" else ""
+            folder = results.resolve() / "trials" / record.id
+            out.print(f"{kind}{record.status}: {folder}", markup=False)
+            if record.cause:
+                told = f"{record.cause.kind}: {record.cause.message}\n{record.cause.traceback}"
+                out.print(told, markup=False)
+            if record.status != "complete":
+                raise typer.Exit(1)
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Exit with the status that asks to be started again, where a trial or a run was asked to stop."""
+    try:
+        yield
+    except Interrupted as stop:
+        out.print(f"{stop.cause}: {stop.message}", markup=False)
+        raise typer.Exit(_TRY_AGAIN if stop.cause == "preempted" else 1) from None

@@ -1,0 +1,106 @@
+"""What ``medctx evaluate`` does: score a folder of predictions, whoever made them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.arguments import Folder
+from harness.errors import UserError
+from harness.evaluation.conventions import RECORDED_METRICS, Convention, convention_named, metric_named
+from harness.evaluation.workers import usable_cores
+from harness.records.schema import write_text
+
+if TYPE_CHECKING:
+    from harness.evaluation.folders import Evaluation
+
+COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
+
+
+def evaluate(
+    predictions: Folder,
+    references: Folder,
+    *,
+    output: Folder | None = None,
+    labels: Mapping[int, str] | None = None,
+    regions: Mapping[str, tuple[int, ...]] | None = None,
+    metrics: Sequence[str] = RECORDED_METRICS,
+    convention: str = "harness",
+    prediction_names: str = "{case}",
+    reference_names: str = "{case}",
+    workers: int | None = None,
+    verify: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, planned: None,
+) -> Evaluation:
+    """Score predictions against references, NIfTI files that are paired by case id.
+
+    Args:
+        predictions: folder of a file for each case.
+        references: the same.
+        output: a ``.csv`` file for one row per case, region and metric; beside it, as ``.json``, how they were made.
+        labels: label -> name; a label without a name goes by its number.
+        regions: name -> labels: score these groups alone.
+        metrics: names; also ``sensitivity``, ``precision``, ``volume``, ``reference_volume``.
+        convention: unit and rules for empty masks, as ``medctx list conventions`` names them.
+        prediction_names: file name without suffix, with ``{case}`` where the id stands.
+        reference_names: the same.
+        workers: processes; by default one for each core.
+        verify: cases, drawn at random, that medpy scores too.
+        on_progress: told how many files were worked on, of how many.
+
+    Raises:
+        UserError: an unknown name, folders that share no case, or an output that cannot be written.
+    """
+    chosen = convention_named(convention, "--convention")
+    names = [metric_named(name, "--metrics").name for name in metrics]
+    if len(set(names)) != len(names):
+        raise UserError(
+            "--metrics", repr(",".join(metrics)), "each one once", "Remove what stands there twice."
+        )
+    if labels and regions:
+        raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
+    target = Path(output) if output is not None else None
+    if target and (target.suffix != ".csv" or not target.parent.is_dir()):
+        raise UserError("--output", str(target), "a .csv file in a folder that exists", "Name another file.")
+    from harness.evaluation.folders import evaluate_pairs, pair_files
+
+    found = evaluate_pairs(
+        pair_files(Path(predictions), Path(references), prediction_names, reference_names),
+        names=labels,
+        regions=regions,
+        metrics=names,
+        convention=chosen,
+        workers=workers or usable_cores(),
+        verify=verify,
+        tick=on_progress,
+    )
+    if target:
+        _write(target, found, names, chosen)
+    return found
+
+
+def _write(output: Path, found: Evaluation, metrics: Sequence[str], convention: Convention) -> None:
+    """Write the rows, and beside them by which convention they were made."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in found.rows:
+        writer.writerow(row | {"value": "" if math.isnan(row["value"]) else repr(row["value"])})
+    write_text(output, text.getvalue())
+    packages = ("medcontext-harness", "numpy", "scipy", "nibabel")
+    note = {
+        "convention": convention.name,
+        "remark": convention.remark,
+        "metrics": list(metrics),
+        "regions": found.regions,
+        "cases": len(found.cases),
+        "not_scored": {problem.case: problem.message for problem in found.problems},
+        "versions": {name: metadata.version(name) for name in packages},
+    }
+    write_text(output.with_suffix(".json"), json.dumps(note, indent=1))

@@ -1,0 +1,94 @@
+"""What ``medctx report`` does: tables, figures and page of studies from their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.commands.arguments import Folder, Say, StudyLike, data_folder, silent, study_of
+from harness.errors import UserError
+from harness.progress.known import KnownStudy
+from harness.progress.taking_over import take_over
+from harness.records.store import Store
+from harness.reporting.write import Report, write_report
+from harness.study.combine import combine
+from harness.study.study import Study
+
+
+def report(
+    study: StudyLike | Sequence[StudyLike],
+    *,
+    results: Folder = "results",
+    data: Folder | None = None,
+    output: Folder | None = None,
+    references: Sequence[str] = (),
+    say: Say = silent,
+) -> Report:
+    """Write the tables, figures and page of one or more studies from their records, own or published.
+
+    Args:
+        study: a study, its name, or the path of its file; or several.
+        results: folder of records.
+        data: folder of the datasets, for images of which there is no copy yet; by default ``MEDCTX_DATA``.
+        output: where to write; by default ``<results>/<study>``. Needed for several studies.
+        references: published numbers to set beside the study's own, by name or path.
+        say: told what was taken over from published records, and which tables were refused.
+
+    Raises:
+        UserError: a study or reference is wrong, or the output cannot be written.
+    """
+    studies = [study_of(one) for one in ([study] if isinstance(study, StudyLike) else study)]
+    if len(studies) > 1 and output is None:
+        raise UserError(
+            f"medctx report {' '.join(one.name for one in studies)}", "no --output",
+            "a folder for the report of several studies", "Add for example --output results/combined.",
+        )  # fmt: skip
+    folder = _made(Path(output)) if output is not None else None
+    store = Store(Path(results))
+    known = [taken_over(one, store, say) for one in studies]
+    shown = known[0]
+    if folder is not None and len(studies) > 1:
+        shown = KnownStudy(combine([one.study for one in known], folder.name))
+    return write_known(shown, store, data, folder, references, say)
+
+
+def taken_over(study: Study, store: Store, say: Say) -> KnownStudy:
+    """Return what is known of a study, after its trials were taken from published records."""
+    taken = take_over(study, store)
+    for line in taken.lines(store):
+        say(line)
+    return taken.known
+
+
+def write_known(
+    known: KnownStudy,
+    store: Store,
+    data: Folder | None = None,
+    output: Path | None = None,
+    references: Sequence[str] = (),
+    say: Say = silent,
+) -> Report:
+    """Write the report of a study as far as it is known."""
+    searches = list(known.findings)
+    if searches:
+        from harness.search.optuna_journal import importances
+
+        searches = [replace(found, importances=importances(found)) for found in searches]
+    written = write_report(known.study, store.results, data_folder(data), output, references, searches)
+    for name, reason in written.refused.items():
+        say(f"refused: table {name}: {reason}")
+    if not any(store.status(cell.spec.id) == "complete" for cell in known.study.cells):
+        say(f"nothing to show yet: no trial of {known.study.name} is complete in {store.results}")
+    return written
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {folder}", f"what cannot be made a folder ({error.strerror})", "a folder, there or new",
+            "Name another.",
+        ) from error  # fmt: skip
+    return folder

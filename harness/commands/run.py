@@ -1,0 +1,117 @@
+"""What ``medctx run`` does: compute what a study lacks, and write its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.commands.arguments import Folder, StudyLike, data_folder, study_of
+from harness.commands.report import write_known
+from harness.commands.results import StudyResults
+from harness.console import counted
+from harness.errors import UserError
+from harness.progress.known import KnownStudy, known_study
+from harness.progress.missing import missing_cells
+from harness.progress.same_data import check_data, content_of
+from harness.progress.taking_over import take_over
+from harness.records.store import Store
+from harness.study.cells import Cell
+from harness.study.selection import choose_cells
+from harness.study.study import Study
+from harness.sweep.agenda import Work, plain_work
+from harness.sweep.watch import OnProgress, Watch
+from harness.trial.trackers import check_trackers
+
+
+def run(
+    study: StudyLike,
+    *,
+    results: Folder = "results",
+    data: Folder | None = None,
+    workers: int | None = None,
+    only: Sequence[str] = (),
+    address: str | None = None,
+    gpus: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    trackers: Sequence[str] = ("tensorboard",),
+    on_progress: OnProgress = lambda progress: None,
+) -> StudyResults:
+    """Compute what a study lacks, write its report, and return its results. Finished trials are never run again.
+
+    Args:
+        study: a study, its name, or the path of its file.
+        results: folder of records and reports.
+        data: folder of the datasets; by default ``MEDCTX_DATA``.
+        workers: trials at a time; by default one for each GPU, or as many as the cores allow.
+        only: ``KEY=VALUE`` filters on the keys of a plan's trials; several values of a key are alternatives.
+        address: of a running Ray cluster; by default Ray is started on this machine.
+        gpus: of this machine to use; by default all.
+        checkpoint_minutes: between checkpoints of a trial.
+        trackers: copies of the training curves, of ``tensorboard``, ``mlflow``, ``wandb``.
+        on_progress: told about once a second how far the run is, and of each event at once.
+
+    Raises:
+        UserError: a mistake in the study, the data or an argument; nothing that was computed is lost.
+        Interrupted: it was asked to stop; the same call goes on.
+    """
+    declared, root, store = study_of(study), data_folder(data), Store(Path(results))
+    _refuse_part_of_a_search(declared, only)
+    check_trackers(trackers)
+    store.tidy()
+    watch = Watch(store, on_progress)
+    taken = take_over(declared, store, only, lambda spec: content_of(spec, root))
+    known, cells = taken.known, choose_cells(taken.known.study, only)
+    missing = missing_cells(cells, store)
+    for line in (*taken.lines(store), declared.question, _what_to_run(known, cells, missing, store)):
+        watch.say(line)
+    if missing or known.searching:
+        watch.say("", stage="reading and preprocessing data")
+        check_data(known.cells, missing or cells, store, root)
+        from harness.sweep.ray_tune import sweep
+
+        with watch.running():
+            sweep(
+                watch.following(_work(known, missing, store)),
+                store,
+                data_root=root,
+                keep=declared.keep,
+                workers=workers,
+                threads=max(cell.spec.recipe.threads for cell in cells),
+                address=address,
+                gpus=gpus,
+                checkpoint_minutes=checkpoint_minutes,
+                trackers=trackers,
+                say=watch.say,
+            )
+        store.tidy()
+        known = known_study(declared, store)
+    watch.say("", stage="writing the report")
+    return StudyResults(known, store.results, tuple(only), write_known(known, store, root, say=watch.say))
+
+
+def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:
+    if study.search and only:
+        raise UserError(
+            "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
+            "Leave it out, or remove arms from a copy of the study.",
+        )  # fmt: skip
+
+
+def _what_to_run(known: KnownStudy, cells: Sequence[Cell], missing: Sequence[Cell], store: Store) -> str:
+    suggested = [store.status(cell.spec.id) for cell in known.suggested]
+    planned, to_run = len(cells) + len(suggested), len(missing)
+    to_run += suggested.count("pending") + suggested.count("running")
+    return (
+        f"{counted(planned, 'trial')}: {planned - to_run} done, {to_run} to run; "
+        f"{counted(len(known.declared.skipped), 'cell')} skipped"
+        + (f"; {known.to_come} to come of searches" * known.searching)
+    )
+
+
+def _work(known: KnownStudy, missing: Sequence[Cell], store: Store) -> Iterator[Work]:
+    """Yield the trials that are known, then those of searches."""
+    yield from plain_work(missing, store)
+    if known.searching:
+        from harness.sweep.suggestions import search_work
+
+        yield from search_work(known.declared, store)

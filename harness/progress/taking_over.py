@@ -1,0 +1,56 @@
+"""Published records become a study's own, so that nothing is trained twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from harness.console import counted
+from harness.progress.known import KnownStudy, known_study
+from harness.publishing.records import PUBLISHED, adopt, adopt_findings, made_from_other_data
+from harness.records.store import Store
+from harness.spec import TrialSpec
+from harness.study.selection import choose_cells
+from harness.study.study import Study
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What was taken over.
+
+    Attributes:
+        known: the study, with what its searches have found.
+        number: of trials that were taken over.
+        of_other_data: how many were left, by the content hash of the data that they were made from.
+    """
+
+    known: KnownStudy
+    number: int
+    of_other_data: Counter[str] = field(default_factory=Counter)
+
+    def lines(self, store: Store) -> Iterator[str]:
+        """Yield what to say of it."""
+        for content, number in self.of_other_data.items():
+            trials = counted(number, "published trial")
+            yield f"{trials} made from other data than are here (content hash {content}): not taken over"
+        if self.number:
+            yield f"{counted(self.number, 'trial')} taken from {store.results / PUBLISHED}"
+
+
+def take_over(
+    study: Study,
+    store: Store,
+    only: Sequence[str] = (),
+    content_here: Callable[[TrialSpec], str] | None = None,
+) -> TakenOver:
+    """Take a study's trials, or those that pass ``only``, from published records where they are missing.
+
+    Given ``content_here``, trials that were made from other data than others will be are left to be trained again.
+    """
+    adopt_findings(study, store)
+    known = known_study(study, store)
+    cells = choose_cells(known.study, only) if only else known.cells
+    other = made_from_other_data(cells, store, content_here) if content_here else {}
+    adopted = adopt([cell for cell in cells if cell.spec.id not in other], store)
+    return TakenOver(known, adopted, Counter(other.values()))
