@@ -17,8 +17,8 @@ from harness.console import console
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.data.datasets.contract import Dataset
     from harness.data.check_report import CheckReport, DataFinding
+    from harness.data.datasets.contract import Dataset
 
 app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
 out = console()

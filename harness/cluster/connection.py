@@ -19,7 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from harness.errors import UserError
-from harness.sweep.address import answering, resolved
+from harness.sweep.address import reachable_address, resolved
 
 Answer = TypeVar("Answer")
 _EXCHANGE = 5.0  # seconds to wait for a node's clock
@@ -81,7 +81,7 @@ def connected(address: str) -> Iterator[None]:
     Raises:
         UserError: there is none, or it does not take our token.
     """
-    address = answering(address)
+    address = reachable_address(address)
     if not token():
         raise UserError(
             "RAY_AUTH_TOKEN_PATH", "no token", "the token of the cluster",

@@ -80,7 +80,7 @@ def wait_for_cluster(
         )
     address = resolved(address)
     until = time.monotonic() + timeout
-    while not answers(address):
+    while not is_reachable(address):
         if time.monotonic() > until or not head_lives():
             state = f"did not answer within {timeout:.0f} s" if head_lives() else "has ended"
             raise Incomplete(f"Ray's head at {address} {state}\n{comparison(expected, [])}")

@@ -1,4 +1,4 @@
-"""Rotation and scaling of a patch that are known before the patch is cut, so that it is cut with what they need."""
+"""Rotation and scaling of a patch, drawn before the patch is cut: so it can be cut with the margin that they need."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from harness.spec import Augmentation, Triple
 
 
 @dataclass(frozen=True)
-class Turn:
+class AffineTransform:
     """A rotation and scaling about the middle of a patch.
 
     Attributes:
-        matrix: ``(3, 3)``, from an offset to the middle in the turned patch to that in the volume, voxels.
+        matrix: ``(3, 3)``, maps an offset from the middle of the new patch to one in the volume, voxels.
     """
 
     matrix: NDArray[np.float64]
 
     def margin(self, patch: Triple) -> Triple:
-        """Return how many voxels more on each side a turned ``patch`` is filled from."""
+        """Return how many voxels a ``patch`` has to be longer by on each side, so that the transform can fill it."""
         half = (np.array(patch) - 1) / 2
-        more = np.ceil(
-            np.abs(self.matrix) @ half - half - 1e-6
-        )  # what a quarter turn is rounded to does not count
+        # 1e-6: rounding of a quarter turn asks for no voxel more
+        more = np.ceil(np.abs(self.matrix) @ half - half - 1e-6)
         x, y, z = np.maximum(0, more).astype(int).tolist()
         return (x, y, z)
 
     def apply(self, array: Tensor, size: Triple, mode: str) -> Tensor:
-        """Return the turned middle ``(C, *size)`` of an array ``(C, X, Y, Z)``; zeros where it lies outside.
+        """Return the transformed middle ``(C, *size)`` of an array ``(C, X, Y, Z)``; zeros where it lies outside.
 
         Args:
             array: with a margin.
@@ -45,13 +44,12 @@ class Turn:
         """
         affine = np.eye(4)
         affine[:3, :3] = self.matrix
-        turn = Affine(affine=affine, spatial_size=size, mode=mode, padding_mode="zeros", image_only=True)
-        turned: Tensor = turn(array.float()).to(array.dtype)
-        return turned
+        transform = Affine(affine=affine, spatial_size=size, mode=mode, padding_mode="zeros", image_only=True)
+        return transform(array.float()).to(array.dtype)
 
 
-def draw_turn(settings: Augmentation, seed: int, stream: str, sample: int) -> Turn | None:
-    """Return the turn of the n-th sample of a stream, or None where it is left as it is.
+def draw_affine(settings: Augmentation, seed: int, stream: str, sample: int) -> AffineTransform | None:
+    """Return the transform of the n-th sample of a stream, or None where it is left as it is.
 
     With ``scale_range`` rotation and scaling come independently of each other, and one factor, evenly often
     below and above 1, is that of all axes (nnU-Net, Isensee et al. 2021); else both come together, with a
@@ -71,7 +69,7 @@ def draw_turn(settings: Augmentation, seed: int, stream: str, sample: int) -> Tu
         factors[axes] = 1 + rng.uniform(-settings.scaling, settings.scaling, axes.sum())
     if not angles.any() and (factors == 1).all():
         return None
-    return Turn(create_rotate(3, angles.tolist())[:3, :3] @ np.diag(factors))
+    return AffineTransform(create_rotate(3, angles.tolist())[:3, :3] @ np.diag(factors))
 
 
 def _factor(limits: tuple[float, float], rng: np.random.Generator) -> float:
@@ -81,16 +79,7 @@ def _factor(limits: tuple[float, float], rng: np.random.Generator) -> float:
     return float(rng.uniform(low, high))
 
 
-def largest(margins: Iterable[Triple]) -> Triple:
+def largest_margin(margins: Iterable[Triple]) -> Triple:
     """Return the margin that holds all of ``margins``."""
     x, y, z = np.max([NO_MARGIN, *margins], axis=0).tolist()
     return (x, y, z)
-
-
-def middle(array: Tensor, size: Triple) -> Tensor:
-    """Return the middle ``(C, *size)`` of an array ``(C, X, Y, Z)`` that is wider by the same on both sides."""
-    box = tuple(
-        slice((wide - side) // 2, (wide + side) // 2)
-        for wide, side in zip(array.shape[1:], size, strict=True)
-    )
-    return array[(slice(None), *box)]

@@ -24,8 +24,8 @@ from monai.transforms import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.data.affine import AffineTransform, draw_affine, largest_margin
 from harness.data.patches import NO_MARGIN
-from harness.data.rotation import Turn, draw_turn, largest, middle
 from harness.seeding import derive_seed
 from harness.spec import Augmentation, Triple
 
@@ -41,15 +41,15 @@ class Augmenter:
 
     def __init__(self, settings: Augmentation, seed: int, stream: str = "augmentation") -> None:
         self._settings, self._seed, self._stream = settings, seed, stream
-        transforms = _transforms(settings)
+        transforms = [*_spatial_transforms(settings), *_intensity_transforms(settings)]
         self._compose = Compose(transforms) if transforms else None
 
     def margin(self, patch: Triple, count: int, step: int) -> Triple:
         """Return how many voxels more on each side the ``count`` patches of update ``step`` have to be cut with."""
         if not self._settings.enlarge:
             return NO_MARGIN
-        turns = [self._turn(step * count + index) for index in range(count)]
-        return largest(turn.margin(patch) for turn in turns if turn)
+        transforms = [self._affine(step * count + index) for index in range(count)]
+        return largest_margin(transform.margin(patch) for transform in transforms if transform)
 
     def __call__(
         self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int, margin: Triple = NO_MARGIN
@@ -80,24 +80,26 @@ class Augmenter:
         return {key: torch.stack([sample[key] for sample in samples]) for key in arrays}
 
     def _change(self, sample: dict[str, Tensor], number: int, margin: Triple) -> dict[str, Tensor]:
-        if _turns(self._settings):
-            turn = self._turn(number)
-            x, y, z = (wide - 2 * more for wide, more in zip(sample["image"].shape[1:], margin, strict=True))
+        if _draws_affine(self._settings):
+            transform = self._affine(number)
+            sides = zip(sample["image"].shape[1:], margin, strict=True)
+            x, y, z = (slice(more, side - more) for side, more in sides)
+            size = (x.stop - x.start, y.stop - y.start, z.stop - z.start)
             for key, values in sample.items():
                 mode = "nearest" if key == "label" else "bilinear"
-                sample[key] = turn.apply(values, (x, y, z), mode) if turn else middle(values, (x, y, z))
+                sample[key] = transform.apply(values, size, mode) if transform else values[:, x, y, z]
         if self._compose is None:
             return sample
         self._compose.set_random_state(derive_seed(self._seed, self._stream, number) % 2**32)
         changed: dict[str, Tensor] = self._compose(sample)
         return changed
 
-    def _turn(self, number: int) -> Turn | None:
-        return draw_turn(self._settings, self._seed, self._stream, number)
+    def _affine(self, number: int) -> AffineTransform | None:
+        return draw_affine(self._settings, self._seed, self._stream, number)
 
 
-def _turns(settings: Augmentation) -> bool:
-    """Return whether patches are turned as :mod:`harness.data.rotation` draws it, and not by MONAI's RandAffined.
+def _draws_affine(settings: Augmentation) -> bool:
+    """Return whether :mod:`harness.data.affine` rotates and scales, and not MONAI's RandAffined.
 
     RandAffined came first: trials without the later settings keep their numbers.
     """
@@ -106,14 +108,14 @@ def _turns(settings: Augmentation) -> bool:
     return bool(settings.affine_probability) and changes and later
 
 
-def _transforms(settings: Augmentation) -> list[Transform]:
-    """Return the transforms that can have an effect, in their order."""
-    return [*_spatial(settings), *_of_intensity(settings)]
-
-
-def _spatial(settings: Augmentation) -> Iterator[Transform]:
+def _spatial_transforms(settings: Augmentation) -> Iterator[Transform]:
+    """Yield the changes of shape that can have an effect."""
     both = ("image", "label")
-    if settings.affine_probability and (settings.rotation or settings.scaling) and not _turns(settings):
+    if (
+        settings.affine_probability
+        and (settings.rotation or settings.scaling)
+        and not _draws_affine(settings)
+    ):
         angle, scaling = np.deg2rad(settings.rotation), settings.scaling
         yield RandAffined(
             both,
@@ -132,8 +134,8 @@ def _spatial(settings: Augmentation) -> Iterator[Transform]:
             yield RandFlipd(both, settings.mirror_probability, axis, allow_missing_keys=True)
 
 
-def _of_intensity(settings: Augmentation) -> Iterator[Transform]:
-    """Yield the changes of intensity; ranges and order of the later ones are nnU-Net's."""
+def _intensity_transforms(settings: Augmentation) -> Iterator[Transform]:
+    """Yield the changes of intensity that can have an effect; ranges and order of the later ones are nnU-Net's."""
     image = ("image",)
     if settings.noise_probability:
         yield RandGaussianNoised(image, settings.noise_probability, std=settings.noise)

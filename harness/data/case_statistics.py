@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from harness.data.findings import CaseFacts
+from harness.data.check_report import CaseFacts
 
 COLUMNS = ("", "cases", "smallest", "median", "largest")
 Row = tuple[str, str, str, str, str]
 
 
-def overview_rows(facts: Sequence[CaseFacts], labels: Mapping[int, str]) -> list[Row]:
+def statistics_rows(facts: Sequence[CaseFacts], labels: Mapping[int, str]) -> list[Row]:
     """Return rows of :data:`COLUMNS`: shape, spacing, intensity, and the volume of each label where it occurs.
 
     Args:
@@ -32,7 +32,7 @@ def overview_rows(facts: Sequence[CaseFacts], labels: Mapping[int, str]) -> list
     return rows
 
 
-def overview_notes(facts: Sequence[CaseFacts]) -> list[str]:
+def statistics_notes(facts: Sequence[CaseFacts]) -> list[str]:
     """Return how many cases have each orientation and type of voxels, in words."""
     return [
         f"{what}: {', '.join(f'{value} ({number})' for value, number in Counter(values).most_common())}"

@@ -14,8 +14,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.check_report import CaseFacts, CheckReport, Level
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.findings import CaseFacts, Check, Level
 from harness.data.nifti import label_values
 
 _NOISE = 0.01  # of a voxel: what writers round
@@ -46,7 +46,7 @@ class _Raw:
 class _Notes:
     """Takes the findings of one file."""
 
-    found: Check
+    found: CheckReport
     case: str
     file: object
 
@@ -57,7 +57,7 @@ class _Notes:
         self.add("error", code, message, remedy)
 
 
-def check_case(dataset: Dataset, case: Case, found: Check) -> CaseFacts | None:
+def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | None:
     """Note what is wrong with a case; return what it looks like, or None where a file cannot be read."""
     files: list[object] = list(case.files) or [case.id, case.id]
     if case.files:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.check_case import check_case
+from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.findings import CaseFacts, Check
 from harness.data.layouts import read_folders
 from harness.data.splits import shipped_split
 from harness.errors import UserError
@@ -21,16 +21,16 @@ _BESIDE = ("_4d.nii.gz", "_4d.nii", ".cfg", ".md", ".json")  # what challenges p
 
 
 def check_dataset(
-    dataset: Dataset, root: Path | None, tick: Callable[[int, int], None] = lambda done, planned: None
-) -> Check:
+    dataset: Dataset, root: Path | None, on_progress: Callable[[int, int], None] = lambda done, planned: None
+) -> CheckReport:
     """Read every file of a dataset and return all findings.
 
     Args:
         dataset: what to expect.
         root: data root.
-        tick: told how many cases were read, of how many.
+        on_progress: told how many cases were read, of how many.
     """
-    found = Check()
+    found = CheckReport()
     try:
         cases = dataset.cases(root)
     except UserError as error:
@@ -45,7 +45,7 @@ def check_dataset(
         facts = check_case(dataset, case, found)
         if facts is not None:
             found.facts.append(facts)
-        tick(index + 1, len(cases))
+        on_progress(index + 1, len(cases))
     _compare(dataset, found.facts, found)
     _check_split(dataset, cases, root, found)
     _stray_files(cases, found)
@@ -62,7 +62,7 @@ def _cases_in_folders(dataset: Dataset, root: Path | None) -> list[Case]:
     return [Case(one.id, dataset.patient(one.id), one.images[0], one.label, one.images[1:]) for one in files]
 
 
-def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: Check) -> None:
+def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: CheckReport) -> None:
     """Compare the cases with each other."""
     if not facts:
         return
@@ -81,7 +81,7 @@ def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: Check) -> None
         found.add("warning", "intensity_scales", "", everywhere, message, remedy)
 
 
-def _compare_contents(facts: Sequence[CaseFacts], found: Check) -> None:
+def _compare_contents(facts: Sequence[CaseFacts], found: CheckReport) -> None:
     for code, hashes, what in (
         ("duplicate_image", [one.image_hash for one in facts], "the same voxels as"),
         ("duplicate_label", [one.label_hash for one in facts], "the same labels as"),
@@ -94,7 +94,9 @@ def _compare_contents(facts: Sequence[CaseFacts], found: Check) -> None:
             first.setdefault(content, one)
 
 
-def _compare_labels(dataset: Dataset, facts: Sequence[CaseFacts], everywhere: object, found: Check) -> None:
+def _compare_labels(
+    dataset: Dataset, facts: Sequence[CaseFacts], everywhere: object, found: CheckReport
+) -> None:
     present = Counter(value for one in facts for value in one.volumes)
     for value, name in dataset.labels.items():
         if not value:
@@ -110,7 +112,7 @@ def _compare_labels(dataset: Dataset, facts: Sequence[CaseFacts], everywhere: ob
                 found.add("warning", "absent_label", one.case.id, one.file, message, remedy)
 
 
-def _compare_grids(facts: Sequence[CaseFacts], found: Check) -> None:
+def _compare_grids(facts: Sequence[CaseFacts], found: CheckReport) -> None:
     usual = Counter(one.orientation for one in facts).most_common(1)[0][0]
     middle = (
         np.median([one.spacing for one in facts], axis=0),
@@ -131,7 +133,7 @@ def _compare_grids(facts: Sequence[CaseFacts], found: Check) -> None:
                 found.add("warning", code, one.case.id, one.file, message, "Look at the case.")
 
 
-def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, found: Check) -> None:
+def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, found: CheckReport) -> None:
     """Compare the cases on disk with the dataset's default split, or with the card of a twin."""
     patients = {case.id: case.patient for case in cases}
     where = root or dataset.name()
@@ -161,7 +163,7 @@ def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, fou
                 found.add("error", "patient_in_two_parts", case, where, message, "Correct the split.")
 
 
-def _stray_files(cases: Sequence[Case], found: Check) -> None:
+def _stray_files(cases: Sequence[Case], found: CheckReport) -> None:
     """Name the files beside those of the cases that belong to none, such as images without labels."""
     used = {path.resolve() for case in cases for path in case.files}
     for folder in sorted({path.parent for path in used if path.parent.is_dir()}):

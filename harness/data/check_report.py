@@ -12,7 +12,7 @@ Level = Literal["error", "warning", "fixed"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataFinding:
     """One thing that is not as it should be.
 
     Attributes:
@@ -66,16 +66,16 @@ class CaseFacts:
 
 
 @dataclass
-class Check:
+class CheckReport:
     """What was found in a dataset."""
 
     cases: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
     facts: list[CaseFacts] = field(default_factory=list)
 
     def add(self, level: Level, code: str, case: str, file: object, message: str, remedy: str) -> None:
         """Note a finding."""
-        self.findings.append(Finding(level, code, case, str(file), message, remedy))
+        self.findings.append(DataFinding(level, code, case, str(file), message, remedy))
 
     @property
     def errors(self) -> int:

@@ -27,8 +27,8 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Look:
-    """How the volumes of a dataset look.
+class Appearance:
+    """How the volumes of a dataset appearance.
 
     Attributes:
         shape: voxels, small.
@@ -58,15 +58,15 @@ class Look:
         return affine
 
 
-_LOOKS = {
-    "synapse": Look(
+_APPEARANCES = {
+    "synapse": Appearance(
         (56, 56, 20), (0.75, 0.75, 3.0), (-1, 1, 1), np.int16, 40, 12, -1000, ("img0061", "img0062")
     ),
-    "acdc": Look((44, 40, 9), (1.5625, 1.5625, 10.0), (-1, -1, 1), np.int16, 60, 40, 10),
-    "brats": Look(
+    "acdc": Appearance((44, 40, 9), (1.5625, 1.5625, 10.0), (-1, -1, 1), np.int16, 60, 40, 10),
+    "brats": Appearance(
         (40, 40, 32), (1.0, 1.0, 1.0), (-1, -1, 1), np.float32, 300, 150, 0, ("BRATS_485", "BRATS_486")
     ),
-    "hippocampus": Look(
+    "hippocampus": Appearance(
         (35, 50, 36), (1.0, 1.0, 1.0), (1, 1, 1), np.float32, 200, 100, 100, ("hippocampus_002",)
     ),
 }
@@ -88,8 +88,10 @@ def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 
     Raises:
         UserError: an unknown name or layout, or a folder with content.
     """
-    if name not in _LOOKS:
-        raise UserError(f"twin of {name!r}", "no twin", "a dataset with one", did_you_mean(name, _LOOKS))
+    if name not in _APPEARANCES:
+        raise UserError(
+            f"twin of {name!r}", "no twin", "a dataset with one", did_you_mean(name, _APPEARANCES)
+        )
     writers = _WRITERS[name]
     layout = layout or next(iter(writers))
     if layout not in writers:
@@ -132,18 +134,18 @@ class _Twin:
     seed: int
 
     @property
-    def look(self) -> Look:
-        return _LOOKS[self.name]
+    def appearance(self) -> Appearance:
+        return _APPEARANCES[self.name]
 
     def label(self, case: str) -> NDArray[np.uint8]:
         """Return an ellipsoid for each label, at a place of its own that varies a little."""
         rng = numpy_generator("twin", self.name, self.seed, case, "label")
-        shape = np.array(self.look.shape)
+        shape = np.array(self.appearance.shape)
         values = [value for value in self.dataset.labels if value]
         columns = int(np.ceil(np.sqrt(len(values))))
         cell = (shape[:2] - 8) / columns
-        grid = np.indices(self.look.shape, dtype=float)
-        labels = np.zeros(self.look.shape, np.uint8)
+        grid = np.indices(self.appearance.shape, dtype=float)
+        labels = np.zeros(self.appearance.shape, np.uint8)
         for place, value in enumerate(values):
             middle = 4 + cell * (np.array(divmod(place, columns)) + 0.5)
             centre = np.array([*middle, shape[2] / 2]) + rng.uniform(-1, 1, 3)
@@ -155,25 +157,25 @@ class _Twin:
     def image(self, case: str) -> NDArray[Any]:
         """Return ``(X, Y, Z, C)``: an intensity for each label, in another order in each channel."""
         rng = numpy_generator("twin", self.name, self.seed, case, "image")
-        labels, look = self.label(case).astype(float), self.look
+        labels, appearance = self.label(case).astype(float), self.appearance
         highest = max(self.dataset.labels)
-        inside = np.zeros(look.shape, bool)
+        inside = np.zeros(appearance.shape, bool)
         inside[2:-2, 2:-2, 1:-1] = True
         channels = []
         for index in range(len(self.dataset.channels)):
             order = labels if index % 2 == 0 else np.where(labels > 0, highest + 1 - labels, 0)
-            values = look.background + look.contrast * order
-            values = values + rng.normal(0, look.contrast / 4, look.shape)
-            channels.append(np.where(inside, values, look.air))
+            values = appearance.background + appearance.contrast * order
+            values = values + rng.normal(0, appearance.contrast / 4, appearance.shape)
+            channels.append(np.where(inside, values, appearance.air))
         image = np.stack(channels, axis=-1)
-        return image.astype(look.dtype)
+        return image.astype(appearance.dtype)
 
     def save(self, array: NDArray[Any], path: Path) -> None:
         """Write NIfTI with the dataset's header: sform and qform of scanner coordinates, mm."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(array, self.look.affine)
-        image.set_sform(self.look.affine, 1)
-        image.set_qform(self.look.affine, 1)
+        image = nibabel.Nifti1Image(array, self.appearance.affine)
+        image.set_sform(self.appearance.affine, 1)
+        image.set_qform(self.appearance.affine, 1)
         image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else 0)
         nibabel.save(image, path)
 
@@ -193,7 +195,7 @@ def _btcv(twin: _Twin, root: Path) -> None:
     for case in twin.ids:
         label = case.replace("img", "label")
         twin.save_case(case, folder / "img" / f"{case}.nii.gz", folder / "label" / f"{label}.nii.gz")
-    for case in twin.look.unlabelled:
+    for case in twin.appearance.unlabelled:
         twin.save_image(case, root / "RawData" / "Testing" / "img" / f"{case}.nii.gz")
 
 
@@ -252,9 +254,9 @@ def _msd(task: str) -> Callable[[_Twin, Path], None]:
         names = {case: (f"{case}.nii.gz", f"{case}.nii.gz") for case in twin.ids}
         for case, (image, label) in names.items():
             twin.save_case(case, folder / "imagesTr" / image, folder / "labelsTr" / label)
-        for case in twin.look.unlabelled:
+        for case in twin.appearance.unlabelled:
             twin.save_image(case, folder / "imagesTs" / f"{case}.nii.gz")
-        _write_listing(twin, folder, names, twin.look.unlabelled)
+        _write_listing(twin, folder, names, twin.appearance.unlabelled)
 
     return write
 

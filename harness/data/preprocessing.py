@@ -125,7 +125,7 @@ def prepare(
     name: str,
     cases: Sequence[Case],
     recipe: Recipe,
-    tick: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> CaseCache:
     """Return the cache of ``cases``, built first where this host has none.
 
@@ -134,7 +134,7 @@ def prepare(
         name: the dataset's registered name.
         cases: what to preprocess.
         recipe: its ``spacing`` and ``intensity`` are applied.
-        tick: called after each case.
+        heartbeat: called after each case.
 
     Raises:
         UserError: a file is broken, or the cache's folder cannot be written.
@@ -142,7 +142,7 @@ def prepare(
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        contents = _contents(dataset, name, cases, root, tick)
+        contents = _contents(dataset, name, cases, root, heartbeat)
         content = digest(contents)
         rules = [
             recipe.spacing,
@@ -154,9 +154,9 @@ def prepare(
         key = digest([_VERSION, name, dataset.version, *rules, contents])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
-            with _locked(folder, tick):
+            with _locked(folder, heartbeat):
                 if not (folder / "index.json").is_file():
-                    _build(dataset, cases, recipe, content, folder, tick)
+                    _build(dataset, cases, recipe, content, folder, heartbeat)
     except OSError as error:
         raise UserError(
             root, f"a cache that cannot be written ({error})", "a writable folder with room",
@@ -166,15 +166,15 @@ def prepare(
 
 
 @contextmanager
-def _locked(folder: Path, tick: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a cache; ``tick`` is called while another process builds it."""
+def _locked(folder: Path, heartbeat: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a cache; ``heartbeat`` is called while another process builds it."""
     lock = FileLock(f"{folder}.lock")
     while True:
         try:
             lock.acquire(timeout=_WAIT)
             break
         except Timeout:
-            tick()
+            heartbeat()
     try:
         yield
     finally:
@@ -187,7 +187,7 @@ def _open(folder: Path) -> CaseCache:
 
 
 def _contents(
-    dataset: Dataset, name: str, cases: Sequence[Case], root: Path, tick: Callable[[], None]
+    dataset: Dataset, name: str, cases: Sequence[Case], root: Path, heartbeat: Callable[[], None]
 ) -> dict[str, str]:
     """Return case id -> content hash; files whose size and time have not changed are not read again."""
     described = repr([dataset.channels, dataset.labels, dataset.regions])  # of a folder: by its dataset.json
@@ -195,7 +195,7 @@ def _contents(
     stamps = {case.id: _stamp(case) for case in cases if case.files}
     known = _known(path, stamps)
     if len(known) < len(stamps):
-        with _locked(path, tick):  # one process reads for all that start together
+        with _locked(path, heartbeat):  # one process reads for all that start together
             known = _known(path, stamps)
             unknown = [case for case in cases if case.files and case.id not in known]
             known |= {case.id: [stamps[case.id], _content(dataset, case)] for case in unknown}
@@ -246,7 +246,7 @@ def _build(
     recipe: Recipe,
     content: str,
     folder: Path,
-    tick: Callable[[], None],
+    heartbeat: Callable[[], None],
 ) -> None:
     prefix = f".{folder.name}."
     for left in folder.parent.glob(f"{prefix}*"):  # of a killed process: the lock is ours
@@ -256,7 +256,7 @@ def _build(
         metas = {}
         for case in cases:
             metas[case.id] = _preprocess(dataset, case, recipe, partial)
-            tick()
+            heartbeat()
         (partial / "index.json").write_text(json.dumps({"content": content, "cases": metas}))
         partial.rename(folder)
     finally:

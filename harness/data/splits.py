@@ -45,7 +45,7 @@ def shipped_split(dataset: str, name: str) -> Split:
     return Split(train, validation, test, rule, {key: tuple(ids) for key, ids in content["subsets"].items()})
 
 
-def without(split: Split, excluded: Sequence[str]) -> Split:
+def exclude_cases(split: Split, excluded: Sequence[str]) -> Split:
     """Return the split without the excluded cases; the rule, and the hash, say so."""
     if not excluded:
         return split
@@ -121,7 +121,9 @@ def generate_split(cases: Sequence[Case], fractions: Fractions, name: str, seed:
     return Split(ids("train"), ids("validation"), ids("test"), rule)
 
 
-def few_shot(split: Split, cases: Sequence[Case], shots: Shots, name: str, subset: int) -> tuple[str, ...]:
+def few_shot_cases(
+    split: Split, cases: Sequence[Case], shots: Shots, name: str, subset: int
+) -> tuple[str, ...]:
     """Return the ids of the labelled training cases; smaller subsets are within larger ones.
 
     A name stands for a published subset. Patients are put in one order that depends on the dataset's name and

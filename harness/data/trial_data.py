@@ -13,7 +13,14 @@ from harness import registry
 from harness.data.datasets.contract import Case, Dataset
 from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.preprocessing import CaseCache, LabelsLocked, prepare
-from harness.data.splits import Split, few_shot, generate_split, shipped_split, split_on_disk, without
+from harness.data.splits import (
+    Split,
+    exclude_cases,
+    few_shot_cases,
+    generate_split,
+    shipped_split,
+    split_on_disk,
+)
 from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.spec import DatasetSpec, TrialSpec
@@ -103,7 +110,9 @@ class TrialData:
         return self._cache.to_native(case, probabilities)
 
 
-def load_data(spec: TrialSpec, root: Path | None, tick: Callable[[], None] = lambda: None) -> TrialData:
+def load_trial_data(
+    spec: TrialSpec, root: Path | None, heartbeat: Callable[[], None] = lambda: None
+) -> TrialData:
     """Return a trial's data; preprocesses the dataset first where this host has not yet.
 
     Raises:
@@ -118,10 +127,10 @@ def load_data(spec: TrialSpec, root: Path | None, tick: Callable[[], None] = lam
             f"dataset {name!r}", f"no validation cases in the split {spec.dataset.split_name!r}",
             "some, where recipe.validate_every is set", "Choose another split, or selection last without it.",
         )  # fmt: skip
-    training = few_shot(split, cases, spec.shots, name, spec.subset)
+    training = few_shot_cases(split, cases, spec.shots, name, spec.subset)
     divided = set(split.cases)
     used = [case for case in cases if case.id in divided]  # not the excluded ones: they may be broken
-    cache = prepare(dataset, name, used, spec.recipe, tick)
+    cache = prepare(dataset, name, used, spec.recipe, heartbeat)
     return TrialData(dataset, split, training, cache, spec)
 
 
@@ -137,5 +146,5 @@ def _split(dataset: Dataset, spec: DatasetSpec, cases: Sequence[Case], root: Pat
         kept = [case for case in cases if case.id not in excluded]
         split = generate_split(kept, dataset.fractions, spec.name, spec.split_seed)
         return replace(split, rule=f"{split.rule}; without {', '.join(excluded)}") if excluded else split
-    shipped = without(shipped_split(spec.name, spec.split_name), excluded)
+    shipped = exclude_cases(shipped_split(spec.name, spec.split_name), excluded)
     return split_on_disk(shipped, cases, f"dataset {spec.name!r}", twin)

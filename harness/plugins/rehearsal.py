@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from harness.data.datasets.contract import Case, Dataset, Fractions, Volume
-from harness.data.loading import TrialData, load_data
+from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import UserError
 from harness.evaluation.metrics import mean_dice
 from harness.evaluation.prediction import predict
@@ -93,7 +93,7 @@ def rehearse(
 def trainer_of(spec: TrialSpec) -> tuple[Trainer, TrialData]:
     """Return a trainer at step 0, on the CPU, and its data."""
     clean_process(spec.recipe.threads)
-    data, device = load_data(spec, None), torch.device("cpu")
+    data, device = load_trial_data(spec, None), torch.device("cpu")
     method = build_method(spec, data, device)
     pretrains = spec.kind == "pretrain"
     source = draw_images(data, spec.recipe, spec.seed) if pretrains else None

@@ -36,7 +36,7 @@ def is_signalled() -> bool:
     return bool(_received)
 
 
-class Word:
+class StopFile:
     """The file by which a driver asks its workers to stop.
 
     It is there from the start and rewritten in place: opening a file that exists asks a network file system
@@ -48,19 +48,19 @@ class Word:
         self._looked = 0.0
         self._stop = False
 
-    def give(self) -> None:
+    def create(self) -> None:
         """Write the file, which says go on."""
         self._path.write_text(_GO)
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
         """Say stop."""
         os.truncate(self._path, 0)
 
-    def withdraw(self) -> None:
+    def remove(self) -> None:
         """Remove the file."""
         self._path.unlink(missing_ok=True)
 
-    def is_stop(self) -> bool:
+    def asks_to_stop(self) -> bool:
         """Return whether it says stop; looks about once a second, so it is cheap enough for every step."""
         now = time.monotonic()
         if not self._stop and now - self._looked >= _LOOK:

@@ -35,7 +35,7 @@ from filelock import FileLock
 from harness.errors import ClaimLost, Interrupted, UserError
 from harness.records.claims import Claim, Process, Release, is_claimed
 from harness.records.faults import rule_of
-from harness.records.preemption import Word, is_signalled
+from harness.records.preemption import StopFile, is_signalled
 from harness.records.schema import (
     HISTORY,
     Cause,
@@ -100,7 +100,7 @@ class Store:
         except (ValueError, KeyError):
             raise _damaged(folder) from None
 
-    def touched(self) -> tuple[set[str], set[str]]:
+    def published_and_begun(self) -> tuple[set[str], set[str]]:
         """Return the ids of all published trials, and of those that someone has begun and not ended."""
         published, begun = (
             {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
@@ -140,10 +140,10 @@ class Store:
         """Return where an attempt at a trial writes."""
         return self._running / id / attempt
 
-    def word(self, driver: Process) -> Word:
+    def stop_file(self, driver: Process) -> StopFile:
         """Return the file by which a driver asks its workers to stop."""
         name = f".driver-{driver.host}-{driver.pid}-{driver.started:.0f}"
-        return Word(self._running / name)
+        return StopFile(self._running / name)
 
     def claim(self, id: str, driver: Process) -> Attempt | None:
         """Return an attempt at a trial, or None where it is complete or another live process owns it.
@@ -193,7 +193,7 @@ class Store:
         """Remove what processes that were killed in publishing have left below ``running``."""
         for rest in self._running.glob(f"{_ENDED}*"):
             shutil.rmtree(rest, ignore_errors=True)
-        published, begun = self.touched()
+        published, begun = self.published_and_begun()
         for id in published & begun:
             with self.locked(id):
                 claim = self.owner(id)
@@ -225,7 +225,7 @@ class Attempt:
 
     def __init__(self, store: Store, id: str, home: Path, name: str, driver: Process) -> None:
         self._store, self._id, self._home, self._name = store, id, home, name
-        self._driver, self._word = driver, store.word(driver)
+        self._driver, self._stop_file = driver, store.stop_file(driver)
         self.folder = home / name
         self.number = int(name.rpartition("-")[2])
         self._beat = 0.0
@@ -253,9 +253,9 @@ class Attempt:
 
     def is_asked_to_stop(self) -> bool:
         """Return whether this process or its driver was asked to stop; cheap enough for every step."""
-        return is_signalled() or self._word.is_stop()
+        return is_signalled() or self._stop_file.asks_to_stop()
 
-    def go_on(self) -> None:
+    def check_in(self) -> None:
         """Show that the owner lives, where work can be put down at any moment.
 
         Raises:
@@ -308,7 +308,7 @@ class Attempt:
             self.check_owned()
             Claim.remove(self._home)
             if word is not None:
-                word.write(self._home)
+                stop_file.write(self._home)
 
 
 def _newest_checkpoint(home: Path) -> Path | None:

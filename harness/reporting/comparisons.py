@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.reporting.report_data import Key, Results
+from harness.reporting.report_data import Key, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.statistics.significance import (
     LEVEL,
     Comparison,
-    Scores,
-    compare,
+    FloatArray,
+    compare_arms,
     holm,
-    mean_on_retraining,
+    mean_interval,
 )
 from harness.reporting.wording import UNSET
 
@@ -25,7 +25,7 @@ RETRAINING_STAR, NETWORKS_STAR = "*", "°"
 TARGETS = ("retraining", "networks")
 
 
-def comparison_frame(results: Results) -> pd.DataFrame:
+def comparison_frame(results: ReportData) -> pd.DataFrame:
     """Return one row per arm, role and metric that has a baseline to be compared with.
 
     Values are the cases' means over regions. The family of Holm's correction is all rows of one metric and role
@@ -39,7 +39,7 @@ def comparison_frame(results: Results) -> pd.DataFrame:
     """
     rows = [
         {**dict(zip(results.keys, pair.arm, strict=True)), "role": pair.role, "metric": pair.metric,
-         **_columns(compare(pair.values, pair.baseline, np.random.default_rng(0), pair.paired)), "paired": pair.paired}
+         **_columns(compare_arms(pair.values, pair.baseline, np.random.default_rng(0), pair.paired)), "paired": pair.paired}
         for pair in _pairs(results)
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS, "paired"])
@@ -77,12 +77,12 @@ class _Pair:
     arm: Key
     role: str
     metric: str
-    values: Scores
-    baseline: Scores
+    values: FloatArray
+    baseline: FloatArray
     paired: bool
 
 
-def _pairs(results: Results) -> list[_Pair]:
+def _pairs(results: ReportData) -> list[_Pair]:
     """Return all arms and roles but the baseline's student, each with the baseline that it is compared with.
 
     Where each seed drew few cases of its own, the same for all arms, both have the seeds that are in both, in one order.
@@ -120,9 +120,9 @@ class _Matrix:
 
     rows: dict[str, int]
     cases: pd.Index
-    values: Scores
+    values: FloatArray
 
-    def of(self, ids: Sequence[str], cases: pd.Index | None = None) -> Scores:
+    def of(self, ids: Sequence[str], cases: pd.Index | None = None) -> FloatArray:
         """Return the rows of those trials that have one, on ``cases`` (by default its own)."""
         own = self.values[[self.rows[id] for id in ids if id in self.rows]]
         if cases is None or cases is self.cases or cases.equals(self.cases):
@@ -143,7 +143,7 @@ def baseline_of(keys: Sequence[str], arm: Key, baseline: str) -> Key:
     )
 
 
-def mean_intervals(results: Results, metric: str) -> dict[tuple[Key, str, str], tuple[float, float]]:
+def mean_intervals(results: ReportData, metric: str) -> dict[tuple[Key, str, str], tuple[float, float]]:
     """Return the 95 % interval of each arm's own mean for new seeds and cases, by arm, role and region.
 
     Cases that a network has no value for are left out; arms without an interval are too.
@@ -157,7 +157,7 @@ def mean_intervals(results: Results, metric: str) -> dict[tuple[Key, str, str], 
         table = rows.pivot(index="id", columns="case", values="value")
         for arm, ids in networks.items():
             values = table.loc[table.index.intersection(ids)].dropna(axis="columns").to_numpy()
-            verdict = mean_on_retraining(values)
+            verdict = mean_interval(values)
             if not verdict.reason:
                 found[arm, str(role), str(region)] = (verdict.low, verdict.high)
     return found

@@ -26,7 +26,7 @@ _ENVIRONMENT = ("commit", "device", "versions")
 HISTORY_COLUMNS = ("step", "kind", "name", "value")
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def row_dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as mappings."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 

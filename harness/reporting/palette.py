@@ -1,13 +1,13 @@
 """Colours of labels and of errors, the same in figures and on the page; colour-blind readers can tell them apart."""
 
-ORGANS = (
+LABEL_COLOURS = (
     "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999", "#882255",
     "#44AA99", "#DDCC77", "#AA4499", "#88CCEE", "#117733", "#CC6677", "#332288",
 )  # fmt: skip
 """Of label values 1, 2, …: Okabe and Ito's, then Tol's."""
-ERRORS = {"missed": "#00D5FF", "extra": "#FF3B1F", "wrong label": "#FFE600"}
+ERROR_COLOURS = {"missed": "#00D5FF", "extra": "#FF3B1F", "wrong label": "#FFE600"}
 """Of the values 1, 2, 3 of an error map; brighter than any label's."""
-ROLES = ("#404040", "#BFBFBF")
+ROLE_COLOURS = ("#404040", "#BFBFBF")
 """Of student and teacher: no arm has them."""
-CURVES = ("#332288", "#882255", "#117733", "#661100", "#999933", "#AA4499")
+CURVE_COLOURS = ("#332288", "#882255", "#117733", "#661100", "#999933", "#AA4499")
 """Of an arm as a curve, which stands for several arms and has the colour of none: Tol's muted ones."""

@@ -17,11 +17,11 @@ from harness.study.axes import is_shared, row_keys
 from harness.study.study import Study
 
 Key = tuple[Any, ...]
-OF_A_FIGURE = ("method", "architecture", "dataset", "shots", "subset", "seed")
+FIGURE_FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 
 
 @dataclass(frozen=True)
-class Results:
+class ReportData:
     """What all tables are made from.
 
     Attributes:
@@ -38,11 +38,11 @@ class Results:
     scores: pd.DataFrame
     cases: pd.DataFrame
 
-    def of(self, dataset: str) -> Results:
+    def of(self, dataset: str) -> ReportData:
         """Return the part of one dataset."""
         trials, scores = self.trials, self.scores
         own = trials[trials["dataset"] == dataset]
-        return Results(
+        return ReportData(
             self.study,
             tuple(key for key in self.keys if key != "dataset"),
             own,
@@ -86,7 +86,7 @@ class Results:
 
     def arms(self) -> dict[Key, int]:
         """Return the keys of all planned arms with their number of seeds, in the order of rows."""
-        ranks = [order_of(self.trials[key].tolist()) for key in self.keys]
+        ranks = [value_order(self.trials[key].tolist()) for key in self.keys]
         planned: dict[Key, int] = {}
         for values in zip(*(self.trials[key] for key in self.keys), strict=True):
             planned[values] = planned.get(values, 0) + 1
@@ -97,7 +97,7 @@ class Results:
         return dict(sorted(planned.items(), key=rank))
 
 
-def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Results:
+def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> ReportData:
     """Return what a study found.
 
     Args:
@@ -106,10 +106,10 @@ def results_of(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> Resul
         cases: of ``case_frame``.
     """
     scores = estimates.trial_scores(cases, trials[["id", *study.factors]])
-    return Results(study, row_keys(study.report, study.varying()), trials, scores, cases)
+    return ReportData(study, row_keys(study.report, study.varying()), trials, scores, cases)
 
 
-def order_of(values: Iterable[Any]) -> dict[Any, int]:
+def value_order(values: Iterable[Any]) -> dict[Any, int]:
     """Return the place of each value: the absence of a setting, numbers by size, and words as they come."""
     distinct = list(dict.fromkeys(values))
     numbers = [value for value in distinct if isinstance(value, Real) and not isinstance(value, bool)]
@@ -123,13 +123,13 @@ def comparable(keys: Sequence[str], arm: Key) -> Key:
     return tuple(value for key, value in zip(keys, arm, strict=True) if is_shared(key))
 
 
-def with_arms(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFrame:
+def with_arm_names(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFrame:
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
     Architecture, dataset and shots have panels or axes of their own, and so has the factor ``without``; subsets and
     seeds are points. What all arms of a method have in common is not named.
     """
-    others = [key for key in study.varying() if key not in (*OF_A_FIGURE, without)]
+    others = [key for key in study.varying() if key not in (*FIGURE_FACTORS, without)]
     seen: dict[tuple[Any, str], set[Any]] = {}
     for cell in study.cells:
         for key in others:

@@ -73,17 +73,17 @@ def write_report(
     from harness.records.schema import RESCORED, safe_name, write_text
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.figures.drawing import draw_all
-    from harness.reporting.figures.search_sketches import search_sketches
+    from harness.reporting.figures.plan_search_figures import plan_search_figures
     from harness.reporting.formats.files import write_table
     from harness.reporting.frames import case_frame, history_frame, trial_frame, write_frames
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
     from harness.reporting.references import read_reference
-    from harness.reporting.report_data import results_of
+    from harness.reporting.report_data import build_report_data
     from harness.reporting.slices.galleries import all_galleries
     from harness.reporting.tables.conventions import convention_table
     from harness.reporting.tables.search import search_tables
-    from harness.reporting.tables.study import all_tables, sound
+    from harness.reporting.tables.study import all_tables, refuse_if_incomparable
 
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
     published = {name: read_reference(name, datasets) for name in references}
@@ -92,11 +92,11 @@ def write_report(
     trials = trial_frame(study, results)
     cases = case_frame(trials, results)
     history = history_frame(trials, results)
-    found = results_of(study, trials, cases)
+    found = build_report_data(study, trials, cases)
     comparisons = comparison_frame(found)
     tables = all_tables(found, comparisons, published)
     if (results / study.name / RESCORED).is_file():
-        tables.append(sound(convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found))
+        tables.append(refuse_if_incomparable(convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found))
     tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
     sought = search_tables(searches, found, history, tried)
     _check_names([*tables, *sought])
@@ -105,7 +105,7 @@ def write_report(
         write_table(table, folder / "tables", label=study.name)
     _leave_only([*tables, *sought], folder / "tables")
     galleries = all_galleries(found, results, folder, data_root)
-    pictures = draw_all(found, comparisons, history, galleries, folder / "figures", search_sketches(searches))
+    pictures = draw_all(found, comparisons, history, galleries, folder / "figures", plan_search_figures(searches))
     page = folder / "report.html"
     write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}

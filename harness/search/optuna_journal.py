@@ -81,7 +81,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.arm, self._folder = arm, folder
         with self._locked():
-            _mend(folder / JOURNAL)
+            _cut_torn_line(folder / JOURNAL)
             self._storage = _storage(folder)
             self._study = optuna.create_study(
                 storage=self._storage, study_name=_study_name(arm), direction="maximize", load_if_exists=True
@@ -162,7 +162,7 @@ def _storage(folder: Path) -> JournalStorage:
         ) from error  # fmt: skip
 
 
-def _mend(path: Path) -> None:
+def _cut_torn_line(path: Path) -> None:
     """Cut off the last line where a writer died within it: whatever came after would be unreadable."""
     if not path.is_file():
         return
@@ -181,12 +181,12 @@ def draw(arm: SearchedArm, earlier: Sequence[FrozenTrial], number: int) -> dict[
         points = next(islice(product(*(one.points() for one in arm.dimensions)), number, None))
         return dict(zip((one.key for one in arm.dimensions), points, strict=True))
     memory = optuna.create_study(direction="maximize", sampler=_sampler(arm, number))
-    memory.add_trials(_lesson(arm, trial) for trial in earlier)
+    memory.add_trials(_as_the_sampler_sees_it(arm, trial) for trial in earlier)
     drawn = memory.ask({_name(one): _distribution(one) for one in arm.dimensions}).params
     return {one.key: _value(one, drawn[_name(one)]) for one in arm.dimensions}
 
 
-def _lesson(arm: SearchedArm, trial: FrozenTrial) -> FrozenTrial:
+def _as_the_sampler_sees_it(arm: SearchedArm, trial: FrozenTrial) -> FrozenTrial:
     """Return what a sampler learns from a suggestion: from a failed one as from a Dice of 0, so that it goes elsewhere."""
     if trial.state != TrialState.FAIL:
         return trial
@@ -207,7 +207,7 @@ def _name(dimension: Dimension) -> str:
 def _distribution(dimension: Dimension) -> BaseDistribution:
     searched = dimension.range
     if searched.choices:
-        return CategoricalDistribution([_word(choice) for choice in searched.choices])
+        return CategoricalDistribution([_storable(choice) for choice in searched.choices])
     low, high = searched.low, searched.high
     assert low is not None and high is not None
     if searched.complement:
@@ -217,7 +217,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(low, high, log=searched.log, step=searched.step)
 
 
-def _word(choice: Any) -> Any:
+def _storable(choice: Any) -> Any:
     """Return a choice as Optuna can store it."""
     return (
         choice if choice is None or isinstance(choice, bool | int | float | str) else canonical_json(choice)
@@ -228,7 +228,7 @@ def _value(dimension: Dimension, drawn: Any) -> Any:
     """Return the parameter's value for what Optuna drew."""
     searched = dimension.range
     if searched.choices:
-        return next(choice for choice in searched.choices if _word(choice) == drawn)
+        return next(choice for choice in searched.choices if _storable(choice) == drawn)
     if dimension.whole or searched.step:
         return drawn
     bounds = _distribution(dimension)
@@ -240,7 +240,7 @@ def _value(dimension: Dimension, drawn: Any) -> Any:
 def _stored(dimension: Dimension, value: Any) -> Any:
     """Return what Optuna stores for a parameter's value: the inverse of :func:`_value`."""
     if dimension.range.choices:
-        return _word(value)
+        return _storable(value)
     return round(1 - value, 12) if dimension.range.complement else value
 
 

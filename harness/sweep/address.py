@@ -15,7 +15,7 @@ def resolved(address: str) -> str:
     return os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
 
 
-def answers(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     """Return whether something listens at ``HOST:PORT``; other forms of an address are left to Ray."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -27,14 +27,14 @@ def answers(address: str) -> bool:
         return False
 
 
-def answering(address: str) -> str:
+def reachable_address(address: str) -> str:
     """Return an address, resolved, at which something listens.
 
     Raises:
         UserError: nothing does.
     """
     address = resolved(address)
-    if not answers(address):
+    if not is_reachable(address):
         raise UserError(
             f"--address {address}",
             "nothing that listens there",

@@ -96,7 +96,7 @@ class Agenda:
         if id in self._open and not self._close_if_ended(id):
             self._elsewhere.add(id)  # another process has it, or had it until just now
 
-    def again(self, id: str) -> None:
+    def retry(self, id: str) -> None:
         """Put a trial that was handed out to the front, unless it has ended after all."""
         self._handed.discard(id)
         if id in self._open and not self._close_if_ended(id):

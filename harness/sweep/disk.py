@@ -13,7 +13,7 @@ _LOOK = 5.0  # seconds between tries
 _SPARE = 16 * 2**20  # bytes beside the next checkpoints
 
 
-class Room:
+class DiskRoom:
     """Whether the results folder has room; once it had none, as much as all running trials may want.
 
     Args:
@@ -26,23 +26,23 @@ class Room:
         self._full = False
         self._looked = 0.0
 
-    def is_gone(self, message: str) -> None:
+    def note_full(self, message: str) -> None:
         """Take note of a full disk."""
         if not self._full:
             self._say(f"paused: {message}. Make room below {self._store.results}; the run then goes on.")
         self._full = True
         self._looked = time.monotonic()
 
-    def is_there(self) -> bool:
+    def has_room(self) -> bool:
         """Return whether there is room, as far as is known."""
         if self._full and time.monotonic() - self._looked >= _LOOK:
             self._looked = time.monotonic()
-            self._full = not self._has_room()
+            self._full = not self._can_allocate()
             if not self._full:
                 self._say("there is room again: the run goes on")
         return not self._full
 
-    def _has_room(self) -> bool:
+    def _can_allocate(self) -> bool:
         """Try to take what is needed: free space alone says nothing of quotas."""
         sizes = [
             path.stat().st_size

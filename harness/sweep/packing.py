@@ -51,7 +51,7 @@ def share_for(memory: float, capacity: float) -> float:
     return next((1 / parts for parts in _PARTS if needed <= capacity / parts), 1.0)
 
 
-def grown(share: float) -> float:
+def larger_share(share: float) -> float:
     """Return the share to try after one was too small: twice as much, up to a whole GPU."""
     return min(1.0, 2 * share)
 

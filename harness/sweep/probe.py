@@ -45,8 +45,8 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     """Measure one arm in this process."""
     import torch
 
-    from harness.data.trial_data import load_trial_data
     from harness.data.nifti import write_label
+    from harness.data.trial_data import load_trial_data
     from harness.evaluation.prediction import predict
     from harness.seeding import clean_process
     from harness.training.batches import draw_batches, draw_images

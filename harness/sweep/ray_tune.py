@@ -43,10 +43,10 @@ from harness.records.faults import LOSSES, cause_of, is_out_of_room, rule_of
 from harness.records.schema import Cause
 from harness.records.store import Store
 from harness.spec import TrialSpec, canonical_json, plain
-from harness.sweep.address import answering
+from harness.sweep.address import reachable_address
 from harness.sweep.agenda import Agenda, Work, publish_failure
-from harness.sweep.disk import Room
-from harness.sweep.packing import arm_key, grown, read_needs
+from harness.sweep.disk import DiskRoom
+from harness.sweep.packing import arm_key, larger_share, read_needs
 from harness.trial.settings import RunSettings
 
 _RUN_TRIAL = "harness.trial.run:run_trial"
@@ -78,7 +78,7 @@ class _Handout(Searcher):
         self._losses: dict[str, int] = {}
         self._forgiven: dict[str, str] = {}  # a release already seen of a trial whose worker died
         self._failures: list[tuple[TrialSpec, Cause]] = []  # to be published
-        self._room = Room(store, say)
+        self._room = DiskRoom(store, say)
         self._driver = Process.this()
         self.stopping = False
         self.error: Exception | None = None
@@ -86,7 +86,7 @@ class _Handout(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self.stopping:
             return Searcher.FINISHED
-        if len(self.handed) == self._workers or not self._room.is_there():
+        if len(self.handed) == self._workers or not self._room.has_room():
             return None
         try:
             self._publish_failures()
@@ -149,11 +149,11 @@ class _Handout(Searcher):
             self._failures.append((spec, cause))  # published before anything else is handed out
             return
         if rule == "grow":
-            self._grown[spec.id] = grown(share)
-            self._say(f"out of GPU memory: {spec.id} again with {grown(share):.2f} of a GPU")
+            self._grown[spec.id] = larger_share(share)
+            self._say(f"out of GPU memory: {spec.id} again with {larger_share(share):.2f} of a GPU")
         if rule == "wait":
-            self._room.is_gone(cause.message)
-        self._agenda.again(spec.id)  # "stop" too: its worker was asked to, and the run may go on elsewhere
+            self._room.note_full(cause.message)
+        self._agenda.retry(spec.id)  # "stop" too: its worker was asked to, and the run may go on elsewhere
 
     def _publish_failures(self) -> None:
         while self._failures:
@@ -165,7 +165,7 @@ class _Handout(Searcher):
     def _wait_for_room(self, error: OSError) -> None:
         if not is_out_of_room(error):
             raise error
-        self._room.is_gone(str(error))
+        self._room.note_full(str(error))
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -266,8 +266,8 @@ def sweep(
             checkpoint, and the same call goes on.
     """
     driver = Process.this()
-    word = store.word(driver)
-    word.give()
+    stop_file = store.stop_file(driver)
+    stop_file.create()
     preemption.listen(signal.SIGINT)
     try:
         _start_ray(workers, threads, gpus, address)
@@ -288,7 +288,7 @@ def sweep(
             if preemption.is_signalled() and not handout.stopping:
                 say("asked to stop: each running trial saves a checkpoint")
                 handout.stopping = True
-                word.stop()
+                stop_file.ask_to_stop()
             running = (spec.id for spec in list(handout.handed.values()))
             if handout.stopping and not any(store.status(id) == "running" for id in running):
                 tuning.ended.wait(_GRACE)
@@ -299,7 +299,7 @@ def sweep(
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
         ray.shutdown()
-        word.withdraw()
+        stop_file.remove()
 
 
 class _Tuning:
@@ -352,7 +352,7 @@ class _Tuning:
 def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
-    start: dict[str, Any] = {"address": address and answering(address)}
+    start: dict[str, Any] = {"address": address and reachable_address(address)}
     if address is None:
         cores = (workers or usable_cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}

@@ -23,19 +23,19 @@ from harness.sweep.agenda import Work
 def search_work(study: Study, store: Store) -> Iterator[Work]:
     """Yield the trials of a study's search, batch by batch, then those that confirm its best suggestions.
 
-    The next portion is to be asked for when every trial of the earlier one has ended.
+    The next portion is to be running for when every trial of the earlier one has ended.
     """
     assert study.search is not None
     journals = [Journal(store.results / study.name, arm) for arm in study.search.arms]
-    while batch := [_Asked(journal, one) for journal in journals for one in journal.batch()]:
-        yield from _portions([node for asked in batch for node in asked.nodes], store)
+    while batch := [_RunningSuggestion(journal, one) for journal in journals for one in journal.batch()]:
+        yield from _portions([node for running in batch for node in running.nodes], store)
         yield from _to_the_rung(batch, store)
         for journal in journals:
-            _judge([asked for asked in batch if asked.journal is journal], store)
-        surviving = [cell for asked in batch if not asked.pruned for cell in asked.cells]
+            _judge([running for running in batch if running.journal is journal], store)
+        surviving = [cell for running in batch if not running.pruned for cell in running.cells]
         yield from _portions(surviving, store)
-        for asked in batch:
-            asked.journal.tell(*asked.outcome(store))
+        for running in batch:
+            running.journal.tell(*running.outcome(store))
     confirming = [trials for journal in journals for trials in journal.findings().confirming()]
     yield from _portions([node for trials in confirming for node in trials.nodes], store)
     yield from _portions([cell for trials in confirming for cell in trials.cells], store)
@@ -51,7 +51,7 @@ def _portions(cells: Iterable[Cell], store: Store, pause_at: int | None = None) 
 
 
 @dataclass
-class _Asked:
+class _RunningSuggestion:
     """A suggestion that is being run.
 
     Attributes:
@@ -109,52 +109,52 @@ class _Asked:
         return replace(self.suggestion, state=state, objective=objective, reason=reason)
 
 
-def _to_the_rung(batch: Sequence[_Asked], store: Store) -> Iterator[Work]:
+def _to_the_rung(batch: Sequence[_RunningSuggestion], store: Store) -> Iterator[Work]:
     """Yield what brings suggestions to their rung, where some of them may be pruned there."""
-    for rung in sorted({asked.rung for asked in batch if asked.rung is not None and _may_prune(asked)}):
-        cells = [cell for asked in batch if asked.rung == rung for cell in asked.cells]
+    for rung in sorted({running.rung for running in batch if running.rung is not None and _may_prune(running)}):
+        cells = [cell for running in batch if running.rung == rung for cell in running.cells]
         behind = [cell for cell in cells if validation_dice(store, cell.spec.id, rung) is None]
         yield from _portions(behind, store, rung)
 
 
-def _may_prune(asked: _Asked) -> bool:
-    prune = asked.journal.arm.spec.prune
-    return prune is not None and asked.suggestion.number >= prune.warmup
+def _may_prune(running: _RunningSuggestion) -> bool:
+    prune = running.journal.arm.spec.prune
+    return prune is not None and running.suggestion.number >= prune.warmup
 
 
-def _judge(batch: Sequence[_Asked], store: Store) -> None:
+def _judge(batch: Sequence[_RunningSuggestion], store: Store) -> None:
     """Prune the suggestions of an arm's batch that are too low at their rung, and what is left of failed ones."""
-    if not any(asked.rung is not None and _may_prune(asked) for asked in batch):
+    if not any(running.rung is not None and _may_prune(running) for running in batch):
         return
     journal, prune = batch[0].journal, batch[0].journal.arm.spec.prune
     assert prune is not None
-    values = {asked.suggestion.number: asked.at_rung(store) for asked in batch}
+    values = {running.suggestion.number: running.at_rung(store) for running in batch}
     known = [value for value in values.values() if value is not None]
     reached = [*journal.rungs(before=min(values)), *known]
     threshold = float(np.quantile(reached, 1 - prune.keep)) if reached else 0.0
-    for asked in batch:
-        value, failure = values[asked.suggestion.number], asked.failure(store)
+    for running in batch:
+        value, failure = values[running.suggestion.number], running.failure(store)
         if failure:
-            asked.pruned = f"its suggestion failed, {failure}"
-        elif _may_prune(asked) and value is not None and value < threshold:
-            asked.pruned = (
-                f"validation Dice {100 * value:.2f} % at step {asked.rung}, below the best {100 * prune.keep:g} % "
+            running.pruned = f"its suggestion failed, {failure}"
+        elif _may_prune(running) and value is not None and value < threshold:
+            running.pruned = (
+                f"validation Dice {100 * value:.2f} % at step {running.rung}, below the best {100 * prune.keep:g} % "
                 f"of {len(reached)} suggestions ({100 * threshold:.2f} %)"
             )
-        if asked.pruned:
-            _publish_pruned(asked, store)
+        if running.pruned:
+            _publish_pruned(running, store)
 
 
-def _publish_pruned(asked: _Asked, store: Store) -> None:
+def _publish_pruned(running: _RunningSuggestion, store: Store) -> None:
     """Leave a record of every trial of a suggestion that is not run to its end."""
-    for cell in asked.cells:
+    for cell in running.cells:
         spec = cell.spec
         attempt = store.claim(spec.id, Process.this()) if store.status(spec.id) == "pending" else None
         if attempt is None:
             continue
         for name in (RESUME, SELECTED):
             (attempt.folder / name).unlink(missing_ok=True)
-        cause = Cause(kind="pruned", message=asked.pruned)
+        cause = Cause(kind="pruned", message=running.pruned)
         attempt.publish(
             TrialRecord(
                 id=spec.id, status="pruned", kind=spec.kind, spec=spec, cause=cause, attempts=attempt.number

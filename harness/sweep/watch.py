@@ -115,7 +115,7 @@ class Watch:
         """Look at the disk once, and tell what is there."""
         running: list[Cell] = []
         news: list[str] = []
-        published, begun = self._store.touched()  # two listings, however many trials there are
+        published, begun = self._store.published_and_begun()  # two listings, however many trials there are
         with self._lock:
             touched = [(id, cell) for id, cell in self._open.items() if id in published or id in begun]
         for id, cell in touched:

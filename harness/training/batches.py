@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.data.augmentation import Augmenter
-from harness.data.loading import TrialData
 from harness.data.patches import ImageSampler
+from harness.data.trial_data import TrialData
 from harness.spec import Recipe
 from harness.training.loop import DrawBatch
 from harness.training.method import Batch, Method

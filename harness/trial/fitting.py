@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.loading import TrialData
+from harness.data.trial_data import TrialData
 from harness.errors import Interrupted, Paused
 from harness.evaluation.metrics import mean_dice
 from harness.evaluation.prediction import predict

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from harness import registry
-from harness.data.loading import TrialData, load_data
 from harness.data.nifti import write_label
+from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
 from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
 from harness.evaluation.metrics import score_case
@@ -86,7 +86,7 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
 def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> TrialRecord:
     """Run an attempt to its end and publish the record, a failure's too; raises what is no fault of the trial."""
     try:
-        record = _Run(spec, settings, attempt).complete()
+        record = _TrialRun(spec, settings, attempt).complete()
     except (Paused, ClaimLost):
         raise
     except Exception as error:
@@ -107,7 +107,7 @@ def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -
     return record
 
 
-class _Run:
+class _TrialRun:
     """The phases of one attempt, and what they share."""
 
     def __init__(self, spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> None:
@@ -121,8 +121,8 @@ class _Run:
         reset_peak(self.device)
 
     def complete(self) -> TrialRecord:
-        self.attempt.go_on()
-        data = load_data(self.spec, self.settings.data_root, self.attempt.go_on)
+        self.attempt.check_in()
+        data = load_trial_data(self.spec, self.settings.data_root, self.attempt.check_in)
         method = build_method(self.spec, data, self.device)
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
@@ -192,7 +192,7 @@ class _Run:
                 rows += [{"case": case, "role": role, **row} for row in scored]
                 if self.settings.keep == "all":
                     write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
-                self.attempt.go_on()
+                self.attempt.check_in()
         return rows
 
     def _cost(

@@ -43,7 +43,7 @@ def prepare_and_read(root: Path) -> tuple[int, int, float, float]:
     """Load and use a trial's data; return NIfTI files hashed and read, MB of private memory added, and MB of the cache."""
     from harness.data import nifti
     from harness.data.datasets.contract import Case, Dataset
-    from harness.data.loading import load_data
+    from harness.data.trial_data import load_trial_data
     from harness.study.resolve import Resolver
 
     reads, hashed, load, content = 0, 0, nifti._load, Dataset.content
@@ -63,7 +63,7 @@ def prepare_and_read(root: Path) -> tuple[int, int, float, float]:
                 "subset": 0, "seed": 0, "recipe.patch": [32, 32, 32]}  # fmt: skip
     spec = Resolver("benchmark").trial(settings)
     before = private_megabytes()
-    data = load_data(spec, root)
+    data = load_trial_data(spec, root)
     sampler = data.sampler()
     for step in range(STEPS):
         sampler.draw(step)

@@ -69,14 +69,14 @@ def measure_pure(study: Path) -> float:
 
 def train_only(spec) -> float:
     """Return the seconds that the steps of a trial take, and do nothing else with it."""
-    from harness.data.loading import load_data
+    from harness.data.trial_data import load_trial_data
     from harness.seeding import clean_process
     from harness.training.batches import draw_batches
     from harness.training.loop import Trainer
     from harness.trial.run import _device, build_method
 
     clean_process(spec.recipe.threads)
-    data = load_data(spec, None)
+    data = load_trial_data(spec, None)
     device = _device()
     method = build_method(spec, data, device)
     draw = draw_batches(data, method, spec.recipe, spec.seed)

@@ -32,8 +32,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.data.trial_data import load_trial_data
 from harness.data.splits import Split
+from harness.data.trial_data import load_trial_data
 from harness.evaluation.folders import evaluate_pairs, pair_files
 from harness.spec import TrialSpec
 from harness.study.expand import load_study

@@ -22,9 +22,9 @@ import numpy as np
 
 from harness.reporting.statistics.significance import (
     LEVEL,
-    mean_on_retraining,
-    on_new_cases,
-    on_retraining,
+    mean_interval,
+    new_cases_test,
+    retraining_test,
     rank_arms,
 )
 
@@ -56,15 +56,15 @@ def two_arms(rng: np.random.Generator, n: int, k: int, sd: float, by_case: float
     values, truth = scores(rng, 2, k, n, sd, by_case)
     networks = truth[0] - truth[1]
     differences = values[0].mean(axis=0) - values[1].mean(axis=0)
-    null = on_new_cases(differences - networks, rng)
+    null = new_cases_test(differences - networks, rng)
     yield "these networks: signed rank, bootstrap-t", null.p < LEVEL, null.low <= 0 <= null.high
-    again = on_retraining(values[0], values[1])
+    again = retraining_test(values[0], values[1])
     if not again.reason:
         yield RETRAINING, again.p < LEVEL, again.low <= 0 <= again.high
-        mean = mean_on_retraining(values[0])
+        mean = mean_interval(values[0])
         yield RETRAINED_MEAN, None, mean.low <= 0 <= mean.high
         drawn = values + rng.normal(0, DRAW_SD, (k, 1))
-        paired = on_retraining(drawn[0], drawn[1], paired=True)
+        paired = retraining_test(drawn[0], drawn[1], paired=True)
         yield PAIRED, paired.p < LEVEL, paired.low <= 0 <= paired.high
 
 

@@ -22,7 +22,7 @@ import torch
 
 from harness import registry
 from harness.data.augmentation import Augmenter
-from harness.data.loading import load_data
+from harness.data.trial_data import load_trial_data
 from harness.seeding import clean_process
 from harness.study.resolve import Resolver
 from harness.training.batches import draw_batches
@@ -96,7 +96,7 @@ def harness_loop(spec):
 def trainer_of(spec) -> Trainer:
     """Return a trainer at step 0."""
     clean_process(spec.recipe.threads)
-    data = load_data(spec, None)
+    data = load_trial_data(spec, None)
     device = _device()
     method = build_method(spec, data, device)
     draw = draw_batches(data, method, spec.recipe, spec.seed)
@@ -107,7 +107,7 @@ def bare_loop(spec):
     """Yield after each step of a plain loop: no method, no named seeds, no checks."""
     recipe = spec.recipe
     clean_process(recipe.threads)
-    data = load_data(spec, None)
+    data = load_trial_data(spec, None)
     sampler, augment = data.sampler(), Augmenter(recipe.augmentation, spec.seed)
     architecture_class = registry.load("architecture", spec.architecture.name)
     architecture = architecture_class(architecture_class.Options(**spec.architecture.options))

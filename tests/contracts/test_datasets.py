@@ -12,8 +12,8 @@ import pytest
 
 from harness import registry
 from harness.data.datasets.contract import Case, Dataset
+from harness.data.layout_twins import write_twin
 from harness.data.splits import generate_split
-from harness.data.twins import write_twin
 from harness.errors import UserError
 from harness.parsing import parse
 from harness.spec import Recipe

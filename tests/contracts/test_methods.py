@@ -20,9 +20,9 @@ from pairs import covering
 from torch import Tensor, nn
 
 from harness import registry
-from harness.data.loading import TrialData
 from harness.data.preprocessing import prepare
 from harness.data.splits import Split
+from harness.data.trial_data import TrialData
 from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from harness.data.loading import TrialData
+from harness.data.trial_data import TrialData
 from harness.records.store import Store
 from harness.search.findings import JOURNAL, Suggestion
 from harness.search.optuna_journal import read_findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, nnunet_folder, raw_data, read_acdc
-from harness.data.pipelines import NNUNET, PLANAR, with_training
+from harness.data.pipelines import NNUNET, PLANAR, with_paper_training
 from harness.parsing import merge
 
 
@@ -31,7 +31,7 @@ class ACDC(Dataset):
         raw_data("ACDC"),
         nnunet_folder("ACDC"),
     )
-    pipelines = with_training({
+    pipelines = with_paper_training({
         "nnunet": merge(NNUNET, {
             "patch": (160, 160, 16), "spacing": (1.5234, 1.5234, 6.35), "intensity": "zscore", "batch": 4,
             "loss": "dice_ce_nnunet_sample",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.layouts import Layout, nnunet_folder, raw_data, read_msd
-from harness.data.pipelines import NNUNET, with_training
+from harness.data.pipelines import NNUNET, with_paper_training
 from harness.errors import UserError
 from harness.parsing import merge
 
@@ -28,7 +28,7 @@ class BraTS(Dataset):
         raw_data("tumor"),
         nnunet_folder("BrainTumour", "BRATS*"),
     )
-    pipelines = with_training({
+    pipelines = with_paper_training({
         "nnunet": merge(NNUNET, {
             "patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_nonzero",
             "loss": "dice_ce_nnunet_sample",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, monai_list, nnunet_folder, raw_data, read_btcv
-from harness.data.pipelines import NNUNET, PLANAR, with_training
+from harness.data.pipelines import NNUNET, PLANAR, with_paper_training
 from harness.parsing import merge
 
 ORGANS = {
@@ -41,7 +41,7 @@ class Synapse(Dataset):
         nnunet_folder("Synapse", "BTCV"),
         monai_list("dataset_18_12", "dataset_synapse_split", "dataset_0"),
     )
-    pipelines = with_training({
+    pipelines = with_paper_training({
         "monai": {
             "patch": (96, 96, 96), "spacing": (1.5, 1.5, 2.0), "intensity": "ct_soft_tissue",
             "crop": "foreground", "foreground": 0.5,

@@ -13,18 +13,18 @@ from matplotlib.patches import Patch
 
 from harness.reporting.figures.style import (
     MOST_POINTS,
-    Look,
+    PlotStyle,
     distinct,
-    grid,
+    panel_grid,
     label_left,
     legend,
-    looks,
+    arm_styles,
     panel_title,
-    panels,
+    panel_groups,
     styled,
-    wrapped,
+    wrap_text,
 )
-from harness.reporting.palette import ROLES
+from harness.reporting.palette import ROLE_COLOURS
 
 BAR_PANELS = ("dataset", "shots")
 
@@ -36,7 +36,7 @@ def dice_bars(scores: pd.DataFrame) -> Figure:
     Args:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``seed``, ``value`` (%).
     """
-    return _bars(scores, BAR_PANELS, "architecture", "arm", looks(distinct(scores["arm"])))
+    return _bars(scores, BAR_PANELS, "architecture", "arm", arm_styles(distinct(scores["arm"])))
 
 
 @styled
@@ -47,7 +47,7 @@ def role_bars(scores: pd.DataFrame) -> Figure:
         scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
     """
     by = role_panels(scores)
-    styles = {role: Look(ROLES[i % len(ROLES)], "", "-") for i, role in enumerate(distinct(scores["role"]))}
+    styles = {role: PlotStyle(ROLE_COLOURS[i % len(ROLE_COLOURS)], "", "-") for i, role in enumerate(distinct(scores["role"]))}
     return _bars(scores, by, "arm" if "architecture" in by else "architecture", "role", styles)
 
 
@@ -58,13 +58,13 @@ def role_panels(scores: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _bars(
-    scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str, styles: Mapping[str, Look]
+    scores: pd.DataFrame, by: tuple[str, ...], across: str, bars: str, styles: Mapping[str, PlotStyle]
 ) -> Figure:
     kinds = list(styles)
-    shown = panels(scores, by)
+    shown = panel_groups(scores, by)
     most = max(rows[across].nunique() for _, rows in shown)
     room = max(max(0.28 * len(kinds), 0.7) * most, 1.3)
-    figure, axes = grid(len(shown), width=0.7 + room, height=2.2)
+    figure, axes = panel_grid(len(shown), width=0.7 + room, height=2.2)
     width, drawn = 0.8 / len(kinds), min(room, float(figure.get_figwidth()) - 0.7)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         groups = dict(list(rows.groupby([across, bars], sort=False, observed=True)["value"]))
@@ -75,7 +75,7 @@ def _bars(
                 if (place, kind) in groups:
                     x = j + (i - (len(kinds) - 1) / 2) * width
                     _bar(axis, x, width, groups[place, kind], styles[kind], inches)
-        axis.set_xticks(range(len(places)), [wrapped(place, room / len(places)) for place in places])
+        axis.set_xticks(range(len(places)), [wrap_text(place, room / len(places)) for place in places])
         axis.tick_params(axis="x", length=0)
         axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_ylim(0, 100)
@@ -85,11 +85,11 @@ def _bars(
     return figure
 
 
-def _face(look: Look) -> dict[str, Any]:
+def _face(look: PlotStyle) -> dict[str, Any]:
     return {"facecolor": look.colour, "alpha": 0.8, "hatch": look.hatch, "linewidth": 0}
 
 
-def _bar(axis: Axes, x: float, width: float, values: pd.Series, look: Look, inches: float) -> None:
+def _bar(axis: Axes, x: float, width: float, values: pd.Series, look: PlotStyle, inches: float) -> None:
     mean, sd = values.mean(), values.std()
     axis.bar(x, mean, width * 0.9, **_face(look))
     top = max(values.max(), mean + (0 if np.isnan(sd) else sd))

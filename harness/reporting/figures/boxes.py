@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.reporting.figures.style import PAGE, distinct, legend, looks, panel_title, panels, styled
+from harness.reporting.figures.style import PAGE, distinct, legend, arm_styles, panel_title, panel_groups, styled
 
 BOX_PANELS = ("architecture",)
 MOST_BOX_PANELS = 6
@@ -34,8 +34,8 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         every: arm of the study, so that each has one colour in all figures.
     """
     arms, regions = distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
-    palette = {arm: look.colour for arm, look in looks(every).items()}
-    shown = panels(values, BOX_PANELS)[:MOST_BOX_PANELS]
+    palette = {arm: look.colour for arm, look in arm_styles(every).items()}
+    shown = panel_groups(values, BOX_PANELS)[:MOST_BOX_PANELS]
     width = min(PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]

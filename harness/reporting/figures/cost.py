@@ -10,16 +10,16 @@ from matplotlib.patches import Patch
 
 from harness.reporting.figures.style import (
     MARKERS,
-    bulk,
+    robust_limits,
     distinct,
-    grid,
+    panel_grid,
     label_left,
     legend,
-    logarithmic,
-    looks,
-    mark_beyond,
+    use_log_scale,
+    arm_styles,
+    limit_with_arrows,
     panel_title,
-    panels,
+    panel_groups,
     styled,
 )
 
@@ -36,20 +36,20 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
     """
     arms, architectures = distinct(scores["arm"]), distinct(scores["architecture"])
-    styles, markers = looks(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
-    shown = panels(scores, COST_PANELS)
-    figure, axes = grid(len(shown), width=2.4, height=2.1)
+    styles, markers = arm_styles(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
+    shown = panel_groups(scores, COST_PANELS)
+    figure, axes = panel_grid(len(shown), width=2.4, height=2.1)
     times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].min()
-    limits = bulk(scores["value"])
+    limits = robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for (architecture, arm), own in rows.groupby(["architecture", "arm"], sort=False, observed=True):
             look, time, mean, sd = styles[arm], own["minutes"].min(), own["value"].mean(), own["value"].std()
             sd = 0.0 if np.isnan(sd) else sd
-            mark_beyond(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
+            limit_with_arrows(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
             axis.errorbar(time, mean, sd, color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
                           markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
         if times.max() > 10 * times.min():
-            logarithmic(axis, "x")
+            use_log_scale(axis, "x")
         else:
             axis.set_xlim(0, 1.1 * times.max())
         axis.set_xlabel("Minutes, pretraining included")

@@ -18,21 +18,21 @@ from harness.reporting.figures.style import (
     COLUMN,
     MOST_POINTS,
     PAGE,
-    Look,
-    bulk,
+    PlotStyle,
+    robust_limits,
     distinct,
-    grid,
+    panel_grid,
     label_left,
     legend,
-    logarithmic,
-    looks,
-    mark_beyond,
+    use_log_scale,
+    arm_styles,
+    limit_with_arrows,
     panel_title,
-    panels,
+    panel_groups,
     styled,
 )
-from harness.reporting.palette import CURVES
-from harness.reporting.statistics.estimates import binned
+from harness.reporting.palette import CURVE_COLOURS
+from harness.reporting.statistics.estimates import bin_by_step
 
 FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
@@ -58,10 +58,10 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             cases), ``arm``, ``value`` (%).
     """
     arms = distinct(scores["arm"])
-    styles = looks(arms)
-    shown = panels(scores, FEW_SHOT_PANELS)
-    figure, axes = grid(len(shown), width=2.2, height=2.2)
-    limits = bulk(scores["value"])
+    styles = arm_styles(arms)
+    shown = panel_groups(scores, FEW_SHOT_PANELS)
+    figure, axes = panel_grid(len(shown), width=2.2, height=2.2)
+    limits = robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         counts = sorted(rows["training"].unique())
         apart = max(2.0, counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
@@ -73,7 +73,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
             _line(axis, x, summary["mean"], summary["std"], styles[arm])
             low, high = np.minimum(low, summary["min"]), np.maximum(high, summary["max"])
-            mark_beyond(axis, x, low, high, limits, styles[arm].colour)
+            limit_with_arrows(axis, x, low, high, limits, styles[arm].colour)
             _points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
@@ -88,12 +88,12 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-def _line(axis: Axes, x: Any, y: Any, reach: Any, look: Look) -> None:
+def _line(axis: Axes, x: Any, y: Any, reach: Any, look: PlotStyle) -> None:
     axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker="o", markersize=3.5,
                   linewidth=1.2, elinewidth=0.8)  # fmt: skip
 
 
-def _key(look: Look, marker: str = "", line: Any = "") -> Line2D:
+def _key(look: PlotStyle, marker: str = "", line: Any = "") -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.5)
 
 
@@ -112,11 +112,11 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     """
     unset = {str(arm): bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
     setting = [arm for arm, dashed in unset.items() if not dashed]
-    own_looks = {arm: Look(CURVES[i % len(CURVES)], "", "-") for i, arm in enumerate(setting)}
-    styles = {arm: own_looks.get(arm) or looks([*every, arm])[arm] for arm in unset}
+    own_looks = {arm: PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)}
+    styles = {arm: own_looks.get(arm) or arm_styles([*every, arm])[arm] for arm in unset}
     places, even = _places(scores["x"])
-    shown = panels(scores, FACTOR_PANELS)
-    figure, axes = grid(len(shown), width=2.2, height=2.2)
+    shown = panel_groups(scores, FACTOR_PANELS)
+    figure, axes = panel_grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for arm, own in rows.groupby("arm", sort=False):
             look = styles[str(arm)]
@@ -140,7 +140,7 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     return figure
 
 
-def _across(axis: Axes, own: pd.DataFrame, look: Look) -> None:
+def _across(axis: Axes, own: pd.DataFrame, look: PlotStyle) -> None:
     """Draw an arm that does not vary the factor: a line with its interval as a band."""
     mean, low, high = own[["value", "low", "high"]].mean()
     axis.axhline(mean, color=look.colour, linewidth=1, linestyle="--")
@@ -180,11 +180,11 @@ def training_curves(history: pd.DataFrame) -> Figure:
     arms = distinct(history["arm"])
     styles = {
         arm: replace(look, line=_DASHES[i % len(_DASHES)])
-        for i, (arm, look) in enumerate(looks(arms).items())
+        for i, (arm, look) in enumerate(arm_styles(arms).items())
     }
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())
-    shown = panels(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
+    shown = panel_groups(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
     columns = min(len(shown), 4 if len(shown) < 9 else 5)
     blocks = -(-len(shown) // columns)
     size = (min(PAGE, max(COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
@@ -200,7 +200,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
             _curves(axis, rows[rows["kind"] == kind], styles)
             axis.set_xlim(0, 1.02 * rows["step"].max())
             if kind == "loss" and positive:
-                logarithmic(axis, "y")
+                use_log_scale(axis, "y")
             if k == 0:
                 axis.set_title(panel_title(history, values).replace(", ", "\n"))
             if k == len(kinds) - 1:
@@ -211,10 +211,10 @@ def training_curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, Look]) -> None:
+def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, PlotStyle]) -> None:
     scale = 100.0 if (rows["kind"] == "dice").any() else 1.0
     for arm, own in rows.groupby("arm", sort=False):
-        look, thin = styles[str(arm)], binned(own, ["id"])
+        look, thin = styles[str(arm)], bin_by_step(own, ["id"])
         if thin["id"].nunique() <= MOST_POINTS:
             for _, one in thin.groupby("id", sort=False, observed=True):
                 axis.plot(one["step"], one["value"] * scale, color=look.colour, linewidth=0.5, alpha=0.4)

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
-from harness.data.findings import CaseFacts, Check
 from harness.errors import UserError
-from harness.reporting.figures.style import PAGE, SUFFIXES, legend, organ_colour, styled, wrapped
+from harness.reporting.figures.style import PAGE, SUFFIXES, legend, label_colour, styled, wrap_text
 from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
 
 _PLAIN, _FLAGGED = "#4d4d4d", "#D55E00"
@@ -25,7 +25,7 @@ _COLUMNS = 4
 
 
 @styled
-def write_overview(name: str, dataset: Dataset, check: Check, path: Path) -> None:
+def write_overview(name: str, dataset: Dataset, check: CheckReport, path: Path) -> None:
     """Write the overview of a checked dataset, as the suffix of ``path`` says, whole or not at all.
 
     Raises:
@@ -42,7 +42,7 @@ def write_overview(name: str, dataset: Dataset, check: Check, path: Path) -> Non
 
 
 @styled
-def overview(name: str, dataset: Dataset, check: Check) -> Figure:
+def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     """Return the figure of a checked dataset with at least one readable case."""
     flagged, pictures = flagged_cases(check), slices(dataset, chosen_facts(check))
     names = {value: name for value, name in dataset.labels.items() if value}
@@ -72,12 +72,12 @@ def overview(name: str, dataset: Dataset, check: Check) -> Figure:
 
 def _draw_slices(figure: Any, rows: int, pictures: Sequence[Slice | str], flagged: set[str]) -> None:
     axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
-    palette = ListedColormap([organ_colour(value) for value in range(256)])
+    palette = ListedColormap([label_colour(value) for value in range(256)])
     for axis in axes:
         axis.set_axis_off()
     for axis, picture in zip(axes, pictures, strict=False):
         if isinstance(picture, str):
-            axis.text(0.5, 0.5, wrapped(picture, 1.6), ha="center", va="center", fontsize=7, color=_FLAGGED)
+            axis.text(0.5, 0.5, wrap_text(picture, 1.6), ha="center", va="center", fontsize=7, color=_FLAGGED)
             continue
         colour = _FLAGGED if picture.case in flagged else "black"
         axis.set_title(picture.case, fontsize=7, color=colour)
@@ -117,11 +117,11 @@ def _volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -
     for place, value in enumerate(names):
         found = [one.volumes[value] for one in facts if value in one.volumes]
         aside = place + rng.uniform(-0.25, 0.25, len(found))
-        axis.scatter(found, aside, s=5, color=organ_colour(value), linewidths=0)
+        axis.scatter(found, aside, s=5, color=label_colour(value), linewidths=0)
         if found:
             axis.vlines(float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1)
     axis.set_title("Volume of labels, ml")
-    axis.set_yticks(range(len(names)), [wrapped(name, 1.7) for name in names.values()])
+    axis.set_yticks(range(len(names)), [wrap_text(name, 1.7) for name in names.values()])
     axis.set_ylim(len(names) - 0.4, -0.6)
     every = [one.volumes[value] for one in facts for value in names if value in one.volumes]
     if every and max(every) > 10 * min(every):

@@ -16,14 +16,14 @@ import pandas as pd
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
 from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks
-from harness.reporting.figures.picture import Picture
+from harness.reporting.figures.picture import FigureEntry
 from harness.reporting.figures.printing import Print, printer
-from harness.reporting.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, bulk, distinct, panel_title
-from harness.reporting.frames import records
+from harness.reporting.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, robust_limits, distinct, panel_title
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
-from harness.reporting.report_data import OF_A_FIGURE, Results, with_arms
+from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.slices.galleries import Gallery
-from harness.reporting.statistics.estimates import MEAN, STUDENT, working_seconds
+from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
 from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
 from harness.reporting.tables.cost import uneven_note
 from harness.reporting.wording import UNSET, count, heading, metric_of, shots_text
@@ -37,7 +37,7 @@ _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds
 
 
 @dataclass(frozen=True)
-class Sketch:
+class PlannedFigure:
     """A figure to draw: ``draw`` returns it with its caption, or the reason why there is none; ``section`` of the page."""
 
     name: str
@@ -47,13 +47,13 @@ class Sketch:
 
 
 def draw_all(
-    results: Results,
+    results: ReportData,
     comparisons: pd.DataFrame,
     history: pd.DataFrame,
     galleries: Mapping[str, Gallery | str],
     target: Path,
-    more: Iterable[Sketch] = (),
-) -> list[Picture]:
+    more: Iterable[PlannedFigure] = (),
+) -> list[FigureEntry]:
     """Draw every figure of a study; files of those that cannot be drawn (any more) are removed.
 
     Args:
@@ -80,18 +80,18 @@ def draw_all(
     return pictures
 
 
-def _drawn(sketch: Sketch, target: Path, save: Print) -> Picture:
+def _drawn(sketch: PlannedFigure, target: Path, save: Print) -> FigureEntry:
     found = sketch.draw()
     if isinstance(found, str):
         for suffix in SUFFIXES:
             (target / f"{safe_name(sketch.name)}.{suffix}").unlink(missing_ok=True)
-        return Picture(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
+        return FigureEntry(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
     figure, caption = found
     save(figure, sketch.name)
-    return Picture(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
+    return FigureEntry(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
 
 
-def _score_sketches(results: Results, comparisons: pd.DataFrame) -> Iterator[Sketch]:
+def _score_sketches(results: ReportData, comparisons: pd.DataFrame) -> Iterator[PlannedFigure]:
     differences = results.differences
     scores = dice_series(results)
     sample = (
@@ -99,11 +99,11 @@ def _score_sketches(results: Results, comparisons: pd.DataFrame) -> Iterator[Ske
     )
     for sketch in _sketches_of(results, comparisons, scores):
         if differences:
-            yield Sketch(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
+            yield PlannedFigure(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
         elif not len(scores):
-            yield Sketch(sketch.name, sketch.title, lambda: "no trial is complete")
+            yield PlannedFigure(sketch.name, sketch.title, lambda: "no trial is complete")
         else:
-            yield Sketch(sketch.name, sketch.title, partial(_with_sample, sketch.draw, sample))
+            yield PlannedFigure(sketch.name, sketch.title, partial(_with_sample, sketch.draw, sample))
 
 
 def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tuple[Figure, str] | str:
@@ -111,27 +111,27 @@ def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tup
     return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
 
 
-def _sketches_of(results: Results, comparisons: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Sketch]:
+def _sketches_of(results: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame) -> Iterator[PlannedFigure]:
     students = scores[scores["role"] == STUDENT]
-    yield Sketch("gains", "Gains over the baseline", partial(_gains, results, comparisons))
-    yield Sketch("dice_bars", "Dice by architecture and method", partial(_bars, students))
-    yield Sketch("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
+    yield PlannedFigure("gains", "Gains over the baseline", partial(_gains, results, comparisons))
+    yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_bars, students))
+    yield PlannedFigure("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
     for key in numeric_factors(results):
-        yield Sketch(
+        yield PlannedFigure(
             f"curve_{safe_name(key)}",
             f"Dice against {heading(key)}",
             partial(_factor, results, students, key),
         )
-    yield Sketch("role_bars", "Student and teacher at inference", partial(_roles, scores))
+    yield PlannedFigure("role_bars", "Student and teacher at inference", partial(_roles, scores))
     datasets = list(dict.fromkeys(results.complete["dataset"]))
     yield from _box_sketches(results, datasets)
     ranked = ranked_groups(results)
-    yield Sketch("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
-    yield Sketch("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
-    yield Sketch("cost", "Dice against time", partial(_cost, results, students))
+    yield PlannedFigure("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
+    yield PlannedFigure("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
+    yield PlannedFigure("cost", "Dice against time", partial(_cost, results, students))
 
 
-def _box_sketches(results: Results, datasets: Sequence[str]) -> Iterator[Sketch]:
+def _box_sketches(results: ReportData, datasets: Sequence[str]) -> Iterator[PlannedFigure]:
     """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
     shots = {dataset: list(dict.fromkeys(results.of(dataset).complete["shots"])) for dataset in datasets}
     for metric, dataset in product(results.study.report.metrics, datasets):
@@ -141,10 +141,10 @@ def _box_sketches(results: Results, datasets: Sequence[str]) -> Iterator[Sketch]
                 name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
             if len(shots[dataset]) > 1:
                 name, title = f"{name}_{number}", f"{title}, {shots_text(number)}"
-            yield Sketch(name, title, partial(_boxes, results.of(dataset), number, metric))
+            yield PlannedFigure(name, title, partial(_boxes, results.of(dataset), number, metric))
 
 
-def dice_series(results: Results) -> pd.DataFrame:
+def dice_series(results: ReportData) -> pd.DataFrame:
     """Return one row per trial and role: its factors, ``role``, ``arm``, ``value`` (mean Dice, %), ``training``.
 
     ``training`` is the number of training cases in the protocol.
@@ -152,30 +152,30 @@ def dice_series(results: Results) -> pd.DataFrame:
     scores = results.scores
     chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
     rows = scores[chosen & scores["value"].notna()]
-    training = {row["id"]: len(row["training_cases"]) for row in records(results.complete)
+    training = {row["id"]: len(row["training_cases"]) for row in row_dicts(results.complete)
                 if isinstance(row["training_cases"], tuple)}  # fmt: skip
     rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
-    return with_arms(rows, results.study)
+    return with_arm_names(rows, results.study)
 
 
-def numeric_factors(results: Results) -> list[str]:
+def numeric_factors(results: ReportData) -> list[str]:
     """Return the factors that vary, are numbers where they are set, and have no axis of their own."""
     found = []
     for key in results.study.varying():
         values = [value for value in dict.fromkeys(results.complete[key]) if value != UNSET]
         numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
-        if key not in OF_A_FIGURE and numeric and len(values) > 1:
+        if key not in FIGURE_FACTORS and numeric and len(values) > 1:
             found.append(key)
     return found
 
 
-def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
+def _gains(results: ReportData, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
     rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
     if not len(rows):
         return "no arm has a baseline to be compared with"
-    every, by = with_arms(results.complete, results.study), gain_panels(results)
+    every, by = with_arm_names(results.complete, results.study), gain_panels(results)
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
-    rows = with_arms(rows.assign(**alone), results.study)
+    rows = with_arm_names(rows.assign(**alone), results.study)
     rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
                        high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
     caption = (
@@ -197,7 +197,7 @@ def _gains(results: Results, comparisons: pd.DataFrame) -> tuple[Figure, str] | 
     return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
 
 
-def gain_panels(results: Results) -> tuple[str, ...]:
+def gain_panels(results: ReportData) -> tuple[str, ...]:
     """Return what panels of gains differ in: what arms are compared within."""
     return ("dataset", "architecture", "shots", *(["subset"] if "subset" in results.keys else []))
 
@@ -219,7 +219,7 @@ def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
 
 
-def factor_series(results: Results, scores: pd.DataFrame, key: str) -> pd.DataFrame:
+def factor_series(results: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
 
     ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
@@ -229,13 +229,13 @@ def factor_series(results: Results, scores: pd.DataFrame, key: str) -> pd.DataFr
     nothing = (float("nan"), float("nan"))
     arms = scores[list(results.keys)].itertuples(index=False, name=None)
     reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
-    rows = with_arms(scores.drop(columns="arm"), results.study, without=key)
-    planned = with_arms(results.trials, results.study, without=key).groupby("arm")[key].nunique()
+    rows = with_arm_names(scores.drop(columns="arm"), results.study, without=key)
+    planned = with_arm_names(results.trials, results.study, without=key).groupby("arm")[key].nunique()
     x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
     return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
 
 
-def _factor(results: Results, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
+def _factor(results: ReportData, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
     rows = factor_series(results, scores, key)
     if rows["x"].isna().all():
         return "no arm has several values of it"
@@ -261,8 +261,8 @@ def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
 
 
-def _boxes(results: Results, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
-    every = with_arms(results.complete, results.study).set_index("id")
+def _boxes(results: ReportData, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
+    every = with_arm_names(results.complete, results.study).set_index("id")
     arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
     if arms["arm"].nunique() > MOST_BOXED_ARMS:
         return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
@@ -316,10 +316,10 @@ def _ranks(found: Sequence[ranks.RankedArms], tested: bool) -> tuple[Figure, str
     )
 
 
-def ranked_groups(results: Results) -> list[ranks.RankedArms]:
+def ranked_groups(results: ReportData) -> list[ranks.RankedArms]:
     """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
     keys = ["dataset", "architecture", "shots"]
-    trials = with_arms(results.complete, results.study).set_index("id")
+    trials = with_arm_names(results.complete, results.study).set_index("id")
     scores = results.by_case
     scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
     table = scores.pivot(index="id", columns="case", values="value")
@@ -336,9 +336,9 @@ def ranked_groups(results: Results) -> list[ranks.RankedArms]:
     return groups
 
 
-def _cost(results: Results, scores: pd.DataFrame) -> tuple[Figure, str] | str:
+def _cost(results: ReportData, scores: pd.DataFrame) -> tuple[Figure, str] | str:
     complete = results.complete
-    seconds = working_seconds(complete) + complete["pretraining_seconds"].astype(float)
+    seconds = train_and_test_seconds(complete) + complete["pretraining_seconds"].astype(float)
     minutes = dict(zip(complete["id"], seconds / 60, strict=True))
     rows = scores.assign(minutes=scores["id"].map(minutes))
     rows = rows[rows["minutes"] > 0]
@@ -352,11 +352,11 @@ def _cost(results: Results, scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
 
 
-def _training(results: Results, history: pd.DataFrame) -> Sketch:
+def _training(results: ReportData, history: pd.DataFrame) -> PlannedFigure:
     total = (history["kind"] == "loss") & (history["name"] == "total")
     rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
     factors = results.trials[["id", *results.study.factors]]
-    series = with_arms(rows.astype({"id": object}).merge(factors, on="id"), results.study)
+    series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), results.study)
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
         f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
@@ -369,13 +369,13 @@ def _training(results: Results, history: pd.DataFrame) -> Sketch:
         left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
         return curves.training_curves(series), caption + left_out
 
-    return Sketch("training_curves", "Training", draw)
+    return PlannedFigure("training_curves", "Training", draw)
 
 
-def _qualitative(galleries: Mapping[str, Gallery | str]) -> Iterator[Sketch]:
+def _qualitative(galleries: Mapping[str, Gallery | str]) -> Iterator[PlannedFigure]:
     for dataset, found in galleries.items():
         name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
-        yield Sketch(name, f"Predictions on {dataset}", partial(_gallery, found))
+        yield PlannedFigure(name, f"Predictions on {dataset}", partial(_gallery, found))
 
 
 def _gallery(found: Gallery | str) -> tuple[Figure, str] | str:
@@ -384,7 +384,7 @@ def _gallery(found: Gallery | str) -> tuple[Figure, str] | str:
 
 def _beyond(scores: pd.DataFrame) -> str:
     """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
-    if bulk(scores["value"]) is None:
+    if robust_limits(scores["value"]) is None:
         return ""
     return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.reporting.figures.style import PAGE, Look, grid, looks, panel_title, panels, styled, wrapped
+from harness.reporting.figures.style import PAGE, PlotStyle, panel_grid, arm_styles, panel_title, panel_groups, styled, wrap_text
 from harness.reporting.wording import signed
 
 MOST_GAINS = 16
@@ -36,16 +36,16 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
         by: what panels differ in.
         arms: all arms of the study, in the order of their colours.
     """
-    styles = looks(arms)
+    styles = arm_styles(arms)
     limits = {name: _limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)}
-    shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in panels(gains, by)]
-    names = {arm: wrapped(str(arm), _NAME) for arm in gains["arm"]}
+    shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in panel_groups(gains, by)]
+    names = {arm: wrap_text(str(arm), _NAME) for arm in gains["arm"]}
     texts = {text for _, rows in shown for text in map(_words, rows.itertuples())}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
     height = 0.75 + _LINE * max(lines, 5)
-    figure, axes = grid(len(shown), width=min(PAGE, beside + _SCALE), height=height, share_y=False)
+    figure, axes = panel_grid(len(shown), width=min(PAGE, beside + _SCALE), height=height, share_y=False)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         limit = limits[values["architecture"]]
         axis.axvline(0, color="0.4", linewidth=0.8)
@@ -69,7 +69,7 @@ def _limit(gains: pd.DataFrame) -> float:
     return 1.06 * float(near.max()) or 1.0
 
 
-def _line(axis: Axes, place: int, row: Any, look: Look, limit: float) -> None:
+def _line(axis: Axes, place: int, row: Any, look: PlotStyle, limit: float) -> None:
     low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
     axis.hlines(place, max(low, -limit), min(high, limit), color=look.colour, linewidth=1.2)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
-from harness.reporting.figures.style import PAGE, legend, organ_colour, styled, wrapped
-from harness.reporting.palette import ERRORS
+from harness.reporting.figures.style import PAGE, legend, label_colour, styled, wrap_text
+from harness.reporting.palette import ERROR_COLOURS
 from harness.reporting.slices.galleries import CaseRow, Gallery, Panel
 
 
@@ -30,24 +30,24 @@ def qualitative(gallery: Gallery) -> Figure:
             _picture(whole, panel, row)
             _zoom(part, panel, row)
             if i == 0:
-                whole.set_title(wrapped(gallery.columns[j], side), fontsize=7)
+                whole.set_title(wrap_text(gallery.columns[j], side), fontsize=7)
         axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
         axes[2 * i + 1, 0].set_ylabel("errors,\nenlarged", fontsize=7)
     present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
                       for v in np.unique(p.label) if v})  # fmt: skip
-    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=organ_colour(v)) for v in present}
-    legend(figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERRORS.items()})
+    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=label_colour(v)) for v in present}
+    legend(figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERROR_COLOURS.items()})
     return figure
 
 
 def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
     _gray(axis, panel, row)
     if panel.label is not None:
-        palette = ListedColormap([organ_colour(value) for value in range(256)])
+        palette = ListedColormap([label_colour(value) for value in range(256)])
         _overlay(axis, panel.label, palette, row.aspect, 255)
         for value in np.unique(panel.label[panel.label > 0]):
             axis.contour(
-                panel.label == value, levels=[0.5], colors=[organ_colour(int(value))], linewidths=0.8
+                panel.label == value, levels=[0.5], colors=[label_colour(int(value))], linewidths=0.8
             )
     top, bottom, left, right = row.box
     axis.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
@@ -57,7 +57,7 @@ def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
 def _zoom(axis: Axes, panel: Panel, row: CaseRow) -> None:
     _gray(axis, panel, row)
     if panel.errors is not None:
-        palette = ListedColormap(["black", *ERRORS.values()])
+        palette = ListedColormap(["black", *ERROR_COLOURS.values()])
         _overlay(axis, panel.errors, palette, row.aspect, 3)
     if panel.reference is not None:
         axis.contour(panel.reference > 0, levels=[0.5], colors=["white"], linewidths=0.6)

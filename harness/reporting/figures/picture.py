@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureEntry:
     """A figure of a section: drawn to ``figures/<name>.*``, ``width`` inches, or left out for a ``reason``."""
 
     name: str

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.reporting.figures.style import COLUMN, PAGE, grid, legend, looks, styled, wrapped
-from harness.reporting.statistics.significance import Ranking, Scores
+from harness.reporting.figures.style import COLUMN, PAGE, panel_grid, legend, arm_styles, styled, wrap_text
+from harness.reporting.statistics.significance import Ranking, FloatArray
 
 _NAME, _LETTER, _LINE = 2.4, 0.05, 0.15  # inches: the most of a name's line, a letter of 6.5 pt, a line
 _DISC = 100  # square points, of a share of one
@@ -32,7 +32,7 @@ class RankedArms:
     title: str
     arms: Sequence[str]
     ranking: Ranking
-    frequencies: Scores
+    frequencies: FloatArray
 
 
 @styled
@@ -41,12 +41,12 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
 
     Source: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), figure 1.
     """
-    names = {arm: wrapped(arm, _NAME) for group in groups for arm in group.arms}
+    names = {arm: wrap_text(arm, _NAME) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     margin = 0.2 + _LETTER * max(len(line) for name in names.values() for line in f"{name} 1.00".split("\n"))
     width = min(PAGE, max(COLUMN, 2 * margin + 1.1))
     height = 0.35 + _LINE * max(_height(group, lines) for group in groups)
-    figure, axes = grid(len(groups), width=width, height=height, share_y=False)
+    figure, axes = panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
         _diagram(axis, group, names, palette, margin / (width - 2 * margin), lines)
@@ -55,7 +55,7 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
 
 def _palette(groups: Sequence[RankedArms]) -> dict[str, Any]:
     arms = [arm for group in groups for arm in group.arms]
-    return {arm: look.colour for arm, look in looks(arms).items()}
+    return {arm: look.colour for arm, look in arm_styles(arms).items()}
 
 
 def _height(group: RankedArms, lines: int) -> float:
@@ -121,11 +121,11 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     Scientific Reports 11 (2021), figure 4.
     """
     most = max(len(group.arms) for group in groups)
-    names = {arm: wrapped(arm, _NAME) for group in groups for arm in group.arms}
+    names = {arm: wrap_text(arm, _NAME) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     width = max(2.2, 0.06 * widest + 0.4 + 0.3 * most)
-    figure, axes = grid(len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False)
+    figure, axes = panel_grid(len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False)
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
         order = np.argsort(group.ranking.average, kind="stable")

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation, UniformTriRefiner
 
-from harness.reporting.figures.style import MOST_PANELS, grid, label_left, legend, looks, styled, wrapped
+from harness.reporting.figures.style import MOST_PANELS, panel_grid, label_left, legend, arm_styles, styled, wrap_text
 
 _DICE = "Validation Dice (%)"
 _COMPLETE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}
@@ -45,9 +45,9 @@ def search_history(frame: pd.DataFrame) -> Figure:
         frame: one row per suggestion: ``arm``, ``number``, ``state``, ``value`` (%; NaN where it failed).
     """
     arms = list(dict.fromkeys(frame["arm"]))
-    look = looks(arms)
+    look = arm_styles(arms)
     shown = arms[:MOST_PANELS]
-    figure, axes = grid(len(shown), width=2.4, height=2.1)
+    figure, axes = panel_grid(len(shown), width=2.4, height=2.1)
     for axis, arm in zip(axes, shown, strict=True):
         rows, colour = frame[frame["arm"] == arm], look[arm].colour
         complete = rows[rows["state"] == "complete"]
@@ -81,10 +81,10 @@ def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
         frame: one row per arm and parameter, in order: ``arm``, ``label``, ``share`` (0 to 1).
         arms: all that were searched, so that each has the colour that it has elsewhere.
     """
-    look = looks(arms)
+    look = arm_styles(arms)
     shown = list(dict.fromkeys(frame["arm"]))[:MOST_PANELS]
     most = max(int((frame["arm"] == arm).sum()) for arm in shown)
-    figure, axes = grid(len(shown), width=3.0, height=0.7 + 0.22 * most, share_y=False)
+    figure, axes = panel_grid(len(shown), width=3.0, height=0.7 + 0.22 * most, share_y=False)
     for axis, arm in zip(axes, shown, strict=True):
         rows = frame[frame["arm"] == arm]
         places = np.arange(len(rows))
@@ -93,7 +93,7 @@ def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
             axis.annotate(
                 f"{share:.2f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
             )
-        axis.set_yticks(places, [wrapped(label, 1.2) for label in rows["label"]])
+        axis.set_yticks(places, [wrap_text(label, 1.2) for label in rows["label"]])
         axis.tick_params(axis="y", length=0)
         axis.grid(False)
         axis.set_xlim(0, 1.12)
@@ -112,7 +112,7 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         dimensions: the axes.
     """
     shown = dimensions[:MOST_PANELS]
-    figure, axes = grid(len(shown), width=1.75, height=2.0)
+    figure, axes = panel_grid(len(shown), width=1.75, height=2.0)
     shades = Normalize(0, max(int(frame["number"].max()), 1))
     pruned = (frame["state"] == "pruned").to_numpy()
     for axis, dimension in zip(axes, shown, strict=True):
@@ -135,7 +135,7 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         dimensions: axes with numbers, at least two.
     """
     pairs = contour_pairs(dimensions)
-    figure, axes = grid(len(pairs), width=2.2, height=1.9, share_y=False)
+    figure, axes = panel_grid(len(pairs), width=2.2, height=1.9, share_y=False)
     levels = MaxNLocator(10).tick_values(frame["value"].min(), frame["value"].max())
     shades = Normalize(levels[0], levels[-1])
     for axis, (across, up) in zip(axes, pairs, strict=True):
@@ -191,7 +191,7 @@ def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
         getattr(axis, f"set_{name}scale")("log")
     elif dimension.categories:
         ticks = range(len(dimension.categories))
-        getattr(axis, f"set_{name}ticks")(ticks, [wrapped(word, 0.8) for word in dimension.categories])
+        getattr(axis, f"set_{name}ticks")(ticks, [wrap_text(word, 0.8) for word in dimension.categories])
         getattr(axis, f"set_{name}lim")(-0.5, len(dimension.categories) - 0.5)
     else:
         getattr(axis, f"{name}axis").set_major_locator(MaxNLocator(4, integer=dimension.whole))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.figures import search as figures
-from harness.reporting.figures.drawing import Sketch
+from harness.reporting.figures.drawing import PlannedFigure
 from harness.reporting.figures.style import MOST_PANELS
 from harness.reporting.wording import count, heading, value_text
 from harness.search.findings import Findings
@@ -23,23 +23,23 @@ SECTION = "search"
 _OBJECTIVE = "Validation Dice of the student at the selected step, mean over regions, cases and seeds, in %"
 
 
-def search_sketches(searches: Sequence[Findings]) -> Iterator[Sketch]:
+def plan_search_figures(searches: Sequence[Findings]) -> Iterator[PlannedFigure]:
     """Yield the figures of a study's searches."""
     if not searches:
         return
-    yield Sketch("search_history", "Search by suggestion", partial(_history, searches), SECTION)
-    yield Sketch(
+    yield PlannedFigure("search_history", "Search by suggestion", partial(_history, searches), SECTION)
+    yield PlannedFigure(
         "search_importances", "What the searched parameters matter", partial(_importances, searches), SECTION
     )
     for found in searches:
         name = safe_name(found.arm.name)
-        yield Sketch(
+        yield PlannedFigure(
             f"search_slices_{name}",
             f"Searched parameters of {found.arm.name}",
             partial(_slices, found),
             SECTION,
         )
-        yield Sketch(
+        yield PlannedFigure(
             f"search_contours_{name}",
             f"Pairs of parameters of {found.arm.name}",
             partial(_contours, found),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from harness.reporting.palette import ORGANS
+from harness.reporting.palette import LABEL_COLOURS
 from harness.reporting.wording import shots_text, value_text
 
 PAGE = 7.0  # inches: the text width of a two-column paper
@@ -54,7 +54,7 @@ def styled(function: Draw) -> Draw:
 
 
 @dataclass(frozen=True)
-class Look:
+class PlotStyle:
     """How an arm is drawn: the ``hatch`` of its bars and the ``line`` of its curves tell arms of one colour apart."""
 
     colour: Any
@@ -62,29 +62,29 @@ class Look:
     line: Any
 
 
-def looks(arms: Sequence[str]) -> dict[str, Look]:
+def arm_styles(arms: Sequence[str]) -> dict[str, PlotStyle]:
     """Return a look for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
     palette = seaborn.color_palette("colorblind", 10)
     patterns = (("", "-"), ("////", "--"), ("....", ":"), ("xxxx", "-."))
     return {
-        arm: Look(palette[i % 10], *patterns[i // 10 % len(patterns)])
+        arm: PlotStyle(palette[i % 10], *patterns[i // 10 % len(patterns)])
         for i, arm in enumerate(dict.fromkeys(arms))
     }
 
 
-def organ_colour(value: int) -> tuple[float, float, float]:
+def label_colour(value: int) -> tuple[float, float, float]:
     """Return the colour of a label value."""
-    return to_rgb(ORGANS[(value - 1) % len(ORGANS)])
+    return to_rgb(LABEL_COLOURS[(value - 1) % len(LABEL_COLOURS)])
 
 
-def panels(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+def panel_groups(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Return the first :data:`MOST_PANELS` groups of rows that agree in ``keys``, with their values."""
     groups = frame.groupby(list(keys), sort=False, observed=True)
     found = [(dict(zip(keys, values, strict=True)), rows) for values, rows in groups]
     return found[:MOST_PANELS]
 
 
-def grid(number: int, width: float, height: float, share_y: bool = True) -> tuple[Figure, list[Axes]]:
+def panel_grid(number: int, width: float, height: float, share_y: bool = True) -> tuple[Figure, list[Axes]]:
     """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes."""
     columns = max(1, min(number, int(PAGE // min(width, PAGE))))
     rows = -(-number // columns)
@@ -101,7 +101,7 @@ def distinct(column: pd.Series) -> list[str]:
     return [str(value) for value in dict.fromkeys(column)]
 
 
-def wrapped(text: str, width: float) -> str:
+def wrap_text(text: str, width: float) -> str:
     """Return text at 7 pt in lines of about ``width`` inches, broken after commas if that will do, and within no word."""
     letters = max(8, int(width / _LETTER))
     parts = [part for line in text.split("\n") for part in [*_parts(line, letters), "\n"]]
@@ -130,7 +130,7 @@ def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def logarithmic(axis: Axes, side: Literal["x", "y"]) -> None:
+def use_log_scale(axis: Axes, side: Literal["x", "y"]) -> None:
     """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5."""
     axis.set(**{f"{side}scale": "log"})
     ticks = axis.xaxis if side == "x" else axis.yaxis
@@ -144,7 +144,7 @@ def _plain(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-def bulk(values: pd.Series) -> tuple[float, float] | None:
+def robust_limits(values: pd.Series) -> tuple[float, float] | None:
     """Return the ends of an axis for most of the values, where some lie far from them: beyond five box lengths of the box."""
     first, third = values.quantile([0.25, 0.75])
     reach = 5 * (third - first)
@@ -155,7 +155,7 @@ def bulk(values: pd.Series) -> tuple[float, float] | None:
     return float(near.min() - room), float(near.max() + room)
 
 
-def mark_beyond(
+def limit_with_arrows(
     axis: Axes, x: Iterable[float], low: Iterable[float], high: Iterable[float],
     limits: tuple[float, float] | None, colour: Any,
 ) -> None:  # fmt: skip
@@ -188,7 +188,7 @@ def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
     columns = max(1, min(max(map(len, groups)), int(room // _entry_width(names))))
     rows: list[list[tuple[str, Any]]] = []
     for group in groups:
-        entries = [(wrapped(name, room - 0.5), handle) for name, handle in group.items()]
+        entries = [(wrap_text(name, room - 0.5), handle) for name, handle in group.items()]
         rows += [entries[i : i + columns] for i in range(0, len(entries), columns)]
     blank = ("", Line2D([], [], linestyle=""))
     filled = [row + [blank] * (columns - len(row)) for row in rows]

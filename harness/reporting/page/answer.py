@@ -7,15 +7,15 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import TARGETS, baseline_of
-from harness.reporting.frames import records
-from harness.reporting.report_data import OF_A_FIGURE, Results, with_arms
+from harness.reporting.frames import row_dicts
+from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEVEL
 from harness.reporting.tables.comparisons import TARGET_WORDS
 from harness.reporting.wording import UNSET, Metric, count, metric_of, shots_text, signed, value_text
 
 
-def answer(results: Results, comparisons: pd.DataFrame) -> str:
+def answer(results: ReportData, comparisons: pd.DataFrame) -> str:
     """Return what the study found of its first metric, for students, against the baseline.
 
     Args:
@@ -35,19 +35,19 @@ def answer(results: Results, comparisons: pd.DataFrame) -> str:
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
         return _untested(rows, metric, baseline)
-    tested = with_arms(rows[rows[f"p_{target}"].notna()], results.study)
+    tested = with_arm_names(rows[rows[f"p_{target}"].notna()], results.study)
     missing = len(rows) - len(tested)
     untold = f" {count(missing, 'comparison')} could not be tested." if missing else ""
     return _told(tested, metric, target, results) + untold
 
 
-def _told(tested: pd.DataFrame, metric: Metric, target: str, results: Results) -> str:
+def _told(tested: pd.DataFrame, metric: Metric, target: str, results: ReportData) -> str:
     """Return how many differences hold, and the largest of those; where none does, the largest of all."""
     baseline, aim = results.study.report.baseline, TARGET_WORDS[target]
     holds = tested[f"holm_{target}"] < LEVEL
     better = (tested["difference"] > 0) == metric.higher_is_better
     named = tested[holds] if holds.any() else tested
-    largest = records(named.loc[[named["difference"].abs().idxmax()]])[0]
+    largest = row_dicts(named.loc[[named["difference"].abs().idxmax()]])[0]
     arm, difference = _arm(largest, results.keys), _difference(largest, metric, target)
     if len(tested) == 1:
         verdict = "is better than" if better.iloc[0] else "is worse than"
@@ -66,7 +66,7 @@ def _told(tested: pd.DataFrame, metric: Metric, target: str, results: Results) -
     )
 
 
-def _uncompared(results: Results, baseline: str) -> str:
+def _uncompared(results: ReportData, baseline: str) -> str:
     """Return why there is no comparison: some arm has still to be trained, or none can ever be compared."""
     arms, keys = results.arms(), results.keys
     if all(cell.factors["method"] != baseline for cell in results.study.cells):
@@ -112,7 +112,7 @@ def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
 def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
     """Return an arm as figures name it, and where it is: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
     places = [
-        _place(key, row[key]) for key in keys if key in OF_A_FIGURE and key != "method" and row[key] != UNSET
+        _place(key, row[key]) for key in keys if key in FIGURE_FACTORS and key != "method" and row[key] != UNSET
     ]
     return row["arm"] + (f" ({', '.join(places)})" if places else "")
 

@@ -12,14 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.records.schema import safe_name
-from harness.reporting.figures.picture import Picture
+from harness.reporting.figures.picture import FigureEntry
 from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
-from harness.reporting.frames import records
+from harness.reporting.frames import row_dicts
 from harness.reporting.page.answer import answer
 from harness.reporting.page.viewer import viewer_data
 from harness.reporting.provenance import environment_rows, protocol_notes, selection_notes, version_notes
-from harness.reporting.report_data import Results
+from harness.reporting.report_data import ReportData
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.tables.study import skip_row
 from harness.reporting.wording import UNSET, heading, metric_of, value_text
@@ -29,10 +29,10 @@ _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
 
 
 def render_page(
-    results: Results,
+    results: ReportData,
     comparisons: pd.DataFrame,
     tables: Sequence[Table],
-    pictures: Sequence[Picture],
+    pictures: Sequence[FigureEntry],
     galleries: Mapping[str, Gallery | str],
     folder: Path,
     searches: Sequence[Table] = (),
@@ -112,7 +112,7 @@ def _asset(name: str) -> Markup:
     return Markup(Path(__file__).with_name(name).read_text())
 
 
-def _cautions(results: Results) -> list[str]:
+def _cautions(results: ReportData) -> list[str]:
     done = results.complete
     if not len(done):
         return []
@@ -129,7 +129,7 @@ def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:
 
 def failures(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, str]]:
     """Return id, factors, cause, message and end of the traceback of trials that failed or are damaged."""
-    rows = records(trials[trials["status"].isin(("failed", "damaged"))])
+    rows = row_dicts(trials[trials["status"].isin(("failed", "damaged"))])
     return [
         {
             "id": row["id"],
@@ -148,7 +148,7 @@ def _end(traceback: Any) -> str:
     )
 
 
-def _skipped(results: Results) -> list[tuple[str, str]]:
+def _skipped(results: ReportData) -> list[tuple[str, str]]:
     keys = [
         key for key in results.study.factors if any(key in skip.factors for skip in results.study.skipped)
     ]

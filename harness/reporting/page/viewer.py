@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.reporting.palette import ERRORS, ORGANS
+from harness.reporting.palette import ERROR_COLOURS, LABEL_COLOURS
 from harness.reporting.slices.galleries import CaseVolumes, Gallery, axial
 
 MOST_PIXELS = 160
@@ -32,8 +32,8 @@ def viewer_data(galleries: Mapping[str, Gallery | str]) -> list[dict[str, Any]]:
             "dataset": dataset,
             "columns": list(found.columns),
             "labels": list(found.labels.items()),
-            "colours": list(ORGANS),
-            "errors": list(ERRORS.items()),
+            "colours": list(LABEL_COLOURS),
+            "errors": list(ERROR_COLOURS.items()),
             "cases": [_case(case) for case in found.volumes],
         }
         for dataset, found in galleries.items()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
-from harness.data.findings import CaseFacts, Check
 from harness.errors import UserError
 from harness.reporting.slices.galleries import axial, fullest_slice, to_ras
 from harness.reporting.slices.images import to_8_bit
@@ -34,12 +34,12 @@ class Slice:
     aspect: float
 
 
-def flagged_cases(check: Check) -> set[str]:
+def flagged_cases(check: CheckReport) -> set[str]:
     """Return the cases with an error or a warning of their own."""
     return {one.case for one in check.findings if one.case and one.level != "fixed"}
 
 
-def chosen_facts(check: Check, most: int = MOST_SLICES) -> list[CaseFacts]:
+def chosen_facts(check: CheckReport, most: int = MOST_SLICES) -> list[CaseFacts]:
     """Return the cases to show: up to half of them with findings, the others evenly among the rest, in order."""
     flagged = flagged_cases(check)
     odd = [one for one in check.facts if one.case.id in flagged][: most // 2]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from harness import registry
 from harness.data.nifti import read_label
 from harness.errors import UserError
-from harness.reporting.frames import records, trial_folder
-from harness.reporting.report_data import Results, with_arms
+from harness.reporting.frames import row_dicts, trial_folder
+from harness.reporting.report_data import ReportData, with_arm_names
 from harness.reporting.slices.images import CaseImage, case_image
-from harness.reporting.statistics.estimates import STUDENT, ranked_cases
+from harness.reporting.statistics.estimates import STUDENT, cases_by_dice
 from harness.reporting.wording import UNSET, shots_text, value_text
 
 MOST_ARMS = 6
@@ -101,7 +101,7 @@ class Gallery:
 
 
 def all_galleries(
-    results: Results, folder: Path, study_folder: Path, data_root: Path | None
+    results: ReportData, folder: Path, study_folder: Path, data_root: Path | None
 ) -> dict[str, Gallery | str]:
     """Return the gallery of each dataset of a study, or why there can be none.
 
@@ -111,7 +111,7 @@ def all_galleries(
         study_folder: where copies of images lie.
         data_root: where datasets lie, if they do.
     """
-    trials = with_arms(results.trials, results.study)
+    trials = with_arm_names(results.trials, results.study)
     shared = [key for key in results.keys if key.partition(".")[0] != "method"]
     return {
         str(dataset): gallery(
@@ -149,12 +149,12 @@ def gallery(
     if not len(done):
         return "no predictions were kept"
     by_seed = _first_shots(done).sort_values("seed", kind="stable")
-    kept = records(by_seed.drop_duplicates(["architecture", "arm"]).sort_index())
+    kept = row_dicts(by_seed.drop_duplicates(["architecture", "arm"]).sort_index())
     reference = next((row for row in kept if row["method"] == baseline), kept[0])
-    ranked = ranked_cases(cases, reference["id"])
+    ranked = cases_by_dice(cases, reference["id"])
     if not len(ranked):
         return "no case has a Dice value"
-    dice = {row["id"]: ranked_cases(cases, row["id"]) for row in kept}
+    dice = {row["id"]: cases_by_dice(cases, row["id"]) for row in kept}
     other = _rival(kept, reference, shared)
     shown = _shown(kept, reference)
     volumes = []

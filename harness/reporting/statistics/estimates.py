@@ -76,7 +76,7 @@ def case_scores(cases: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def over_seeds(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def arm_means(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return one row per keys, role, metric and region: what the seeds of each arm have in common.
 
     Args:
@@ -101,7 +101,7 @@ def over_seeds(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd.DataFrame:
+def paired_gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd.DataFrame:
     """Return the difference of every arm to the baseline arm's student, paired by seed.
 
     The baseline agrees with an arm in all keys but the method and its parameters.
@@ -131,7 +131,7 @@ def gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd.DataFr
     )
 
 
-def places(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[int]:
+def best_two(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[int]:
     """Return 1 for the ``values`` that print as the best one, 2 for the second best, 0 for the rest and NaN.
 
     Ties share a place. None has one where fewer than two can be compared.
@@ -144,7 +144,7 @@ def places(values: Sequence[float], higher_is_better: bool, decimals: int) -> li
     return [best.index(value) + 1 if value in best else 0 for value in rounded]
 
 
-def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def arm_costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the cost of each arm over its complete trials.
 
     Args:
@@ -187,12 +187,12 @@ def costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def working_seconds(trials: pd.DataFrame) -> pd.Series:
+def train_and_test_seconds(trials: pd.DataFrame) -> pd.Series:
     """Return the time that each trial trained and tested for, NaN where it is not known; resumed trials count whole."""
     return trials["seconds_training"].astype(float) + trials["seconds_testing"].astype(float)
 
 
-def unevenness(trials: pd.DataFrame, keys: Sequence[str]) -> float:
+def largest_time_ratio(trials: pd.DataFrame, keys: Sequence[str]) -> float:
     """Return how many times as long as another an update of equal work took, at most; NaN where none is known.
 
     Args:
@@ -205,7 +205,7 @@ def unevenness(trials: pd.DataFrame, keys: Sequence[str]) -> float:
     return float((by_work.max() / by_work.min()).max())
 
 
-def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.DataFrame:
+def bin_by_step(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.DataFrame:
     """Return curves with at most ``bins`` points each: ``by``, ``step`` and ``value``, means of a bin.
 
     Args:
@@ -220,7 +220,7 @@ def binned(history: pd.DataFrame, by: Sequence[str], bins: int = 150) -> pd.Data
     return grouped.agg(step=("step", "mean"), value=("value", "mean")).reset_index().drop(columns="bin")
 
 
-def ranked_cases(cases: pd.DataFrame, trial_id: str) -> pd.Series:
+def cases_by_dice(cases: pd.DataFrame, trial_id: str) -> pd.Series:
     """Return the mean Dice over regions of each case of a trial's student, lowest first, by case id.
 
     Cases without any value are left out; ties are ordered by case id.

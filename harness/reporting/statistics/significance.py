@@ -34,11 +34,11 @@ _MOST_ENUMERATED = 13  # pairs whose 2^n signs are all tried where ranks are tie
 _CAUTION = 0.3
 """Share of samples whose seed variance is underestimated more than the degrees of freedom allow for."""
 
-Scores = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Significance:
     """What a procedure says of a difference, or why it says nothing.
 
     Attributes:
@@ -74,20 +74,20 @@ class Comparison:
     cases: int
     dropped: int
     seeds: tuple[int, int]
-    these_networks: Verdict
-    retraining: Verdict
+    these_networks: Significance
+    retraining: Significance
     rank_biserial: float
     standardised: float
 
 
-def compare(first: Scores, second: Scores, rng: np.random.Generator, paired: bool = False) -> Comparison:
+def compare_arms(first: FloatArray, second: FloatArray, rng: np.random.Generator, paired: bool = False) -> Comparison:
     """Compare two arms whose networks scored the same cases.
 
     Args:
         first: ``(seeds, cases)``; NaN where a network has no value for a case.
         second: ``(seeds, cases)``, the same cases in the same order.
         rng: of the bootstrap.
-        paired: see :func:`on_retraining`.
+        paired: see :func:`retraining_test`.
     """
     known = ~(np.isnan(first).any(axis=0) | np.isnan(second).any(axis=0))
     some = ~(np.isnan(first).all(axis=0) & np.isnan(second).all(axis=0))
@@ -98,14 +98,14 @@ def compare(first: Scores, second: Scores, rng: np.random.Generator, paired: boo
         cases=int(known.sum()),
         dropped=int((some & ~known).sum()),
         seeds=(len(first), len(second)),
-        these_networks=on_new_cases(differences, rng),
-        retraining=on_retraining(first, second, paired),
+        these_networks=new_cases_test(differences, rng),
+        retraining=retraining_test(first, second, paired),
         rank_biserial=rank_biserial(differences),
         standardised=_standardised(differences),
     )
 
 
-def on_new_cases(differences: Scores, rng: np.random.Generator) -> Verdict:
+def new_cases_test(differences: FloatArray, rng: np.random.Generator) -> Significance:
     """Return Wilcoxon's signed-rank test and the studentised bootstrap interval of paired differences ``(cases,)``."""
     smallest = smallest_signed_rank_p(differences)
     reason = _too_few(len(differences), LEAST_CASES, "case")
@@ -113,12 +113,12 @@ def on_new_cases(differences: Scores, rng: np.random.Generator) -> Verdict:
         reason = "all cases differ by the same amount"
     reason = reason or _too_few(int(np.count_nonzero(differences)), LEAST_CASES, "case with a difference")
     if reason:
-        return Verdict(smallest_p=smallest, reason=reason)
+        return Significance(smallest_p=smallest, reason=reason)
     low, high = bootstrap_interval(differences, rng)
-    return Verdict(signed_rank_p(differences), low, high, smallest)
+    return Significance(signed_rank_p(differences), low, high, smallest)
 
 
-def signed_rank_p(differences: Scores) -> float:
+def signed_rank_p(differences: FloatArray) -> float:
     """Return the two-sided p of Wilcoxon's signed-rank test; zeros are dropped, few tied ranks are enumerated."""
     nonzero = differences[differences != 0]
     tied = len(np.unique(np.abs(nonzero))) < len(nonzero)
@@ -128,12 +128,12 @@ def signed_rank_p(differences: Scores) -> float:
     return float(stats.wilcoxon(nonzero, method=method).pvalue)
 
 
-def smallest_signed_rank_p(differences: Scores) -> float:
+def smallest_signed_rank_p(differences: FloatArray) -> float:
     """Return the p of a signed-rank test in which every non-zero difference has one sign."""
     return float(min(1.0, 2.0 ** (1 - np.count_nonzero(differences))))
 
 
-def bootstrap_interval(differences: Scores, rng: np.random.Generator) -> tuple[float, float]:
+def bootstrap_interval(differences: FloatArray, rng: np.random.Generator) -> tuple[float, float]:
     """Return the studentised (bootstrap-t) 95 % interval of the mean of paired differences ``(cases,)``.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 12.5. The plain percentile
@@ -148,7 +148,7 @@ def bootstrap_interval(differences: Scores, rng: np.random.Generator) -> tuple[f
     return float(mean - high * error), float(mean - low * error)
 
 
-def on_retraining(first: Scores, second: Scores, paired: bool = False) -> Verdict:
+def retraining_test(first: FloatArray, second: FloatArray, paired: bool = False) -> Significance:
     """Return the test and interval of the difference of two arms for new seeds and new cases.
 
     Model: ``score = arm + case + arm x case + seed within arm + residual``, all but the arm random. The variance of
@@ -166,30 +166,30 @@ def on_retraining(first: Scores, second: Scores, paired: bool = False) -> Verdic
         second: ``(k2, n)``.
         paired: the rows of both are the same seeds, in the same order, and a seed's arms share more than its number.
     """
-    return _retrained(first - second) if paired else _retrained(first, second)
+    return _two_way_test(first - second) if paired else _two_way_test(first, second)
 
 
-def mean_on_retraining(arm: Scores) -> Verdict:
+def mean_interval(arm: FloatArray) -> Significance:
     """Return the interval of an arm's own mean for new seeds and new cases, by the same model; ``p`` is of a mean of zero.
 
     Args:
         arm: ``(seeds, cases)`` scores without NaN.
     """
-    return _retrained(arm)
+    return _two_way_test(arm)
 
 
-def _retrained(*arms: Scores) -> Verdict:
+def _two_way_test(*arms: FloatArray) -> Significance:
     """Return test and interval of the mean of one arm, or of the difference of the means of two."""
     fewest, n = min(len(arm) for arm in arms), arms[0].shape[1]
     reason = _too_few(fewest, LEAST_SEEDS, "seed") or _too_few(n, LEAST_CASES_RETRAINING, "case")
     if reason:
-        return Verdict(reason=reason)
+        return Significance(reason=reason)
     variance, freedom = _variance_of_mean(*arms)
     if not variance > 0:
-        return Verdict(reason="no variance between seeds and cases")
+        return Significance(reason="no variance between seeds and cases")
     middle, error = float(_contrast([arm.mean() for arm in arms])), float(np.sqrt(variance))
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    return Verdict(float(2 * stats.t.sf(abs(middle) / error, freedom)), middle - half, middle + half, 0.0)
+    return Significance(float(2 * stats.t.sf(abs(middle) / error, freedom)), middle - half, middle + half, 0.0)
 
 
 def _contrast(means: Sequence[Any]) -> Any:
@@ -197,7 +197,7 @@ def _contrast(means: Sequence[Any]) -> Any:
     return means[0] if len(means) == 1 else means[0] - means[1]
 
 
-def _variance_of_mean(*arms: Scores) -> tuple[float, float]:
+def _variance_of_mean(*arms: FloatArray) -> tuple[float, float]:
     """Return the variance of the mean of one arm or of the difference of two, and its degrees of freedom."""
     n, k = arms[0].shape[1], [len(arm) for arm in arms]
     squares = sum(float((_interaction(arm) ** 2).sum()) for arm in arms)
@@ -215,12 +215,12 @@ def _variance_of_mean(*arms: Scores) -> tuple[float, float]:
     return own + sum(seeds), freedom
 
 
-def _interaction(arm: Scores) -> Scores:
+def _interaction(arm: FloatArray) -> FloatArray:
     """Return what seed and case do not explain additively, ``(seeds, cases)``."""
     return np.asarray(arm - arm.mean(axis=0) - arm.mean(axis=1, keepdims=True) + arm.mean())
 
 
-def rank_biserial(differences: Scores) -> float:
+def rank_biserial(differences: FloatArray) -> float:
     """Return the matched-pairs rank-biserial correlation: the share of rank sums in favour minus that against."""
     nonzero = differences[differences != 0]
     if not len(nonzero):
@@ -229,7 +229,7 @@ def rank_biserial(differences: Scores) -> float:
     return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
 
 
-def _standardised(differences: Scores) -> float:
+def _standardised(differences: FloatArray) -> float:
     if len(differences) < 2 or np.ptp(differences) == 0:
         return float("nan")
     return float(differences.mean() / differences.std(ddof=1))
@@ -264,14 +264,14 @@ class Ranking:
         reason: why there is no test; ``p`` and ``critical`` are NaN then.
     """
 
-    average: Scores
+    average: FloatArray
     p: float
     critical: float
     cases: int
     reason: str = ""
 
 
-def rank_arms(values: Scores, higher_is_better: bool) -> Ranking:
+def rank_arms(values: FloatArray, higher_is_better: bool) -> Ranking:
     """Rank arms over cases, with Friedman's test and Nemenyi's critical difference.
 
     Source: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006); here cases stand in
@@ -299,7 +299,7 @@ def _nemenyi_quantile(arms: int) -> float:
     return float(stats.studentized_range.ppf(1 - LEVEL, arms, np.inf) / np.sqrt(2))
 
 
-def rank_stability(values: Scores, higher_is_better: bool, rng: np.random.Generator) -> Scores:
+def rank_stability(values: FloatArray, higher_is_better: bool, rng: np.random.Generator) -> FloatArray:
     """Return how often each arm takes each rank when cases are drawn anew, ``(arms, ranks)``, rows adding to 1.
 
     Source: Wiesenfarth et al., Methods and open-source toolkit for analyzing and visualizing challenge results,

@@ -8,8 +8,8 @@ import pandas as pd
 
 from harness.reporting.comparisons import NETWORKS_STAR, RETRAINING_STAR, TARGETS
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
-from harness.reporting.report_data import Results
+from harness.reporting.frames import row_dicts
+from harness.reporting.report_data import ReportData
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEAST_CASES, LEAST_CASES_RETRAINING, LEAST_SEEDS, LEVEL
 from harness.reporting.wording import UNSET, count, heading, metric_of, p_text, signed, value_text
@@ -17,7 +17,7 @@ from harness.reporting.wording import UNSET, count, heading, metric_of, p_text, 
 TARGET_WORDS = {"retraining": "retraining", "networks": "these networks on new cases"}
 
 
-def comparison_table(results: Results, comparisons: pd.DataFrame) -> Table:
+def comparison_table(results: ReportData, comparisons: pd.DataFrame) -> Table:
     """Return every test of the study in full."""
     has_roles = bool((comparisons["role"] != STUDENT).any())
     header = [Column(heading(key)) for key in results.keys] + [Column("Role")] * has_roles
@@ -28,7 +28,7 @@ def comparison_table(results: Results, comparisons: pd.DataFrame) -> Table:
     header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
     header.append(Column("No test because", "prose"))
     rows = []
-    for row in records(comparisons):
+    for row in row_dicts(comparisons):
         words = [Cell(value_text(row[key])) for key in results.keys] + [Cell(row["role"])] * has_roles
         rows.append((*words, *_test_cells(row)))
     baseline = results.study.report.baseline

@@ -7,12 +7,12 @@ import pandas as pd
 from harness.evaluation.rescoring import words_of_variants
 from harness.reporting.comparisons import baseline_of
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.report_data import Results
+from harness.reporting.report_data import ReportData
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.wording import UNSET, heading, metric_of, number, signed, value_text
 
 
-def convention_table(results: Results, rescored: pd.DataFrame) -> Table:
+def convention_table(results: ReportData, rescored: pd.DataFrame) -> Table:
     """Return the student's Dice and HD95, and their gains, by every convention.
 
     Args:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import version_notes
-from harness.reporting.report_data import Results, comparable
+from harness.reporting.report_data import ReportData, comparable
 from harness.reporting.statistics import estimates
 from harness.reporting.wording import UNSET, heading, number, value_text
 
@@ -23,16 +23,16 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "pretraining_seconds": ("Time of pretraining (s)", lambda value: number(value, 1)),
     "pretraining_passes": ("Forward passes of pretraining", lambda value: f"{value:g}"),
 }
-"""Columns of cost: heading and format of what ``estimates.costs`` returns."""
+"""Columns of cost: heading and format of what ``estimates.arm_costs`` returns."""
 _EVEN = 1.5
 """How many times as long as another an update of equal work may take, for times to compare."""
 _PRETRAINING = ("pretraining_seconds", "pretraining_passes")
 
 
-def cost_table(results: Results) -> Table:
+def cost_table(results: ReportData) -> Table:
     """Return what each arm took."""
-    data = estimates.costs(results.trials, results.keys)
-    found = {tuple(row[key] for key in results.keys): row for row in records(data)}
+    data = estimates.arm_costs(results.trials, results.keys)
+    found = {tuple(row[key] for key in results.keys): row for row in row_dicts(data)}
     pretrained = bool((data["pretraining_passes"] > 0).any())
     names = [name for name in COSTS if pretrained or name not in _PRETRAINING]
     lines = []
@@ -71,9 +71,9 @@ def cost_table(results: Results) -> Table:
     )
 
 
-def uneven_note(results: Results) -> str:
+def uneven_note(results: ReportData) -> str:
     """Return a sentence on times that do not compare, since those of equal work differ; else nothing."""
-    apart = estimates.unevenness(results.complete, results.keys)
+    apart = estimates.largest_time_ratio(results.complete, results.keys)
     if not apart > _EVEN:
         return ""
     return (
@@ -82,15 +82,15 @@ def uneven_note(results: Results) -> str:
     )
 
 
-def _resumed_note(results: Results) -> str:
+def _resumed_note(results: ReportData) -> str:
     """Return a sentence on records that count the last part of a resumed trial alone, as they once did."""
     seconds = results.complete["seconds"].astype(float)
-    short = int((seconds < 0.99 * estimates.working_seconds(results.complete)).sum())
+    short = int((seconds < 0.99 * estimates.train_and_test_seconds(results.complete)).sum())
     if not short:
         return ""
     return f" Resumed trials whose time per trial lacks what was done before: {short}."
 
 
 def cost_cell(row: dict[str, Any] | None, name: str) -> Cell:
-    """Return one cost of an arm, a row of ``estimates.costs``; a dash where it has no complete trial."""
+    """Return one cost of an arm, a row of ``estimates.arm_costs``; a dash where it has no complete trial."""
     return Cell(COSTS[name][1](row[name]), value=row[name]) if row else Cell(UNSET)

@@ -9,20 +9,20 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import protocol_notes, version_notes
-from harness.reporting.report_data import Key, Results, comparable, order_of
+from harness.reporting.report_data import Key, ReportData, comparable, value_order
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN
 from harness.reporting.tables.comparisons import significance_notes
 from harness.reporting.tables.cost import COSTS, cost_cell
-from harness.reporting.tables.scores import DECIMALS, Entries, score_data
+from harness.reporting.tables.scores import DECIMALS, ScoreCells, score_data
 from harness.reporting.wording import UNSET, heading, metric_of, shots_text, value_text
 from harness.study.axes import SCORED, check_axes
 from harness.study.file import TableSpec
 
 
-def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) -> Table:
+def pivot_table(spec: TableSpec, results: ReportData, comparisons: pd.DataFrame) -> Table:
     """Return a declared table.
 
     Args:
@@ -41,7 +41,7 @@ def pivot_table(spec: TableSpec, results: Results, comparisons: pd.DataFrame) ->
 class _Pivot:
     """A declared table in the making."""
 
-    def __init__(self, spec: TableSpec, results: Results, comparisons: pd.DataFrame) -> None:
+    def __init__(self, spec: TableSpec, results: ReportData, comparisons: pd.DataFrame) -> None:
         self.spec, self.results, self.comparisons = spec, results, comparisons
         self.entries = {name: self._entries(name) for name in spec.metrics}
         self.arms = results.arms()
@@ -49,14 +49,14 @@ class _Pivot:
         self.columns = self._combinations(spec.columns)
         self.costs = {
             tuple(row[key] for key in results.keys): row
-            for row in records(estimates.costs(results.trials, results.keys))
+            for row in row_dicts(estimates.arm_costs(results.trials, results.keys))
         }
 
-    def _entries(self, metric: str) -> Entries:
+    def _entries(self, metric: str) -> ScoreCells:
         scores = self.results.scores[self.results.scores["metric"] == metric]
         shown = metric_of(metric, scores["unit"].iloc[0] if len(scores) else "")
         own = self.comparisons[self.comparisons["metric"] == metric]
-        return Entries(self.results, score_data(self.results, scores, shown), own, shown)
+        return ScoreCells(self.results, score_data(self.results, scores, shown), own, shown)
 
     def _combinations(self, axis: Sequence[str]) -> list[dict[str, Any]]:
         """Return the values of an axis that planned arms have, with all metrics, regions and roles."""
@@ -72,7 +72,7 @@ class _Pivot:
             for values in seen
             for more in product(*(scored[key] for key in named))
         ]
-        ranks = [order_of(cell[key] for cell in cells) for key in axis]
+        ranks = [value_order(cell[key] for cell in cells) for key in axis]
         return sorted(cells, key=lambda cell: [ranks[i][cell[key]] for i, key in enumerate(axis)])
 
     def _address(self, row: dict[str, Any], column: dict[str, Any]) -> tuple[Key, str, str, str]:
@@ -159,7 +159,7 @@ class _Pivot:
                 arm, _, role, region = self._address(self.rows[index], column)
                 values.append(self.entries[metric].value(arm, role, region))
             better = self.entries[metric].metric.higher_is_better
-            for index, place in zip(members, estimates.places(values, better, DECIMALS), strict=True):
+            for index, place in zip(members, estimates.best_two(values, better, DECIMALS), strict=True):
                 found[index] = place
         return found
 

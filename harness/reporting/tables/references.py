@@ -9,14 +9,14 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import PROTOCOL_COLUMNS, records
+from harness.reporting.frames import PROTOCOL_COLUMNS, row_dicts
 from harness.reporting.provenance import short_text
 from harness.reporting.references import PublishedRow, Reference
-from harness.reporting.report_data import Key, Results
+from harness.reporting.report_data import Key, ReportData
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.tables.cost import COSTS, cost_cell
-from harness.reporting.tables.scores import DECIMALS, Entries, score_data
+from harness.reporting.tables.scores import DECIMALS, ScoreCells, score_data
 from harness.reporting.wording import UNSET, count, heading, metric_of, number, signed, value_text
 
 MARK = "†"
@@ -25,7 +25,7 @@ _COSTS = {"parameters": "parameters", "multiply_accumulates": "flops"}
 _COUNTED = ("training_cases", "validation_cases", "test_cases")
 
 
-def reference_tables(name: str, reference: Reference, results: Results) -> list[Table]:
+def reference_tables(name: str, reference: Reference, results: ReportData) -> list[Table]:
     """Return the table of scores with the published rows, and that of the protocol's fields.
 
     Args:
@@ -38,7 +38,7 @@ def reference_tables(name: str, reference: Reference, results: Results) -> list[
     return [_scores(label, reference, own), _protocols(f"{label}_protocol", reference, own)]
 
 
-def published_row(reference: Reference, results: Results, arm: Mapping[str, Any]) -> PublishedRow | None:
+def published_row(reference: Reference, results: ReportData, arm: Mapping[str, Any]) -> PublishedRow | None:
     """Return what was published of an arm: of its architecture and method, trained on all cases."""
     specs = {cell.factors["architecture"]: cell.spec.architecture.name for cell in results.study.cells}
     methods = {cell.factors["method"]: cell.spec.method.name for cell in results.study.cells}
@@ -49,7 +49,7 @@ def published_row(reference: Reference, results: Results, arm: Mapping[str, Any]
     return None
 
 
-def _scores(name: str, reference: Reference, results: Results) -> Table:
+def _scores(name: str, reference: Reference, results: ReportData) -> Table:
     metrics = [metric for metric in reference.units if any(row.values(metric) for row in reference.rows)]
     shown = [
         (metric, region)
@@ -111,18 +111,18 @@ def _printed_cost(value: float | None) -> Cell:
 
 
 def _ours(
-    reference: Reference, results: Results, shown: Sequence[tuple[str, str]], priced: Sequence[str]
+    reference: Reference, results: ReportData, shown: Sequence[tuple[str, str]], priced: Sequence[str]
 ) -> list[tuple[Cell, ...]]:
     entries = {}
     for metric in dict.fromkeys(metric for metric, _ in shown):
         scores = results.scores[results.scores["metric"] == metric]
         data = score_data(results, scores, metric_of(metric))
-        entries[metric] = Entries(
+        entries[metric] = ScoreCells(
             results, data, pd.DataFrame(columns=[*results.keys, "role"]), metric_of(metric)
         )
     taken = {
         tuple(row[key] for key in results.keys): row
-        for row in records(estimates.costs(results.trials, results.keys))
+        for row in row_dicts(estimates.arm_costs(results.trials, results.keys))
     }
     rows = []
     for arm in results.arms():
@@ -141,7 +141,7 @@ def _ours(
 
 
 def _gap(
-    reference: Reference, results: Results, arm: Key, entries: Mapping[str, Entries],
+    reference: Reference, results: ReportData, arm: Key, entries: Mapping[str, ScoreCells],
     shown: Sequence[tuple[str, str]],
 ) -> Cell:  # fmt: skip
     metric = shown[0][0]
@@ -152,9 +152,9 @@ def _gap(
     return Cell(signed(value, DECIMALS), value=value, trials=results.networks[arm])
 
 
-def _factors(results: Results, arm: Key) -> dict[str, Any]:
+def _factors(results: ReportData, arm: Key) -> dict[str, Any]:
     """Return all factors of an arm, those that do not vary included."""
-    first = records(results.complete[results.complete["id"] == results.networks[arm][0]])[0]
+    first = row_dicts(results.complete[results.complete["id"] == results.networks[arm][0]])[0]
     return {key: first[key] for key in results.study.factors}
 
 
@@ -162,7 +162,7 @@ def _same_unit(reference: Reference, metric: str) -> bool:
     return reference.units[metric] == metric_of(metric).unit
 
 
-def _unit_notes(reference: Reference, results: Results) -> list[str]:
+def _unit_notes(reference: Reference, results: ReportData) -> list[str]:
     """Return why values of ours are missing: those in another unit would mislead."""
     return [
         f"{metric_of(metric).label} was published in {unit}; ours is in {metric_of(metric).unit}, and is not set beside it."
@@ -171,13 +171,13 @@ def _unit_notes(reference: Reference, results: Results) -> list[str]:
     ]
 
 
-def _protocols(name: str, reference: Reference, results: Results) -> Table:
+def _protocols(name: str, reference: Reference, results: ReportData) -> Table:
     rows = []
     for arm, ids in results.networks.items():
         row = published_row(reference, results, _factors(results, arm))
         if row is None:
             continue
-        first = records(results.complete[results.complete["id"] == ids[0]])[0]
+        first = row_dicts(results.complete[results.complete["id"] == ids[0]])[0]
         known = {**reference.protocol, **row.protocol}
         for field in PROTOCOL_COLUMNS:
             verdict = _verdict(field, first[field], known)

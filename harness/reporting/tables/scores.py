@@ -9,9 +9,9 @@ import pandas as pd
 
 from harness.reporting.comparisons import TARGETS, mean_intervals
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import protocol_notes, version_notes
-from harness.reporting.report_data import Key, Results, comparable
+from harness.reporting.report_data import Key, ReportData, comparable
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.tables.comparisons import interval_cell, significance_notes
@@ -35,7 +35,7 @@ _FEW_REGIONS = 6  # with more of them the mean and the gain stand first
 def score_table(
     name: str,
     metric_name: str,
-    results: Results,
+    results: ReportData,
     comparisons: pd.DataFrame,
     regions: bool = True,
     of: str = "",
@@ -55,7 +55,7 @@ def score_table(
     title = f"{metric.label} ({metric.unit})" + (f", {of}" if of else "")
     data = score_data(results, scores, metric)
     comparisons = comparisons[comparisons["metric"] == metric_name]
-    entries = Entries(results, data, comparisons, metric)
+    entries = ScoreCells(results, data, comparisons, metric)
     shown = [r for r in dict.fromkeys(data["region"]) if r != MEAN] if regions else []
     mean_first = len(shown) > _FEW_REGIONS
     before, after = ((), shown) if mean_first else (shown, ())
@@ -108,33 +108,33 @@ def _with_comparisons(data: pd.DataFrame, comparisons: pd.DataFrame, keys: Seque
     return data.merge(tests, how="left", on=[*keys, "role", "region"]).astype({"role": object})
 
 
-def score_data(results: Results, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def score_data(results: ReportData, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """Return the tidy numbers of a score table, in the recorded unit."""
     keys = list(results.keys)
-    data = estimates.over_seeds(scores, keys)
-    gains = estimates.gains(scores, keys, results.study.report.baseline)
+    data = estimates.arm_means(scores, keys)
+    gains = estimates.paired_gains(scores, keys, results.study.report.baseline)
     data = data.merge(gains, how="left", on=[*keys, "role", "metric", "region"])
     return data.assign(unit=metric.recorded_unit, convention="; ".join(results.conventions))
 
 
-class Entries:
+class ScoreCells:
     """The formatted entries of a metric, found by arm, role and region."""
 
     def __init__(
-        self, results: Results, data: pd.DataFrame, comparisons: pd.DataFrame, metric: Metric
+        self, results: ReportData, data: pd.DataFrame, comparisons: pd.DataFrame, metric: Metric
     ) -> None:
         self.metric = metric
         self._baseline = results.study.report.baseline
         self._spread = results.study.report.spread
         keys = results.keys
         self._found = {
-            (tuple(row[key] for key in keys), row["role"], row["region"]): row for row in records(data)
+            (tuple(row[key] for key in keys), row["role"], row["region"]): row for row in row_dicts(data)
         }
         self._roles: dict[Key, list[str]] = {}
         for arm, role, region in self._found:
             if region == MEAN:
                 self._roles.setdefault(arm, []).append(role)
-        self._tests = {(tuple(row[key] for key in keys), row["role"]): row for row in records(comparisons)}
+        self._tests = {(tuple(row[key] for key in keys), row["role"]): row for row in row_dicts(comparisons)}
         self._means = mean_intervals(results, metric.name) if self._spread == "interval" else {}
         self._trials = results.networks
 
@@ -206,7 +206,7 @@ class Entries:
 
 
 def _places(
-    entries: Entries, rows: Sequence[tuple[Key, str]], groups: Sequence[Key], region: str
+    entries: ScoreCells, rows: Sequence[tuple[Key, str]], groups: Sequence[Key], region: str
 ) -> list[int]:
     """Return which rows are best (1) and second best (2) of those that they can be compared with."""
     found = [0] * len(rows)
@@ -215,13 +215,13 @@ def _places(
         members.setdefault(group, []).append(i)
     for indices in members.values():
         values = [entries.value(*rows[i], region) for i in indices]
-        marks = estimates.places(values, entries.metric.higher_is_better, DECIMALS)
+        marks = estimates.best_two(values, entries.metric.higher_is_better, DECIMALS)
         for i, mark in zip(indices, marks, strict=True):
             found[i] = mark
     return found
 
 
-def _caption(results: Results, metric: Metric, has_gains: bool) -> str:
+def _caption(results: ReportData, metric: Metric, has_gains: bool) -> str:
     better = "higher" if metric.higher_is_better else "lower"
     convention = ", ".join(results.conventions) or "none yet"
     spread = {"sd": "± sample standard deviation over seeds (n=1: no deviation)",
@@ -246,7 +246,7 @@ def _caption(results: Results, metric: Metric, has_gains: bool) -> str:
     return text + (f" Throughout: {', '.join(fixed)}." if fixed else "")
 
 
-def _score_notes(data: pd.DataFrame, results: Results) -> list[str]:
+def _score_notes(data: pd.DataFrame, results: ReportData) -> list[str]:
     notes = [
         "Seeds: trials with a value, of those planned. Cases: test cases. Misses: rows of all regions and seeds "
         "in which one of prediction and reference is empty; they count as Dice 0, or as the convention's "
@@ -271,7 +271,7 @@ def _score_notes(data: pd.DataFrame, results: Results) -> list[str]:
 
 
 def _footnotes(
-    data: pd.DataFrame, comparisons: pd.DataFrame, interval: str, results: Results, gain_notes: list[str]
+    data: pd.DataFrame, comparisons: pd.DataFrame, interval: str, results: ReportData, gain_notes: list[str]
 ) -> tuple[str, ...]:
     """Return cautions first, then what the columns mean, then the protocol of each dataset."""
     done, own = results.complete, _score_notes(data, results)

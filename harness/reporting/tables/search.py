@@ -9,13 +9,13 @@ import pandas as pd
 
 from harness.reporting.comparisons import mean_intervals
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
-from harness.reporting.report_data import Results
+from harness.reporting.frames import row_dicts
+from harness.reporting.report_data import ReportData
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.statistics.significance import LEAST_CASES_RETRAINING, LEAST_SEEDS
 from harness.reporting.tables.scores import DECIMALS
-from harness.reporting.tables.study import sound
+from harness.reporting.tables.study import refuse_if_incomparable
 from harness.reporting.wording import UNSET, count, heading, mean_with_interval, number, value_text
 from harness.search.findings import Findings, Suggestion
 from harness.study.cells import setting_of
@@ -26,7 +26,7 @@ MOST_SUGGESTIONS = 50
 
 
 def search_tables(
-    searches: Sequence[Findings], results: Results, history: pd.DataFrame, trials: Sequence[pd.DataFrame]
+    searches: Sequence[Findings], results: ReportData, history: pd.DataFrame, trials: Sequence[pd.DataFrame]
 ) -> list[Table]:
     """Return the tables of a study's searches; none where it has none.
 
@@ -38,7 +38,7 @@ def search_tables(
     """
     if not searches:
         return []
-    return [sound(tuned_table(searches, results, history), results), suggestion_table(searches, trials)]
+    return [refuse_if_incomparable(tuned_table(searches, results, history), results), suggestion_table(searches, trials)]
 
 
 def _keys(searches: Sequence[Findings]) -> list[str]:
@@ -99,7 +99,7 @@ def _account(found: Findings, trials: pd.DataFrame) -> str:
     )
 
 
-def tuned_table(searches: Sequence[Findings], results: Results, history: pd.DataFrame) -> Table:
+def tuned_table(searches: Sequence[Findings], results: ReportData, history: pd.DataFrame) -> Table:
     """Return the declared parameters of each arm and its best suggestions, with their scores on fresh seeds."""
     keys = _keys(searches)
     rows = [row for found in searches for row in _tuned_rows(found, keys, results, history)]
@@ -129,7 +129,7 @@ def tuned_table(searches: Sequence[Findings], results: Results, history: pd.Data
 
 
 def _tuned_rows(
-    found: Findings, keys: Sequence[str], results: Results, history: pd.DataFrame
+    found: Findings, keys: Sequence[str], results: ReportData, history: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return a row for the declared setting and one for each confirmed suggestion."""
     rows = []
@@ -150,7 +150,7 @@ def _tuned_rows(
     return rows
 
 
-def _fresh_validation(ids: Sequence[str], results: Results, history: pd.DataFrame) -> float | None:
+def _fresh_validation(ids: Sequence[str], results: ReportData, history: pd.DataFrame) -> float | None:
     """Return the mean validation Dice of complete trials at their selected steps."""
     done = results.complete[results.complete["id"].isin(ids)]
     means = history[(history["kind"] == "dice") & (history["name"] == MEAN)]
@@ -159,7 +159,7 @@ def _fresh_validation(ids: Sequence[str], results: Results, history: pd.DataFram
     return float(at["value"].mean()) if len(at) else None
 
 
-def _scores(ids: Sequence[str], results: Results) -> dict[str, Any]:
+def _scores(ids: Sequence[str], results: ReportData) -> dict[str, Any]:
     """Return mean test Dice of trials, its interval, and how many there are."""
     scores = results.scores
     own = scores[
@@ -171,9 +171,9 @@ def _scores(ids: Sequence[str], results: Results) -> dict[str, Any]:
     nothing = float("nan")
     if not len(own):
         return {"test": None, "low": nothing, "high": nothing, "seeds": 0, "trials": ()}
-    key = tuple(records(own)[0][key] for key in results.keys)
+    key = tuple(row_dicts(own)[0][key] for key in results.keys)
     low, high = mean_intervals(results, "dice").get((key, STUDENT, MEAN), (nothing, nothing))
-    mean = estimates.over_seeds(own, list(results.keys))["mean"].iloc[0]
+    mean = estimates.arm_means(own, list(results.keys))["mean"].iloc[0]
     return {"test": float(mean), "low": low, "high": high, "seeds": len(own), "trials": tuple(own["id"])}
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import records
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import selection_notes
 from harness.reporting.references import Reference
-from harness.reporting.report_data import Results
+from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
 from harness.reporting.tables.cost import cost_table
 from harness.reporting.tables.pivot import pivot_table
@@ -24,7 +24,7 @@ from harness.study.study import Skip
 
 
 def all_tables(
-    results: Results, comparisons: pd.DataFrame, published: Mapping[str, Reference] | None = None
+    results: ReportData, comparisons: pd.DataFrame, published: Mapping[str, Reference] | None = None
 ) -> list[Table]:
     """Return every table of a study; one table of scores per dataset, with an overview where there are several.
 
@@ -37,29 +37,29 @@ def all_tables(
     tables = []
     for name in results.study.report.metrics:
         if len(datasets) == 1:
-            tables.append(sound(score_table(name, name, results, comparisons), results))
+            tables.append(refuse_if_incomparable(score_table(name, name, results, comparisons), results))
             continue
-        tables.append(sound(score_table(name, name, results, comparisons, regions=False), results))
+        tables.append(refuse_if_incomparable(score_table(name, name, results, comparisons, regions=False), results))
         for dataset in datasets:
             own, label = results.of(dataset), f"{name}_{safe_name(dataset)}"
             tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
-            tables.append(sound(score_table(label, name, own, tests, of=dataset), own))
+            tables.append(refuse_if_incomparable(score_table(label, name, own, tests, of=dataset), own))
     tables += [
-        sound(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
+        refuse_if_incomparable(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
     ]
     for name, reference in (published or {}).items():
         own = results.of(reference.dataset)
         scores, protocols = reference_tables(name, reference, results)
-        tables += [sound(scores, own), _marked(protocols, own)]
-    tables.append(sound(comparison_table(results, comparisons), results))
-    return [*tables, _marked(cost_table(results), results), _marked(trials_table(results), results)]
+        tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocols, own)]
+    tables.append(refuse_if_incomparable(comparison_table(results, comparisons), results))
+    return [*tables, with_selection_caution(cost_table(results), results), with_selection_caution(trials_table(results), results)]
 
 
-def sound(table: Table, results: Results) -> Table:
+def refuse_if_incomparable(table: Table, results: ReportData) -> Table:
     """Return a table of scores, marked; or, where its trials cannot be compared, what stands in its place."""
     differences = results.differences
     if not differences:
-        return _marked(table, results)
+        return with_selection_caution(table, results)
     return Table(
         name=table.name,
         title=table.title,
@@ -74,7 +74,7 @@ def sound(table: Table, results: Results) -> Table:
     )
 
 
-def _marked(table: Table, results: Results) -> Table:
+def with_selection_caution(table: Table, results: ReportData) -> Table:
     """Return a table that says so where checkpoints were selected on the test cases."""
     notes = selection_notes(results.complete)
     if not notes:
@@ -83,12 +83,12 @@ def _marked(table: Table, results: Results) -> Table:
     return replace(table, title=title, footnotes=(*notes, *table.footnotes))
 
 
-def trials_table(results: Results) -> Table:
+def trials_table(results: ReportData) -> Table:
     """Return every declared cell: its status, and the cause or reason where there is no result."""
     study = results.study
     keys = [key for key in study.factors if key == "seed" or key in results.keys]
     rows: list[dict[str, Any]] = []
-    for row in records(results.trials):
+    for row in row_dicts(results.trials):
         cause = ": ".join(str(row[part]) for part in ("cause", "message") if isinstance(row[part], str))
         rows.append({"id": row["id"], **{k: row[k] for k in keys}, "status": row["status"],
                      "seconds": row["seconds"], "cause": cause})  # fmt: skip

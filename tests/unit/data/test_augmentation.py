@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harness.data.affine import draw_affine
 from harness.data.augmentation import Augmenter
-from harness.data.rotation import draw_turn
 from harness.spec import Augmentation, Recipe
 from tests.unit.data.test_patch_sampler import sampler
 
@@ -88,7 +88,7 @@ TURNED = Augmentation(affine_probability=1.0, rotation=30.0, scale_range=(0.7, 1
 def test_a_turn_equals_scipys_and_its_margin_is_what_it_needs() -> None:
     patch = (12, 10, 8)
     for number in range(20):
-        turn = draw_turn(TURNED, 0, "test", number)
+        turn = draw_affine(TURNED, 0, "test", number)
         assert turn is not None
         margin = turn.margin(patch)
         wide = [side + 2 * more for side, more in zip(patch, margin, strict=True)]
@@ -120,7 +120,7 @@ def test_turned_patches_have_no_empty_corner_and_others_are_untouched() -> None:
         plain = draws.draw(step)[0]
         for index in range(2):
             same = np.array_equal(image[index], plain[index])
-            assert same == (augment._turn(2 * step + index) is None)
+            assert same == (augment._affine(2 * step + index) is None)
             kinds.add((same, any(margin)))
             if not far[index]:
                 assert label[index].min() == 1
@@ -130,7 +130,7 @@ def test_turned_patches_have_no_empty_corner_and_others_are_untouched() -> None:
 
 def test_rotation_and_scaling_come_apart_with_one_factor_for_all_axes() -> None:
     settings = TURNED.model_copy(update={"affine_probability": 0.2})
-    turns = [draw_turn(settings, 0, "test", number) for number in range(4000)]
+    turns = [draw_affine(settings, 0, "test", number) for number in range(4000)]
     matrices = [turn.matrix for turn in turns if turn]
     assert abs(len(matrices) / 4000 - (1 - 0.8**2)) < 0.03
     factors = np.array([np.linalg.det(matrix) ** (1 / 3) for matrix in matrices])
@@ -141,7 +141,7 @@ def test_rotation_and_scaling_come_apart_with_one_factor_for_all_axes() -> None:
     assert abs((scaled < 1).mean() - 0.5) < 0.05
     flat = settings.model_copy(update={"planar": True, "rotation": 180.0})
     for number in range(200):
-        turn = draw_turn(flat, 0, "test", number)
+        turn = draw_affine(flat, 0, "test", number)
         if turn:
             np.testing.assert_allclose(turn.matrix[2], [0, 0, 1], atol=1e-6)
             np.testing.assert_allclose(turn.matrix[:, 2], [0, 0, 1], atol=1e-6)

@@ -18,9 +18,9 @@ from filelock import FileLock
 from harness import registry
 from harness.data import nifti, preprocessing
 from harness.data.datasets.contract import Case, Dataset
+from harness.data.layout_twins import write_twin
 from harness.data.nifti import write_label
 from harness.data.preprocessing import prepare
-from harness.data.twins import write_twin
 from harness.errors import UserError
 from harness.spec import Recipe
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness import registry
+from harness.data.case_statistics import statistics_notes, statistics_rows
 from harness.data.check_dataset import check_dataset
-from harness.data.findings import Check, Finding
-from harness.data.overview import overview_notes, overview_rows
-from harness.data.twins import write_twin
+from harness.data.check_report import CheckReport, DataFinding
+from harness.data.layout_twins import write_twin
 from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
 
 DATASETS = ("hippocampus", "acdc", "brats", "synapse")
@@ -38,7 +38,7 @@ def damaged(clean: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     return lambda name: shutil.copytree(clean[name], tmp_path / name)
 
 
-def check(name: str, root: Path | None) -> Check:
+def check(name: str, root: Path | None) -> CheckReport:
     return check_dataset(registry.load("dataset", name)(), root)
 
 
@@ -260,7 +260,7 @@ OTHERS: dict[str, tuple[str, str, Change]] = {
 }  # fmt: skip
 
 
-def said(found: Check, code: str) -> Finding:
+def said(found: CheckReport, code: str) -> DataFinding:
     own = [one for one in found.findings if one.code == code]
     assert own, [one.code for one in found.findings]
     return own[0]
@@ -342,7 +342,7 @@ def test_two_damages_in_one_dataset_are_both_found(clean: dict[str, Path], pair:
 def test_the_table_gives_sizes_and_volumes(clean: dict[str, Path]) -> None:
     dataset = registry.load("dataset", "acdc")()
     found = check("acdc", clean["acdc"])
-    rows = {row[0]: row[1:] for row in overview_rows(found.facts, dataset.labels)}
+    rows = {row[0]: row[1:] for row in statistics_rows(found.facts, dataset.labels)}
     assert rows["shape, voxels"] == ("12", "44 × 40 × 9", "44 × 40 × 9", "44 × 40 × 9")
     assert rows["spacing, mm"][1] == "1.562 × 1.562 × 10"
     millilitres = [
@@ -351,7 +351,7 @@ def test_the_table_gives_sizes_and_volumes(clean: dict[str, Path]) -> None:
     ]
     expected = [f"{value:.4g}" for value in (min(millilitres), np.median(millilitres), max(millilitres))]
     assert list(rows["2 myocardium, ml"]) == ["12", *expected]
-    assert overview_notes(found.facts) == ["orientation: LPS (12)", "voxels of images: int16 (12)"]
+    assert statistics_notes(found.facts) == ["orientation: LPS (12)", "voxels of images: int16 (12)"]
 
 
 def test_the_figure_shows_cases_with_findings_and_others(damaged: Callable[[str], Path]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from monai.apps import DecathlonDataset
 
 from harness import registry
-from harness.data.twins import write_twin
+from harness.data.layout_twins import write_twin
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from harness import registry
 from harness.data import layout_twins
 from harness.data.check_dataset import check_dataset
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.trial_data import load_trial_data
-from harness.data.splits import few_shot_cases, shipped_split
 from harness.data.layout_twins import layouts_of, write_twin
+from harness.data.splits import few_shot_cases, shipped_split
+from harness.data.trial_data import load_trial_data
 from harness.errors import UserError
 from harness.progress.same_data import check_data
 from harness.reporting.slices.galleries import _label_names
@@ -402,7 +402,9 @@ def test_names_of_splits_and_pipelines_are_checked_before_any_data_is_read() -> 
 def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_data(tmp_path: Path) -> None:
     whole, less = spec_of("phantom"), spec_of("phantom", **{"split.exclude": ["phantom_001"]})
     cells = [Cell(spec, {"dataset": "phantom"}, spec.recipe.steps) for spec in (whole, less)]
-    done = SimpleNamespace(id=whole.id, protocol=SimpleNamespace(content_hash=load_trial_data(whole, None).content))
+    done = SimpleNamespace(
+        id=whole.id, protocol=SimpleNamespace(content_hash=load_trial_data(whole, None).content)
+    )
     store = SimpleNamespace(record=lambda id: done if id == whole.id else None, trials=tmp_path)
     check_data(cells, cells[1:], store, None)
     done.protocol.content_hash = "another"

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.data.loading import TrialData, load_data
 from harness.data.patches import PatchSampler
 from harness.data.preprocessing import LabelsLocked
+from harness.data.trial_data import TrialData, load_trial_data
 from harness.spec import TrialSpec
 from harness.training.loop import Trainer
 from harness.trial.fitting import Fitting
@@ -21,7 +21,7 @@ from harness.trial.run import RunSettings, run_trial
 
 @pytest.fixture(scope="module")
 def data(spec: TrialSpec) -> TrialData:
-    return load_data(spec, None)
+    return load_trial_data(spec, None)
 
 
 def test_a_trial_sees_its_shots_alone(data: TrialData) -> None:
@@ -32,7 +32,7 @@ def test_a_trial_sees_its_shots_alone(data: TrialData) -> None:
 
 def test_which_cases_are_labelled_depends_on_the_draw_and_not_on_the_seed(spec: TrialSpec) -> None:
     def training(**changes: int) -> tuple[str, ...]:
-        return load_data(spec.model_copy(update=changes), None).training
+        return load_trial_data(spec.model_copy(update=changes), None).training
 
     assert training(seed=1) == training(seed=2) == training()
     assert len({training(subset=draw) for draw in range(5)}) > 1
@@ -71,7 +71,7 @@ def test_while_a_trial_trains_and_selects_no_way_leads_to_test_labels(
     tried: Counter[str] = Counter()
 
     def loading(*arguments: object) -> TrialData:
-        known.append(load_data(*arguments))  # type: ignore[arg-type]
+        known.append(load_trial_data(*arguments))  # type: ignore[arg-type]
         return known[-1]
 
     def trying(owner: type, name: str) -> None:
@@ -89,7 +89,7 @@ def test_while_a_trial_trains_and_selects_no_way_leads_to_test_labels(
 
         monkeypatch.setattr(owner, name, around)
 
-    monkeypatch.setattr("harness.trial.run.load_data", loading)
+    monkeypatch.setattr("harness.trial.run.load_trial_data", loading)
     for owner, name in ((Trainer, "_update"), (Fitting, "_validate"), (Fitting, "select")):
         trying(owner, name)
     record = run_trial(trial, RunSettings(tmp_path))
@@ -102,11 +102,11 @@ def test_while_a_trial_trains_and_selects_no_way_leads_to_test_labels(
 
 def test_selection_on_test_cases_exists_by_that_name_only(spec: TrialSpec) -> None:
     recipe = spec.recipe.model_copy(update={"selection": "test_oracle", "validate_every": 10})
-    data = load_data(spec.model_copy(update={"recipe": recipe}), None)
+    data = load_trial_data(spec.model_copy(update={"recipe": recipe}), None)
     assert data.selection_cases == data.split.test and data.selection_label(data.split.test[0]).any()
     with pytest.raises(LabelsLocked):
         data.test_reference(data.split.test[0])
     for selection in ("last", "best_validation"):
         recipe = spec.recipe.model_copy(update={"selection": selection, "validate_every": 10})
-        data = load_data(spec.model_copy(update={"recipe": recipe}), None)
+        data = load_trial_data(spec.model_copy(update={"recipe": recipe}), None)
         assert data.selection_cases == data.split.validation

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import registry
-from harness.data.twins import write_twin
+from harness.data.layout_twins import write_twin
 from harness.parsing import parse
 from harness.spec import Augmentation, Recipe, TrialSpec
 from harness.study.resolve import Resolver

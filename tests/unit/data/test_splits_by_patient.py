@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.datasets.contract import Case, Fractions
-from harness.data.splits import Split, few_shot, generate_split
+from harness.data.splits import Split, few_shot_cases, generate_split
 from harness.errors import UserError
 
 
@@ -59,7 +59,7 @@ def test_two_patients_cannot_be_split() -> None:
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(subset=st.integers(0, 1000))
 def test_few_shot_subsets_are_nested_and_take_a_patient_before_the_next(subset: int) -> None:
-    chosen = [few_shot(SPLIT, CASES, shots, "any", subset) for shots in range(1, 25)]
+    chosen = [few_shot_cases(SPLIT, CASES, shots, "any", subset) for shots in range(1, 25)]
     for shots, (smaller, larger) in enumerate(pairwise(chosen), start=1):
         assert len(smaller) == len(set(smaller)) == shots
         assert set(smaller) < set(larger) <= set(SPLIT.train)
@@ -68,13 +68,13 @@ def test_few_shot_subsets_are_nested_and_take_a_patient_before_the_next(subset: 
 
 
 def test_few_shot_subsets_differ_by_draw_and_all_is_the_whole_part() -> None:
-    draws = {few_shot(SPLIT, CASES, 4, "any", subset) for subset in range(10)}
+    draws = {few_shot_cases(SPLIT, CASES, 4, "any", subset) for subset in range(10)}
     assert len(draws) > 5
-    assert few_shot(SPLIT, CASES, 4, "any", 3) == few_shot(SPLIT, CASES, 4, "any", 3)
-    assert few_shot(SPLIT, CASES, "all", "any", 0) == SPLIT.train
+    assert few_shot_cases(SPLIT, CASES, 4, "any", 3) == few_shot_cases(SPLIT, CASES, 4, "any", 3)
+    assert few_shot_cases(SPLIT, CASES, "all", "any", 0) == SPLIT.train
 
 
 @pytest.mark.parametrize("shots", [25, 100])
 def test_more_shots_than_training_cases_is_a_users_error(shots: int) -> None:
     with pytest.raises(UserError, match=f"found {shots}; expected 1 to 24"):
-        few_shot(SPLIT, CASES, shots, "any", 0)
+        few_shot_cases(SPLIT, CASES, shots, "any", 0)

@@ -11,7 +11,7 @@ import pytest
 from harness.errors import Interrupted
 from harness.records import preemption
 from harness.records.claims import Process
-from harness.records.preemption import Word, is_signalled, listen
+from harness.records.preemption import StopFile, is_signalled, listen
 from harness.records.store import Store
 from harness.spec import TrialSpec
 
@@ -29,14 +29,14 @@ def handlers(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_word_says_go_on_until_it_says_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preemption, "_LOOK", 0.0)
-    driver, worker = Word(tmp_path / "word"), Word(tmp_path / "word")
-    assert not worker.is_stop()  # no driver, as with 'medctx trial'
-    driver.give()
-    assert not worker.is_stop()
-    driver.stop()
-    assert worker.is_stop()
-    driver.withdraw()
-    assert worker.is_stop() and not Word(tmp_path / "word").is_stop()
+    driver, worker = StopFile(tmp_path / "word"), StopFile(tmp_path / "word")
+    assert not worker.asks_to_stop()  # no driver, as with 'medctx trial'
+    driver.create()
+    assert not worker.asks_to_stop()
+    driver.ask_to_stop()
+    assert worker.asks_to_stop()
+    driver.remove()
+    assert worker.asks_to_stop() and not StopFile(tmp_path / "word").asks_to_stop()
 
 
 def test_looking_at_a_word_is_cheap_enough_for_every_step(
@@ -44,8 +44,8 @@ def test_looking_at_a_word_is_cheap_enough_for_every_step(
 ) -> None:
     looks = []
     monkeypatch.setattr(Path, "read_text", lambda path: looks.append(path) or "go")
-    word = Word(tmp_path / "word")
-    assert not any(word.is_stop() for _ in range(1000)) and len(looks) <= 2
+    stop_file = StopFile(tmp_path / "word")
+    assert not any(stop_file.asks_to_stop() for _ in range(1000)) and len(looks) <= 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -55,11 +55,11 @@ def test_a_signal_puts_a_trial_down(
     attempt = Store(tmp_path).claim(spec.id, Process.this())
     assert attempt
     listen()
-    attempt.go_on()
+    attempt.check_in()
     os.kill(os.getpid(), number)
     assert is_signalled() and attempt.is_asked_to_stop()
     with pytest.raises(Interrupted, match="asked to stop"):
-        attempt.go_on()
+        attempt.check_in()
 
 
 def test_the_second_interrupt_does_not_wait(handlers: None) -> None:

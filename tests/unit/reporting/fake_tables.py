@@ -11,16 +11,16 @@ from fake_results import case_row, make_cell, make_record, write_trial
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.frames import case_frame, trial_frame
-from harness.reporting.report_data import Results, results_of
+from harness.reporting.report_data import ReportData, build_report_data
 from harness.reporting.tables.study import all_tables
 from harness.study.cells import Cell as TrialCell
 from harness.study.file import ReportSpec, TableSpec
 from harness.study.study import Study
 
 
-def load(study: Study, results: Path) -> Results:
+def load(study: Study, results: Path) -> ReportData:
     trials = trial_frame(study, results)
-    return results_of(study, trials, case_frame(trials, results))
+    return build_report_data(study, trials, case_frame(trials, results))
 
 
 def loaded(study: Study, results: Path) -> tuple[Results, pd.DataFrame]:

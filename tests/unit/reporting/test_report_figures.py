@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from harness.reporting.figures import bars, boxes, cost, curves, gains, ranks
-from harness.reporting.figures.style import looks, panel_title, wrapped
+from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
 from harness.reporting.slices.galleries import zoom_box
 from harness.reporting.statistics.significance import rank_arms, rank_stability
 
@@ -143,14 +143,14 @@ def test_long_names_do_not_squeeze_panels(name: str) -> None:
 
 def test_names_are_broken_after_commas_and_within_no_word() -> None:
     name = "medcontext, momentum 0.996, schedule cosine"
-    assert wrapped(name, 2.4) == "medcontext, momentum 0.996,\nschedule cosine"
-    assert wrapped(name, 0.6).split("\n") == ["medcontext,", "momentum", "0.996,", "schedule", "cosine"]
-    assert wrapped("unetr\nmean_teacher", 0.7) == "unetr\nmean_\nteacher"
-    assert wrapped("short", 2.0) == "short"
+    assert wrap_text(name, 2.4) == "medcontext, momentum 0.996,\nschedule cosine"
+    assert wrap_text(name, 0.6).split("\n") == ["medcontext,", "momentum", "0.996,", "schedule", "cosine"]
+    assert wrap_text("unetr\nmean_teacher", 0.7) == "unetr\nmean_\nteacher"
+    assert wrap_text("short", 2.0) == "short"
 
 
 def test_many_arms_have_as_many_looks() -> None:
-    found = looks([f"arm {n}" for n in range(35)])
+    found = arm_styles([f"arm {n}" for n in range(35)])
     assert len({(look.colour, look.hatch, look.line) for look in found.values()}) == 35
 
 
@@ -233,13 +233,13 @@ def test_groups_without_trials_have_no_place() -> None:
 
 
 def test_roles_and_curves_have_the_colours_of_no_arm() -> None:
-    taken = {to_hex(look.colour) for look in looks([f"arm {n}" for n in range(10)]).values()}
+    taken = {to_hex(look.colour) for look in arm_styles([f"arm {n}" for n in range(10)]).values()}
     roles = {to_hex(patch.get_facecolor()) for patch in bars.role_bars(scores(SHORT)).axes[0].patches}
     lines = curves.factor_curves(scores(SHORT), "ratio", SHORT).axes[0].lines
     colours = {line.get_linestyle(): to_hex(line.get_color()) for line in lines if line.get_marker() != "None" or line.get_linestyle() == "--"}  # fmt: skip
     assert len(roles) == 2 and not roles & taken
     assert colours["-"] not in taken
-    assert colours["--"] == to_hex(looks(SHORT)["supervised"].colour)
+    assert colours["--"] == to_hex(arm_styles(SHORT)["supervised"].colour)
 
 
 @pytest.mark.parametrize(("least", "scale"), [(0.05, "log"), (-0.9, "linear")])

@@ -18,7 +18,7 @@ from harness.reporting.formats.markdown import to_markdown
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import trial_frame
 from harness.reporting.provenance import protocol_notes
-from harness.reporting.report_data import order_of, with_arms
+from harness.reporting.report_data import value_order, with_arm_names
 from harness.reporting.wording import UNSET
 from harness.study.axes import row_keys
 from harness.study.cells import Cell as TrialCell
@@ -149,7 +149,7 @@ def test_arms_are_named_by_what_else_varies() -> None:
     cells = [make_cell(architecture="unet", method="supervised")]
     cells += [make_cell(architecture="unet", method="new", **{"method.masking.ratio": r}) for r in (0.2, 0.8)]
     study = make_study(cells)
-    frame = with_arms(trial_frame(study, Path("nowhere")), study)
+    frame = with_arm_names(trial_frame(study, Path("nowhere")), study)
     assert frame["arm"].tolist() == ["supervised", "new, ratio 0.2", "new, ratio 0.8"]
 
 
@@ -302,7 +302,7 @@ def test_intervals_in_place_of_deviations(tmp_path: Path) -> None:
 
 
 def test_numbers_stand_by_size_before_words_and_after_what_is_not_set() -> None:
-    places = order_of([0.4, "all", UNSET, 0.2, "none"])
+    places = value_order([0.4, "all", UNSET, 0.2, "none"])
     assert sorted(places, key=places.__getitem__) == [UNSET, 0.2, 0.4, "all", "none"]
 
 

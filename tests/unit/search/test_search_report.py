@@ -13,7 +13,7 @@ from fake_trials import STUDY, dice, run_search, write_study
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
 from harness.reporting.figures.search import Axis, contour_pairs, search_contours
-from harness.reporting.figures.search_sketches import search_sketches, suggestion_frame
+from harness.reporting.figures.plan_search_figures import plan_search_figures, suggestion_frame
 from harness.reporting.figures.style import MOST_PANELS
 from harness.reporting.tables.search import MOST_SUGGESTIONS, suggestion_table
 from harness.reporting.write import write_report
@@ -158,7 +158,7 @@ def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Fi
 
 
 def contours(found: Findings) -> object:
-    return {sketch.name: sketch.draw() for sketch in search_sketches([found])}["search_contours_medcontext"]
+    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found])}["search_contours_medcontext"]
 
 
 def test_suggestions_that_span_no_plane_have_no_contours(tmp_path: Path) -> None:

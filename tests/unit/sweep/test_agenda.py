@@ -72,10 +72,10 @@ def test_what_comes_back_unended_goes_to_the_front(store: Store, cells: tuple[Ce
     agenda = Agenda(plain_work(cells, store), store)
     first = handed(agenda)
     assert first
-    agenda.again(first)
+    agenda.retry(first)
     assert [handed(agenda), handed(agenda)] == [first, cells[1].spec.id]
     end(store, cells[0])  # a worker that was lost just after it had published
-    agenda.again(first)
+    agenda.retry(first)
     assert [handed(agenda), handed(agenda)] == [cells[2].spec.id, None]
 
 

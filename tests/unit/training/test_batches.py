@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from harness.data.augmentation import Augmenter
-from harness.data.loading import TrialData, load_data
 from harness.data.preprocessing import CaseCache
+from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import UserError
 from harness.spec import Augmentation, TrialSpec
 from harness.study.resolve import Resolver
@@ -40,7 +40,7 @@ class Wants:
 def data() -> TrialData:
     spec = make_spec("supervised")
     assert isinstance(spec, TrialSpec)
-    return load_data(spec, None)
+    return load_trial_data(spec, None)
 
 
 def test_patches_are_those_of_withheld_training_images(data: TrialData) -> None:
@@ -113,4 +113,4 @@ def test_as_many_shots_as_training_cases_are_refused_in_time() -> None:
     spec = make_spec("supervised", shots=32)
     assert isinstance(spec, TrialSpec)
     with pytest.raises(UserError, match=r"all 32 training cases.*fewer"):
-        load_data(spec, None).unlabelled_sampler(2)
+        load_trial_data(spec, None).unlabelled_sampler(2)

@@ -7,12 +7,12 @@ import pytest
 from fake_results import case_row
 
 from harness.reporting.statistics.estimates import (
-    binned,
-    costs,
-    gains,
-    over_seeds,
-    places,
-    ranked_cases,
+    bin_by_step,
+    arm_costs,
+    paired_gains,
+    arm_means,
+    best_two,
+    cases_by_dice,
     trial_scores,
 )
 from harness.reporting.tables.cost import COSTS
@@ -54,7 +54,7 @@ def test_cases_then_regions_then_seeds() -> None:
     assert row_of(scores, id="t0", region="a").value == pytest.approx(0.7)
     assert row_of(scores, id="t0", region="mean").value == pytest.approx(0.5)
     assert row_of(scores, id="t1", region="mean").value == pytest.approx((0.9 + 0.5) / 2)
-    summary = row_of(over_seeds(scores, KEYS), region="mean")
+    summary = row_of(arm_means(scores, KEYS), region="mean")
     assert summary["mean"] == pytest.approx(0.6)
     assert summary["sd"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert (summary["seeds"], summary["cases"]) == (2, 2)
@@ -65,7 +65,7 @@ def test_both_empty_is_not_counted_and_one_empty_is_a_miss() -> None:
     a, b = row_of(scores, id="t1", region="a"), row_of(scores, id="t1", region="b")
     assert (a.value, a.uncounted, a.misses, a.cases) == (0.9, 1, 0, 2)
     assert (b.value, b.uncounted, b.misses) == (0.5, 0, 1)
-    summary = row_of(over_seeds(scores, KEYS), region="mean")
+    summary = row_of(arm_means(scores, KEYS), region="mean")
     assert (summary.misses, summary.uncounted) == (1, 1)
 
 
@@ -78,7 +78,7 @@ def test_region_without_any_value_leaves_the_mean_to_the_others() -> None:
 
 def test_one_seed_has_no_deviation() -> None:
     scores = scores_of(two_seeds().query("id == 't0'"), ["method", "shots", "seed"])
-    summary = row_of(over_seeds(scores, KEYS), region="mean")
+    summary = row_of(arm_means(scores, KEYS), region="mean")
     assert summary.seeds == 1
     assert math.isnan(summary.sd)
 
@@ -97,7 +97,7 @@ def test_gains_are_paired_by_seed_and_by_the_other_factors() -> None:
         arm("n2", 0.99, method="new", shots=5, seed=2),
         arm("n3", 0.80, method="new", shots="all", seed=0),
     )
-    found = gains(scores_of(cases, ["method", "shots", "seed"]), KEYS, "base")
+    found = paired_gains(scores_of(cases, ["method", "shots", "seed"]), KEYS, "base")
     few = row_of(found, method="new", shots=5, region="mean")
     assert few.gain == pytest.approx((0.05 + 0.15) / 2)  # seed 2 has no partner
     assert few.pairs == 2
@@ -112,22 +112,22 @@ def test_gains_ignore_the_parameters_of_the_method_itself() -> None:
         arm("n2", 0.7, "teacher", method="new", **{"method.ratio": 0.8}, seed=0),
     )
     keys = ["method", "method.ratio"]
-    found = gains(scores_of(cases, [*keys, "seed"]), keys, "base")
+    found = paired_gains(scores_of(cases, [*keys, "seed"]), keys, "base")
     assert row_of(found, region="mean", **{"method.ratio": 0.2}).gain == pytest.approx(0.1)
     assert row_of(found, region="mean", **{"method.ratio": 0.8}).gain == pytest.approx(0.2)
 
 
 def test_no_baseline_no_gains() -> None:
     scores = scores_of(two_seeds(), ["method", "shots", "seed"])
-    assert gains(scores, KEYS, "elsewhere").empty
+    assert paired_gains(scores, KEYS, "elsewhere").empty
 
 
 def test_places_compare_printed_values() -> None:
     nan = float("nan")
-    assert places([0.701, 0.699, 0.6, 0.5], True, 2) == [1, 1, 2, 0]
-    assert places([3.0, nan, 2.0, 4.0], False, 2) == [2, 0, 1, 0]
-    assert places([1.0, 1.0], True, 2) == [1, 1]
-    assert places([1.0, nan], True, 2) == [0, 0]
+    assert best_two([0.701, 0.699, 0.6, 0.5], True, 2) == [1, 1, 2, 0]
+    assert best_two([3.0, nan, 2.0, 4.0], False, 2) == [2, 0, 1, 0]
+    assert best_two([1.0, 1.0], True, 2) == [1, 1]
+    assert best_two([1.0, nan], True, 2) == [0, 0]
 
 
 def test_costs() -> None:
@@ -137,7 +137,7 @@ def test_costs() -> None:
          "peak_memory": [5, 7, None], "forward_passes": [300, 300, None], "steps": [100, 100, None],
          "pretraining_seconds": [40.0, 60.0, None], "pretraining_forward_passes": [20, 20, None]}
     )  # fmt: skip
-    row = costs(trials, ["method"]).iloc[0]
+    row = arm_costs(trials, ["method"]).iloc[0]
     assert (row.trials, row.seconds, row.seconds_per_step) == (2, 150.0, 2.0)
     assert row.multiply_accumulates == 6
     assert (row.peak_memory, row.forward_passes_per_step) == (7, 3)
@@ -150,13 +150,13 @@ def test_every_declared_cost_can_be_shown() -> None:
 
 def test_binned_means() -> None:
     history = pd.DataFrame({"id": "t", "step": range(10), "value": [float(i) for i in range(10)]})
-    found = binned(history, ["id"], bins=5)
+    found = bin_by_step(history, ["id"], bins=5)
     assert found["step"].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5]
     assert found["value"].tolist() == found["step"].tolist()
-    assert len(binned(history, ["id"], bins=100)) == 10
+    assert len(bin_by_step(history, ["id"], bins=100)) == 10
 
 
 def test_ranked_cases() -> None:
     rows = [case_row(c, r, v) for c, v in (("x", 0.9), ("y", 0.1), ("z", 0.5)) for r in ("a", "b")]
     rows += [case_row("w", "a", math.nan, empty="both"), case_row("x", "a", 0.0, "hd95")]
-    assert ranked_cases(frame(("t", {}, rows)), "t").index.tolist() == ["y", "z", "x"]
+    assert cases_by_dice(frame(("t", {}, rows)), "t").index.tolist() == ["y", "z", "x"]

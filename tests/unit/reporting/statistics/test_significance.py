@@ -14,10 +14,10 @@ from scipy import stats
 from harness.reporting.statistics import significance
 from harness.reporting.statistics.significance import (
     Comparison,
-    compare,
+    compare_arms,
     holm,
-    on_new_cases,
-    on_retraining,
+    new_cases_test,
+    retraining_test,
     rank_arms,
 )
 
@@ -40,7 +40,7 @@ def enumerated_p(differences: np.ndarray) -> float:
 
 
 def test_signed_rank_of_the_worked_example_of_r() -> None:
-    verdict = on_new_cases(BEFORE - AFTER, generator())
+    verdict = new_cases_test(BEFORE - AFTER, generator())
     assert verdict.p == pytest.approx(0.03906, abs=5e-6)  # R: V = 40, p-value = 0.03906
     assert verdict.smallest_p == pytest.approx(2 / 2**9)
 
@@ -99,7 +99,7 @@ def test_retraining_by_hand(seeds: int) -> None:
     )
     freedom = max(freedom, min(free for _, free in parts))
     middle = first.mean() - second.mean()
-    verdict = on_retraining(first, second)
+    verdict = retraining_test(first, second)
     assert a > c
     assert verdict.p == pytest.approx(2 * stats.t.sf(abs(middle) / math.sqrt(variance), freedom))
     half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
@@ -110,7 +110,7 @@ def test_few_unstable_networks_against_many_stable_ones_are_not_pooled() -> None
     """Three seeds that scatter against ten that do not: the error is that of the three, with their two degrees of freedom."""
     first = np.array([[1.0], [2.0], [3.0]]) + np.zeros((3, 20))
     second = np.zeros((10, 20))
-    verdict = on_retraining(first, second)
+    verdict = retraining_test(first, second)
     half = stats.t.ppf(0.975, 2) * math.sqrt(1 / 3)
     assert (verdict.low, verdict.high) == pytest.approx((2 - half, 2 + half))
 
@@ -129,7 +129,7 @@ def test_the_variance_of_a_difference_is_that_of_a_mixed_model() -> None:
     the difference and 3.86768 of the first arm's mean."""
     assert significance._variance_of_mean(FIRST, SECOND)[0] == pytest.approx(3.05048**2, rel=1e-4)
     assert significance._variance_of_mean(FIRST)[0] == pytest.approx(3.86768**2, rel=1e-3)
-    verdict = on_retraining(FIRST, SECOND)
+    verdict = retraining_test(FIRST, SECOND)
     assert (verdict.low + verdict.high) / 2 == pytest.approx(4.972222, abs=1e-6)
     # with all its variance from seeds the interval would be t with 4 degrees of freedom wide, with none 11
     wide, narrow = (stats.t.ppf(0.975, f) * 3.05048 for f in (4, 11))
@@ -140,7 +140,7 @@ def test_a_case_component_below_zero_counts_as_zero() -> None:
     """Cases that do not differ at all: what is left is Student's test of the seeds' means."""
     rng = np.random.default_rng(2)
     first, second = (rng.normal(0, 1, (3, 1)) + np.zeros((3, 15)) for _ in range(2))
-    verdict = on_retraining(first, second)
+    verdict = retraining_test(first, second)
     expected = stats.ttest_ind(first[:, 0], second[:, 0])
     assert verdict.p == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
@@ -152,13 +152,13 @@ def test_what_paired_seeds_share_has_no_part_in_their_comparison() -> None:
     rng = np.random.default_rng(3)
     own, drawn = rng.normal(0, 1, (2, 5, 1)), rng.normal(0, 50, (5, 1))
     first, second = (arm + drawn + np.zeros((5, 15)) for arm in own)
-    verdict = on_retraining(first, second, paired=True)
+    verdict = retraining_test(first, second, paired=True)
     expected = stats.ttest_rel(first[:, 0], second[:, 0])
     interval = expected.confidence_interval(0.95)
     assert (verdict.p, verdict.low, verdict.high) == pytest.approx(
         (expected.pvalue, interval.low, interval.high)
     )
-    unpaired = on_retraining(first, second)
+    unpaired = retraining_test(first, second)
     assert unpaired.high - unpaired.low > 10 * (verdict.high - verdict.low)
 
 
@@ -168,7 +168,7 @@ def test_retraining_without_seed_variance_is_the_paired_t_test_over_cases() -> N
     jitter -= jitter.mean(axis=1, keepdims=True)
     first, second = by_case[0] + jitter, by_case[1] + jitter
     expected = stats.ttest_rel(first.mean(0), second.mean(0)).pvalue
-    assert on_retraining(first, second).p == pytest.approx(expected)
+    assert retraining_test(first, second).p == pytest.approx(expected)
 
 
 def test_holm_of_the_worked_example() -> None:
@@ -202,7 +202,7 @@ def test_cases_that_a_network_lacks_are_dropped_and_counted() -> None:
     first[0, 2] = np.nan
     second[:, 5] = np.nan
     first[:, 7] = second[:, 7] = np.nan  # no value anywhere: not dropped, there is nothing
-    found = compare(first, second, generator())
+    found = compare_arms(first, second, generator())
     assert (found.cases, found.dropped, found.seeds) == (5, 2, (2, 3))
     assert found.difference == 1.0
 
@@ -216,7 +216,7 @@ def test_too_few_give_a_reason_and_no_verdict(
     seeds: int, cases: int, of_networks: str, of_retraining: str
 ) -> None:
     rng = np.random.default_rng(0)
-    found = compare(rng.normal(0, 1, (seeds, cases)), rng.normal(0, 1, (seeds, cases)), rng)
+    found = compare_arms(rng.normal(0, 1, (seeds, cases)), rng.normal(0, 1, (seeds, cases)), rng)
     assert found.these_networks.reason.startswith(of_networks)
     assert bool(found.these_networks.reason) == bool(of_networks)
     assert found.retraining.reason.startswith(of_retraining)
@@ -225,14 +225,14 @@ def test_too_few_give_a_reason_and_no_verdict(
 
 def test_too_few_cases_that_differ_give_a_reason() -> None:
     differences = np.array([0.0] * 14 + [1, 2, 3, 4, 5, 6])
-    verdict = on_new_cases(differences, generator())
+    verdict = new_cases_test(differences, generator())
     assert verdict.reason == "6 cases with a difference, 7 needed" and math.isnan(verdict.low)
     assert verdict.smallest_p == 2 / 2**6
-    assert not on_new_cases(np.append(differences, -1.0), generator()).reason
+    assert not new_cases_test(np.append(differences, -1.0), generator()).reason
 
 
 def test_equal_values_give_a_reason() -> None:
-    found: Comparison = compare(np.full((3, 20), 0.5), np.full((3, 20), 0.5), generator())
+    found: Comparison = compare_arms(np.full((3, 20), 0.5), np.full((3, 20), 0.5), generator())
     assert found.difference == 0.0 and found.rank_biserial == 0.0 and math.isnan(found.standardised)
     assert found.these_networks.reason == "all cases differ by the same amount"
     assert found.retraining.reason == "no variance between seeds and cases"
@@ -242,7 +242,7 @@ def test_equal_values_give_a_reason() -> None:
 
 def test_the_smallest_p_is_reached_when_all_cases_agree() -> None:
     differences = np.arange(1.0, 8.0)
-    verdict = on_new_cases(differences, generator())
+    verdict = new_cases_test(differences, generator())
     assert verdict.p == verdict.smallest_p == pytest.approx(2 / 2**7)
     assert significance.rank_biserial(differences) == 1.0 and significance.rank_biserial(-differences) == -1.0
 
@@ -261,7 +261,7 @@ def test_rank_stability_adds_up_and_is_sure_where_one_arm_always_wins() -> None:
 def test_a_comparison_turned_round_changes_its_sign(seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = rng.normal(0, 1, (3, 13)), rng.normal(0, 1, (4, 13))
-    one, other = compare(first, second, generator()), compare(second, first, generator())
+    one, other = compare_arms(first, second, generator()), compare_arms(second, first, generator())
     assert one.difference == pytest.approx(-other.difference)
     assert one.these_networks.p == pytest.approx(other.these_networks.p)
     assert one.retraining.p == pytest.approx(other.retraining.p)
