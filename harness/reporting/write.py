@@ -73,7 +73,7 @@ def write_report(
     from harness.records.schema import RESCORED, safe_name, write_text
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.figures.drawing import draw_all
-    from harness.reporting.figures.plan_search_figures import plan_search_figures
+    from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.formats.files import write_table
     from harness.reporting.frames import case_frame, history_frame, trial_frame, write_frames
     from harness.reporting.page.answer import answer
@@ -96,7 +96,11 @@ def write_report(
     comparisons = comparison_frame(found)
     tables = all_tables(found, comparisons, published)
     if (results / study.name / RESCORED).is_file():
-        tables.append(refuse_if_incomparable(convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found))
+        tables.append(
+            refuse_if_incomparable(
+                convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found
+            )
+        )
     tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
     sought = search_tables(searches, found, history, tried)
     _check_names([*tables, *sought])
@@ -105,7 +109,9 @@ def write_report(
         write_table(table, folder / "tables", label=study.name)
     _leave_only([*tables, *sought], folder / "tables")
     galleries = all_galleries(found, results, folder, data_root)
-    pictures = draw_all(found, comparisons, history, galleries, folder / "figures", plan_search_figures(searches))
+    pictures = draw_all(
+        found, comparisons, history, galleries, folder / "figures", plan_search_figures(searches)
+    )
     page = folder / "report.html"
     write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}

@@ -24,8 +24,8 @@ from harness.reporting.statistics.significance import (
     LEVEL,
     mean_interval,
     new_cases_test,
-    retraining_test,
     rank_arms,
+    retraining_test,
 )
 
 SIZES = ((7, 3), (12, 2), (12, 3), (12, 5), (50, 3), (50, 5))  # cases, seeds

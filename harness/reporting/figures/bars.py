@@ -14,13 +14,13 @@ from matplotlib.patches import Patch
 from harness.reporting.figures.style import (
     MOST_POINTS,
     PlotStyle,
+    arm_styles,
     distinct,
-    panel_grid,
     label_left,
     legend,
-    arm_styles,
-    panel_title,
+    panel_grid,
     panel_groups,
+    panel_title,
     styled,
     wrap_text,
 )
@@ -47,7 +47,10 @@ def role_bars(scores: pd.DataFrame) -> Figure:
         scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
     """
     by = role_panels(scores)
-    styles = {role: PlotStyle(ROLE_COLOURS[i % len(ROLE_COLOURS)], "", "-") for i, role in enumerate(distinct(scores["role"]))}
+    styles = {
+        role: PlotStyle(ROLE_COLOURS[i % len(ROLE_COLOURS)], "", "-")
+        for i, role in enumerate(distinct(scores["role"]))
+    }
     return _bars(scores, by, "arm" if "architecture" in by else "architecture", "role", styles)
 
 

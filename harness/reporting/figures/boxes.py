@@ -13,7 +13,15 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.reporting.figures.style import PAGE, distinct, legend, arm_styles, panel_title, panel_groups, styled
+from harness.reporting.figures.style import (
+    PAGE,
+    arm_styles,
+    distinct,
+    legend,
+    panel_groups,
+    panel_title,
+    styled,
+)
 
 BOX_PANELS = ("architecture",)
 MOST_BOX_PANELS = 6

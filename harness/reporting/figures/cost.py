@@ -10,17 +10,17 @@ from matplotlib.patches import Patch
 
 from harness.reporting.figures.style import (
     MARKERS,
-    robust_limits,
+    arm_styles,
     distinct,
-    panel_grid,
     label_left,
     legend,
-    use_log_scale,
-    arm_styles,
     limit_with_arrows,
-    panel_title,
+    panel_grid,
     panel_groups,
+    panel_title,
+    robust_limits,
     styled,
+    use_log_scale,
 )
 
 COST_PANELS = ("dataset", "shots")

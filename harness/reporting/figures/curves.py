@@ -19,17 +19,17 @@ from harness.reporting.figures.style import (
     MOST_POINTS,
     PAGE,
     PlotStyle,
-    robust_limits,
+    arm_styles,
     distinct,
-    panel_grid,
     label_left,
     legend,
-    use_log_scale,
-    arm_styles,
     limit_with_arrows,
-    panel_title,
+    panel_grid,
     panel_groups,
+    panel_title,
+    robust_limits,
     styled,
+    use_log_scale,
 )
 from harness.reporting.palette import CURVE_COLOURS
 from harness.reporting.statistics.estimates import bin_by_step
@@ -112,7 +112,9 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     """
     unset = {str(arm): bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
     setting = [arm for arm, dashed in unset.items() if not dashed]
-    own_looks = {arm: PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)}
+    own_looks = {
+        arm: PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)
+    }
     styles = {arm: own_looks.get(arm) or arm_styles([*every, arm])[arm] for arm in unset}
     places, even = _places(scores["x"])
     shown = panel_groups(scores, FACTOR_PANELS)

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
-from harness.reporting.figures.style import PAGE, SUFFIXES, legend, label_colour, styled, wrap_text
+from harness.reporting.figures.style import PAGE, SUFFIXES, label_colour, legend, styled, wrap_text
 from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
 
 _PLAIN, _FLAGGED = "#4d4d4d", "#D55E00"

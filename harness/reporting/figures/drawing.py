@@ -16,9 +16,16 @@ import pandas as pd
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
 from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks
-from harness.reporting.figures.picture import FigureEntry
-from harness.reporting.figures.printing import Print, printer
-from harness.reporting.figures.style import MOST_PANELS, MOST_POINTS, SUFFIXES, robust_limits, distinct, panel_title
+from harness.reporting.figures.planned import FigureEntry
+from harness.reporting.figures.style import (
+    MOST_PANELS,
+    MOST_POINTS,
+    SUFFIXES,
+    distinct,
+    panel_title,
+    robust_limits,
+)
+from harness.reporting.figures.writing import WriteFigure, figure_writer
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
@@ -71,7 +78,7 @@ def draw_all(
         *_qualitative(galleries),
         *more,
     ]
-    with printer(target, len(sketches)) as save:
+    with figure_writer(target, len(sketches)) as save:
         pictures = [_drawn(sketch, target, save) for sketch in sketches]
     known = {f"{safe_name(picture.name)}.{suffix}" for picture in pictures for suffix in SUFFIXES}
     for path in target.iterdir():
@@ -80,7 +87,7 @@ def draw_all(
     return pictures
 
 
-def _drawn(sketch: PlannedFigure, target: Path, save: Print) -> FigureEntry:
+def _drawn(sketch: PlannedFigure, target: Path, save: WriteFigure) -> FigureEntry:
     found = sketch.draw()
     if isinstance(found, str):
         for suffix in SUFFIXES:
@@ -88,7 +95,9 @@ def _drawn(sketch: PlannedFigure, target: Path, save: Print) -> FigureEntry:
         return FigureEntry(sketch.name, sketch.title, reason=found.rstrip("."), section=sketch.section)
     figure, caption = found
     save(figure, sketch.name)
-    return FigureEntry(sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section)
+    return FigureEntry(
+        sketch.name, sketch.title, caption, float(figure.get_figwidth()), section=sketch.section
+    )
 
 
 def _score_sketches(results: ReportData, comparisons: pd.DataFrame) -> Iterator[PlannedFigure]:
@@ -111,11 +120,15 @@ def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tup
     return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
 
 
-def _sketches_of(results: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame) -> Iterator[PlannedFigure]:
+def _sketches_of(
+    results: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
+) -> Iterator[PlannedFigure]:
     students = scores[scores["role"] == STUDENT]
     yield PlannedFigure("gains", "Gains over the baseline", partial(_gains, results, comparisons))
     yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_bars, students))
-    yield PlannedFigure("few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students))
+    yield PlannedFigure(
+        "few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students)
+    )
     for key in numeric_factors(results):
         yield PlannedFigure(
             f"curve_{safe_name(key)}",

@@ -10,7 +10,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.reporting.figures.style import PAGE, PlotStyle, panel_grid, arm_styles, panel_title, panel_groups, styled, wrap_text
+from harness.reporting.figures.style import (
+    PAGE,
+    PlotStyle,
+    arm_styles,
+    panel_grid,
+    panel_groups,
+    panel_title,
+    styled,
+    wrap_text,
+)
 from harness.reporting.wording import signed
 
 MOST_GAINS = 16

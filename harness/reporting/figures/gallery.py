@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
-from harness.reporting.figures.style import PAGE, legend, label_colour, styled, wrap_text
+from harness.reporting.figures.style import PAGE, label_colour, legend, styled, wrap_text
 from harness.reporting.palette import ERROR_COLOURS
 from harness.reporting.slices.galleries import CaseRow, Gallery, Panel
 
@@ -36,7 +36,9 @@ def qualitative(gallery: Gallery) -> Figure:
     present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
                       for v in np.unique(p.label) if v})  # fmt: skip
     names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=label_colour(v)) for v in present}
-    legend(figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERROR_COLOURS.items()})
+    legend(
+        figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERROR_COLOURS.items()}
+    )
     return figure
 
 

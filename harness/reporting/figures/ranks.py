@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.reporting.figures.style import COLUMN, PAGE, panel_grid, legend, arm_styles, styled, wrap_text
-from harness.reporting.statistics.significance import Ranking, FloatArray
+from harness.reporting.figures.style import COLUMN, PAGE, arm_styles, legend, panel_grid, styled, wrap_text
+from harness.reporting.statistics.significance import FloatArray, Ranking
 
 _NAME, _LETTER, _LINE = 2.4, 0.05, 0.15  # inches: the most of a name's line, a letter of 6.5 pt, a line
 _DISC = 100  # square points, of a share of one
@@ -125,7 +125,9 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     lines = max(name.count("\n") for name in names.values()) + 1
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     width = max(2.2, 0.06 * widest + 0.4 + 0.3 * most)
-    figure, axes = panel_grid(len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False)
+    figure, axes = panel_grid(
+        len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False
+    )
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
         order = np.argsort(group.ranking.average, kind="stable")

@@ -112,7 +112,9 @@ def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
 def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
     """Return an arm as figures name it, and where it is: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
     places = [
-        _place(key, row[key]) for key in keys if key in FIGURE_FACTORS and key != "method" and row[key] != UNSET
+        _place(key, row[key])
+        for key in keys
+        if key in FIGURE_FACTORS and key != "method" and row[key] != UNSET
     ]
     return row["arm"] + (f" ({', '.join(places)})" if places else "")
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.records.schema import safe_name
-from harness.reporting.figures.picture import FigureEntry
+from harness.reporting.figures.planned import FigureEntry
 from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import row_dicts

@@ -80,7 +80,9 @@ class Comparison:
     standardised: float
 
 
-def compare_arms(first: FloatArray, second: FloatArray, rng: np.random.Generator, paired: bool = False) -> Comparison:
+def compare_arms(
+    first: FloatArray, second: FloatArray, rng: np.random.Generator, paired: bool = False
+) -> Comparison:
     """Compare two arms whose networks scored the same cases.
 
     Args:
@@ -189,7 +191,9 @@ def _two_way_test(*arms: FloatArray) -> Significance:
         return Significance(reason="no variance between seeds and cases")
     middle, error = float(_contrast([arm.mean() for arm in arms])), float(np.sqrt(variance))
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    return Significance(float(2 * stats.t.sf(abs(middle) / error, freedom)), middle - half, middle + half, 0.0)
+    return Significance(
+        float(2 * stats.t.sf(abs(middle) / error, freedom)), middle - half, middle + half, 0.0
+    )
 
 
 def _contrast(means: Sequence[Any]) -> Any:

@@ -38,7 +38,10 @@ def search_tables(
     """
     if not searches:
         return []
-    return [refuse_if_incomparable(tuned_table(searches, results, history), results), suggestion_table(searches, trials)]
+    return [
+        refuse_if_incomparable(tuned_table(searches, results, history), results),
+        suggestion_table(searches, trials),
+    ]
 
 
 def _keys(searches: Sequence[Findings]) -> list[str]:

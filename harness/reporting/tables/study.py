@@ -39,20 +39,27 @@ def all_tables(
         if len(datasets) == 1:
             tables.append(refuse_if_incomparable(score_table(name, name, results, comparisons), results))
             continue
-        tables.append(refuse_if_incomparable(score_table(name, name, results, comparisons, regions=False), results))
+        tables.append(
+            refuse_if_incomparable(score_table(name, name, results, comparisons, regions=False), results)
+        )
         for dataset in datasets:
             own, label = results.of(dataset), f"{name}_{safe_name(dataset)}"
             tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
             tables.append(refuse_if_incomparable(score_table(label, name, own, tests, of=dataset), own))
     tables += [
-        refuse_if_incomparable(pivot_table(spec, results, comparisons), results) for spec in results.study.report.tables
+        refuse_if_incomparable(pivot_table(spec, results, comparisons), results)
+        for spec in results.study.report.tables
     ]
     for name, reference in (published or {}).items():
         own = results.of(reference.dataset)
         scores, protocols = reference_tables(name, reference, results)
         tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocols, own)]
     tables.append(refuse_if_incomparable(comparison_table(results, comparisons), results))
-    return [*tables, with_selection_caution(cost_table(results), results), with_selection_caution(trials_table(results), results)]
+    return [
+        *tables,
+        with_selection_caution(cost_table(results), results),
+        with_selection_caution(trials_table(results), results),
+    ]
 
 
 def refuse_if_incomparable(table: Table, results: ReportData) -> Table:

@@ -23,7 +23,7 @@ def load(study: Study, results: Path) -> ReportData:
     return build_report_data(study, trials, case_frame(trials, results))
 
 
-def loaded(study: Study, results: Path) -> tuple[Results, pd.DataFrame]:
+def loaded(study: Study, results: Path) -> tuple[ReportData, pd.DataFrame]:
     found = load(study, results)
     return found, comparison_frame(found)
 

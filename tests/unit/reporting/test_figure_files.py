@@ -9,16 +9,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from harness.reporting.figures import boxes
-from harness.reporting.figures.printing import printer, save
+from harness.reporting.figures.writing import figure_writer, write_figure
 from tests.unit.reporting.test_report_figures import FIGURES, SHORT, values
 
 
 def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
-    with printer(tmp_path / "many", 100) as show:
+    with figure_writer(tmp_path / "many", 100) as show:
         for name, draw in FIGURES.items():
             show(draw(SHORT), name)
     for name, draw in FIGURES.items():
-        save(draw(SHORT), name, tmp_path / "one")
+        write_figure(draw(SHORT), name, tmp_path / "one")
     written = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert len(written) == 3 * len(FIGURES)
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == written
@@ -28,7 +28,7 @@ def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> 
 
 def test_a_second_process_that_fails_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises((RuntimeError, OSError)), printer(tmp_path / "file", 100) as show:
+    with pytest.raises((RuntimeError, OSError)), figure_writer(tmp_path / "file", 100) as show:
         show(Figure(), "a")  # goes to the second process, which finds no folder
 
 

@@ -12,8 +12,8 @@ from fake_trials import STUDY, dice, run_search, write_study
 
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
-from harness.reporting.figures.search import Axis, contour_pairs, search_contours
-from harness.reporting.figures.plan_search_figures import plan_search_figures, suggestion_frame
+from harness.reporting.figures.search_figures import plan_search_figures, suggestion_frame
+from harness.reporting.figures.search_plots import Axis, contour_pairs, search_contours
 from harness.reporting.figures.style import MOST_PANELS
 from harness.reporting.tables.search import MOST_SUGGESTIONS, suggestion_table
 from harness.reporting.write import write_report
@@ -31,7 +31,9 @@ BOTH = STUDY.replace(
 
 
 def report(study: Study, results: Path) -> tuple[Path, KnownStudy]:
-    known = KnownStudy(study, [with_importances(found) for found in read_findings(study, results / study.name)])
+    known = KnownStudy(
+        study, [with_importances(found) for found in read_findings(study, results / study.name)]
+    )
     return write_report(known.study, results, searches=known.findings).page.parent, known
 
 
@@ -158,7 +160,9 @@ def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Fi
 
 
 def contours(found: Findings) -> object:
-    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found])}["search_contours_medcontext"]
+    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found])}[
+        "search_contours_medcontext"
+    ]
 
 
 def test_suggestions_that_span_no_plane_have_no_contours(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import pytest
 from fake_results import case_row
 
 from harness.reporting.statistics.estimates import (
-    bin_by_step,
     arm_costs,
-    paired_gains,
     arm_means,
     best_two,
+    bin_by_step,
     cases_by_dice,
+    paired_gains,
     trial_scores,
 )
 from harness.reporting.tables.cost import COSTS

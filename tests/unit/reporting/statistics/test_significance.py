@@ -17,8 +17,8 @@ from harness.reporting.statistics.significance import (
     compare_arms,
     holm,
     new_cases_test,
-    retraining_test,
     rank_arms,
+    retraining_test,
 )
 
 # Depression scores of nine patients before and after (Hollander and Wolfe 1973, the example of R's wilcox.test).

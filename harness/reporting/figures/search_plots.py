@@ -17,7 +17,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation, UniformTriRefiner
 
-from harness.reporting.figures.style import MOST_PANELS, panel_grid, label_left, legend, arm_styles, styled, wrap_text
+from harness.reporting.figures.style import (
+    MOST_PANELS,
+    arm_styles,
+    label_left,
+    legend,
+    panel_grid,
+    styled,
+    wrap_text,
+)
 
 _DICE = "Validation Dice (%)"
 _COMPLETE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from harness.records.schema import safe_name
-from harness.reporting.figures import search as figures
+from harness.reporting.figures import search_plots
 from harness.reporting.figures.drawing import PlannedFigure
 from harness.reporting.figures.style import MOST_PANELS
 from harness.reporting.wording import count, heading, value_text
@@ -63,12 +63,12 @@ def suggestion_frame(found: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def axis_of(dimension: Dimension) -> figures.Axis:
+def axis_of(dimension: Dimension) -> search_plots.Axis:
     """Return a dimension as an axis."""
     searched, label = dimension.range, heading(dimension.key)
     categories = () if _is_numeric(dimension) else tuple(value_text(choice) for choice in searched.choices)
     label = f"1 − {label}" if searched.complement else label
-    return figures.Axis(dimension.key, label, searched.log, dimension.whole, categories)
+    return search_plots.Axis(dimension.key, label, searched.log, dimension.whole, categories)
 
 
 def _is_numeric(dimension: Dimension) -> bool:
@@ -96,7 +96,7 @@ def _history(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
         return "no suggestion has ended"
     note = "; of a pruned one at its rung" if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}{note}, by the suggestion's number. Line: the best so far."
-    return figures.search_history(frame), caption + _left_out(len(searches))
+    return search_plots.search_history(frame), caption + _left_out(len(searches))
 
 
 def _importances(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
@@ -111,7 +111,7 @@ def _importances(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."
     )
     arms = [found.arm.name for found in searches]
-    return figures.search_importances(pd.DataFrame(rows), arms), caption
+    return search_plots.search_importances(pd.DataFrame(rows), arms), caption
 
 
 def _slices(found: Findings) -> tuple[Figure, str] | str:
@@ -121,7 +121,7 @@ def _slices(found: Findings) -> tuple[Figure, str] | str:
     axes = [axis_of(dimension) for dimension in _by_importance(found)]
     pruned = " Triangles: pruned, at their rung." if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}, of {count(len(frame), 'suggestion')} against each parameter; later ones are darker.{pruned}"
-    return figures.search_slices(frame, axes), caption + _left_out(len(axes))
+    return search_plots.search_slices(frame, axes), caption + _left_out(len(axes))
 
 
 def _contours(found: Findings) -> tuple[Figure, str] | str:
@@ -137,7 +137,7 @@ def _contours(found: Findings) -> tuple[Figure, str] | str:
         f"{_OBJECTIVE}, over pairs of parameters: linear between the {len(frame)} complete suggestions (points), whose "
         "other parameters differ too."
     )
-    return figures.search_contours(frame, axes), caption + _left_out(len(axes) * (len(axes) - 1) // 2)
+    return search_plots.search_contours(frame, axes), caption + _left_out(len(axes) * (len(axes) - 1) // 2)
 
 
 def _left_out(panels: int) -> str:

@@ -24,12 +24,12 @@ from harness.reporting.figures.style import styled
 _DPI = 220
 _MANY = 16  # figures; of fewer, a process takes longer to start than it saves
 
-Print = Callable[[Figure, str], None]
+WriteFigure = Callable[[Figure, str], None]
 
 
 @contextmanager
-def printer(folder: Path, figures: int) -> Iterator[Print]:
-    """Yield what writes a figure under a name, see :func:`save`; all are written at the end.
+def figure_writer(folder: Path, figures: int) -> Iterator[WriteFigure]:
+    """Yield what writes a figure under a name, see :func:`write_figure`; all are written at the end.
 
     Args:
         folder: where to.
@@ -39,10 +39,10 @@ def printer(folder: Path, figures: int) -> Iterator[Print]:
         RuntimeError: the process that writes them ended early; what it said is on standard error.
     """
     if figures < _MANY:
-        yield partial(save, folder=folder)
+        yield partial(write_figure, folder=folder)
         return
     with subprocess.Popen([sys.executable, "-m", __name__, str(folder)], stdin=subprocess.PIPE) as other:
-        ways: Iterator[Print] = cycle((_sender(other.stdin), partial(save, folder=folder)))  # type: ignore[arg-type]
+        ways: Iterator[WriteFigure] = cycle((_sender(other.stdin), partial(write_figure, folder=folder)))  # type: ignore[arg-type]
         try:
             yield lambda figure, name: next(ways)(figure, name)
         except BaseException:
@@ -52,7 +52,7 @@ def printer(folder: Path, figures: int) -> Iterator[Print]:
         raise RuntimeError(f"writing the figures below {folder} ended with status {other.returncode}")
 
 
-def _sender(stream: IO[bytes]) -> Print:
+def _sender(stream: IO[bytes]) -> WriteFigure:
     def send(figure: Figure, name: str) -> None:
         pickle.dump((figure, name), stream)
         stream.flush()
@@ -61,7 +61,7 @@ def _sender(stream: IO[bytes]) -> Print:
 
 
 @styled
-def save(figure: Figure, name: str, folder: Path) -> None:
+def write_figure(figure: Figure, name: str, folder: Path) -> None:
     """Write ``<folder>/<name>.{pdf,svg,png}``, each whole or not at all, without dates."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.set_dpi(_DPI)
@@ -83,12 +83,12 @@ def save(figure: Figure, name: str, folder: Path) -> None:
         half.replace(folder / f"{safe_name(name)}.{suffix}")
 
 
-def save_all(stream: IO[bytes], folder: Path) -> None:
+def _write_received(stream: IO[bytes], folder: Path) -> None:
     """Write the figures that another process sends, until it ends its stream."""
     while stream.peek(1):  # type: ignore[attr-defined]
         figure, name = pickle.load(stream)  # the pipe is open to the process that started this one alone
-        save(figure, name, folder)
+        write_figure(figure, name, folder)
 
 
 if __name__ == "__main__":
-    save_all(sys.stdin.buffer, Path(sys.argv[1]))
+    _write_received(sys.stdin.buffer, Path(sys.argv[1]))
