@@ -19,7 +19,7 @@ from harness.cluster.connection import (
 from harness.cluster.findings import gpu_count
 from harness.cluster.folders import Sight, look_for, mark
 from harness.errors import UserError
-from harness.sweep.address import answers, resolved
+from harness.sweep.address import is_reachable, resolved
 
 _POLL = 1.0  # seconds between looks
 

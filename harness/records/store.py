@@ -303,12 +303,12 @@ class Attempt:
     def _where(self) -> str:
         return f"{socket.gethostname()}/{self._name}"
 
-    def _release(self, word: Release | None) -> None:
+    def _release(self, release: Release | None) -> None:
         with self._store.locked(self._id):
             self.check_owned()
             Claim.remove(self._home)
-            if word is not None:
-                stop_file.write(self._home)
+            if release is not None:
+                release.write(self._home)
 
 
 def _newest_checkpoint(home: Path) -> Path | None:

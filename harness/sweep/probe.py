@@ -49,7 +49,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     from harness.data.trial_data import load_trial_data
     from harness.evaluation.prediction import predict
     from harness.seeding import clean_process
-    from harness.training.batches import draw_batches, draw_images
+    from harness.training.batches import pretraining_batches, training_batches
     from harness.training.checkpoint import save_checkpoint
     from harness.training.loop import Trainer
     from harness.training.memory import peak_bytes, reset_peak
@@ -61,8 +61,8 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     reset_peak(device)
     data = load_trial_data(spec, data_root)
     method = build_method(spec, data, device)
-    source = draw_images(data, spec.recipe, spec.seed) if spec.kind == "pretrain" else None
-    draw = source or draw_batches(data, method, spec.recipe, spec.seed)
+    source = pretraining_batches(data, spec.recipe, spec.seed) if spec.kind == "pretrain" else None
+    draw = source or training_batches(data, method, spec.recipe, spec.seed)
     trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
     ready = time.perf_counter() - begun
 

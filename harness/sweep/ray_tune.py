@@ -39,133 +39,45 @@ from harness.errors import Interrupted, UserError
 from harness.evaluation.workers import usable_cores
 from harness.records import preemption
 from harness.records.claims import Process
-from harness.records.faults import LOSSES, cause_of, is_out_of_room, rule_of
+from harness.records.faults import cause_of
+from harness.records.preemption import StopFile
 from harness.records.schema import Cause
 from harness.records.store import Store
 from harness.spec import TrialSpec, canonical_json, plain
 from harness.sweep.address import reachable_address
-from harness.sweep.agenda import Agenda, Work, publish_failure
-from harness.sweep.disk import DiskRoom
-from harness.sweep.packing import arm_key, larger_share, read_needs
+from harness.sweep.agenda import Agenda, Work
+from harness.sweep.dispatch import Dispatcher
 from harness.trial.settings import RunSettings
 
 _RUN_TRIAL = "harness.trial.run:run_trial"
-_LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
-_SAID = 20  # lines of Ray's message that are kept
 _STARTS = 3  # tries to start Ray here: on a busy machine its own 30 s may not be enough
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
 _LOOK = 0.2  # seconds between looks at a request to stop
 
 
-class _Handout(Searcher):
-    """Passes on what the agenda says, with the resources for it, and applies the rule of each fault."""
+class _Searcher(Searcher):
+    """Gives Tune the jobs of a dispatcher."""
 
-    def __init__(
-        self,
-        agenda: Agenda,
-        store: Store,
-        *,
-        workers: int | None,
-        gpus: bool,
-        say: Callable[[str], None] = lambda text: None,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__(metric="done", mode="max")
-        self._agenda, self._store, self._workers, self._say = agenda, store, workers, say
-        self._shares = {key: need.share for key, need in read_needs(store.results).items()} if gpus else {}
-        self._gpus = gpus
-        self._grown: dict[str, float] = {}
-        self.handed: dict[str, TrialSpec] = {}  # by Tune's name
-        self._losses: dict[str, int] = {}
-        self._forgiven: dict[str, str] = {}  # a release already seen of a trial whose worker died
-        self._failures: list[tuple[TrialSpec, Cause]] = []  # to be published
-        self._room = DiskRoom(store, say)
-        self._driver = Process.this()
-        self.stopping = False
-        self.error: Exception | None = None
+        self._dispatcher = dispatcher
 
     def suggest(self, trial_id: str) -> Any:
-        if self.stopping:
-            return Searcher.FINISHED
-        if len(self.handed) == self._workers or not self._room.has_room():
-            return None
-        try:
-            self._publish_failures()
-            task = self._agenda.next()
-        except OSError as error:
-            self._wait_for_room(error)
-            return None
-        except Exception as error:  # a search that cannot go on; Tune would wrap it
-            self.error = error
-            raise
-        if task is None:
-            return Searcher.FINISHED if self._agenda.finished else None
-        self.handed[trial_id] = task.spec
+        job = self._dispatcher.next(trial_id)
+        if job is None:
+            return Searcher.FINISHED if self._dispatcher.finished else None
         return {
-            "spec": canonical_json(plain(task.spec)),
-            "pause_at": task.pause_at,
-            "cpu": task.spec.recipe.threads,
-            "gpu": self._share(task.spec),
+            "spec": canonical_json(plain(job.spec)),
+            "pause_at": job.pause_at,
+            "cpu": job.spec.recipe.threads,
+            "gpu": job.share,
         }
-
-    def _share(self, spec: TrialSpec) -> float:
-        """Return the share of a GPU for a trial, 0 where there is none."""
-        if not self._gpus:
-            return 0.0
-        return self._grown.get(spec.id) or self._shares.get(arm_key(spec), 1.0)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         if error:
-            return  # on_lost follows, and knows more
-        spec = self.handed.pop(trial_id)
+            return  # the callback below follows, and knows more
         cause = (result or {}).get("cause")
-        if cause is None:
-            self._agenda.returned(spec.id)
-            return
-        self._store.drop_claim(spec.id, self._driver)
-        self._apply(spec, Cause.model_validate_json(cause))
-
-    def on_lost(self, trial_id: str, message: str) -> None:
-        """Apply the rule for a trial whose worker died, after having put it down or without."""
-        spec = self.handed.pop(trial_id)
-        lost = self._store.drop_claim(spec.id, self._driver)
-        released = None if lost else self._store.released(spec.id)
-        if released and self._forgiven.get(spec.id) != released.where:
-            self._forgiven[spec.id] = released.where
-            self._apply(spec, released.cause())
-            return
-        kind, text = "worker_lost", "its worker or node died"
-        if _LOW_ON_MEMORY in message:
-            kind, text = "out_of_host_memory", "Ray killed its worker since the node ran low on memory"
-        said = "\n".join(message.splitlines()[1:_SAID])  # the first line is Tune's own
-        self._apply(spec, Cause(kind=kind, message=text, traceback=said))
-
-    def _apply(self, spec: TrialSpec, cause: Cause) -> None:
-        rule, share = rule_of(cause.kind).now, self._share(spec)
-        if rule == "again":
-            self._losses[spec.id] = times = self._losses.get(spec.id, 0) + 1
-            cause = cause.model_copy(update={"message": f"{times} times: {cause.message}"})
-            rule = "fail" if times >= LOSSES else rule
-        if rule == "fail" or (rule == "grow" and share in (0.0, 1.0)):
-            self._failures.append((spec, cause))  # published before anything else is handed out
-            return
-        if rule == "grow":
-            self._grown[spec.id] = larger_share(share)
-            self._say(f"out of GPU memory: {spec.id} again with {larger_share(share):.2f} of a GPU")
-        if rule == "wait":
-            self._room.note_full(cause.message)
-        self._agenda.retry(spec.id)  # "stop" too: its worker was asked to, and the run may go on elsewhere
-
-    def _publish_failures(self) -> None:
-        while self._failures:
-            spec, cause = self._failures[0]
-            publish_failure(spec, self._store, cause)
-            self._failures.pop(0)
-            self._agenda.returned(spec.id)
-
-    def _wait_for_room(self, error: OSError) -> None:
-        if not is_out_of_room(error):
-            raise error
-        self._room.note_full(str(error))
+        self._dispatcher.returned(trial_id, Cause.model_validate_json(cause) if cause else None)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -177,14 +89,14 @@ class _Handout(Searcher):
         return {}  # nothing to go on from: that is what the records are for
 
 
-class _Losses(tune.Callback):
-    """Tells the handout what Ray says about the loss of a worker."""
+class _LossCallback(tune.Callback):
+    """Tells the dispatcher what Ray says about the loss of a worker."""
 
-    def __init__(self, handout: _Handout) -> None:
-        self._handout = handout
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._handout.on_lost(trial.trial_id, Path(trial.error_file).read_text())
+        self._dispatcher.lost(trial.trial_id, Path(trial.error_file).read_text())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -266,47 +178,58 @@ def sweep(
             checkpoint, and the same call goes on.
     """
     driver = Process.this()
+    shared = {
+        "results": str(store.results),
+        "data_root": str(data_root.resolve()) if data_root else None,
+        "keep": keep,
+        "checkpoint_minutes": checkpoint_minutes,
+        "driver": asdict(driver),
+        "trackers": list(trackers),
+        "run": run,
+    }
     stop_file = store.stop_file(driver)
     stop_file.create()
     preemption.listen(signal.SIGINT)
     try:
         _start_ray(workers, threads, gpus, address)
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
-        shared = {
-            "results": str(store.results),
-            "data_root": str(data_root.resolve()) if data_root else None,
-            "keep": keep,
-            "checkpoint_minutes": checkpoint_minutes,
-            "driver": asdict(driver),
-            "trackers": list(trackers),
-            "run": run,
-        }
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        handout = _Handout(Agenda(work, store), store, workers=workers, gpus=has_gpus, say=say)
-        tuning = _Tuning(handout, shared)
-        while not tuning.ended.wait(_LOOK):
-            if preemption.is_signalled() and not handout.stopping:
-                say("asked to stop: each running trial saves a checkpoint")
-                handout.stopping = True
-                stop_file.ask_to_stop()
-            running = (spec.id for spec in list(handout.handed.values()))
-            if handout.stopping and not any(store.status(id) == "running" for id in running):
-                tuning.ended.wait(_GRACE)
-                break
-        tuning.raise_error()
-        if handout.stopping:
-            raise Interrupted("preempted", "stopped on request; the same command goes on")
+        dispatcher = Dispatcher(Agenda(work, store), store, workers=workers, gpus=has_gpus, say=say)
+        _run_tune(dispatcher, shared, store, stop_file, say)
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
         ray.shutdown()
         stop_file.remove()
 
 
+def _run_tune(
+    dispatcher: Dispatcher,
+    shared: dict[str, Any],
+    store: Store,
+    stop_file: StopFile,
+    say: Callable[[str], None],
+) -> None:
+    """Wait for Tune, and put all trials down where a signal asks for it."""
+    tuning = _Tuning(dispatcher, shared)
+    while not tuning.ended.wait(_LOOK):
+        if preemption.is_signalled() and not dispatcher.stopping:
+            say("asked to stop: each running trial saves a checkpoint")
+            dispatcher.stopping = True
+            stop_file.ask_to_stop()
+        running = (spec.id for spec in list(dispatcher.running.values()))
+        if dispatcher.stopping and not any(store.status(id) == "running" for id in running):
+            tuning.ended.wait(_GRACE)
+            break
+    tuning.raise_error()
+    if dispatcher.stopping:
+        raise Interrupted("preempted", "stopped on request; the same command goes on")
+
+
 class _Tuning:
     """Tune in a thread of its own, so that this one hears signals, which Tune would take for itself."""
 
-    def __init__(self, handout: _Handout, shared: dict[str, Any]) -> None:
-        self._handout, self._shared = handout, shared
+    def __init__(self, dispatcher: Dispatcher, shared: dict[str, Any]) -> None:
+        self._dispatcher, self._shared = dispatcher, shared
         self._error: BaseException | None = None
         self.ended = Event()
         Thread(target=self._fit, daemon=True).start()
@@ -325,7 +248,7 @@ class _Tuning:
             tuner = tune.Tuner(
                 tune.with_parameters(_Worker, shared=self._shared),
                 tune_config=tune.TuneConfig(
-                    search_alg=self._handout,
+                    search_alg=_Searcher(self._dispatcher),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -334,7 +257,7 @@ class _Tuning:
                     name="sweep",
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[_Losses(self._handout)],
+                    callbacks=[_LossCallback(self._dispatcher)],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
@@ -344,8 +267,8 @@ class _Tuning:
 
     def raise_error(self) -> None:
         """Raise what ended Tune before its time, if anything did."""
-        error = self._handout.error or self._error
-        if error is not None and not self._handout.stopping:
+        error = self._dispatcher.error or self._error
+        if error is not None and not self._dispatcher.stopping:
             raise error
 
 

@@ -23,7 +23,7 @@ from harness.sweep.agenda import Work
 def search_work(study: Study, store: Store) -> Iterator[Work]:
     """Yield the trials of a study's search, batch by batch, then those that confirm its best suggestions.
 
-    The next portion is to be running for when every trial of the earlier one has ended.
+    The next portion is to be asked for when every trial of the earlier one has ended.
     """
     assert study.search is not None
     journals = [Journal(store.results / study.name, arm) for arm in study.search.arms]
@@ -111,7 +111,9 @@ class _RunningSuggestion:
 
 def _to_the_rung(batch: Sequence[_RunningSuggestion], store: Store) -> Iterator[Work]:
     """Yield what brings suggestions to their rung, where some of them may be pruned there."""
-    for rung in sorted({running.rung for running in batch if running.rung is not None and _may_prune(running)}):
+    for rung in sorted(
+        {running.rung for running in batch if running.rung is not None and _may_prune(running)}
+    ):
         cells = [cell for running in batch if running.rung == rung for cell in running.cells]
         behind = [cell for cell in cells if validation_dice(store, cell.spec.id, rung) is None]
         yield from _portions(behind, store, rung)

@@ -158,7 +158,7 @@ class Fitting:
     def _validate(self) -> None:
         """Score the student on the cases to select on, on the preprocessed grid; or take the held-out loss."""
         if self._held_out:
-            losses = self.trainer.losses_of(self._held_out)
+            losses = self.trainer.mean_losses(self._held_out)
             self._lines.append({"step": self.trainer.step, "held_out": losses})
             return
         trainer, regions = self.trainer, self.data.dataset.scored_regions()

@@ -39,7 +39,7 @@ from harness.records.schema import (
 from harness.records.store import CHECKPOINT, Attempt, Store
 from harness.seeding import clean_process, seed_everything
 from harness.spec import TrialSpec, plain
-from harness.training.batches import draw_batches, draw_images, held_out_images
+from harness.training.batches import training_batches, pretraining_batches, validation_images
 from harness.training.checkpoint import load_checkpoint
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
@@ -126,10 +126,10 @@ class _TrialRun:
         method = build_method(self.spec, data, self.device)
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
-        source = draw_images(data, self.recipe, self.spec.seed) if pretrains else None
-        draw = source or draw_batches(data, method, self.recipe, self.spec.seed)
+        source = pretraining_batches(data, self.recipe, self.spec.seed) if pretrains else None
+        draw = source or training_batches(data, method, self.recipe, self.spec.seed)
         trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
-        held_out = held_out_images(data, self.recipe) if pretrains else ()
+        held_out = validation_images(data, self.recipe) if pretrains else ()
         trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
         minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
         fitting = Fitting(trainer, data, self.attempt, minutes, held_out, pause_at, trackers)

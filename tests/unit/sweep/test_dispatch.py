@@ -1,4 +1,4 @@
-"""The rule of each fault, as it is applied to what comes back from Tune; no Ray runs."""
+"""The rule of each fault, as it is applied to what comes back from a worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from harness.records.schema import Cause
 from harness.records.store import Store
 from harness.study.expand import load_study
 from harness.sweep.agenda import Agenda, plain_work
+from harness.sweep.dispatch import Dispatcher
 from harness.sweep.packing import Need, arm_key, write_needs
-from harness.sweep.ray_tune import Searcher, _Handout
 
 CELLS = load_study("quickstart").cells[:2]
 ID = CELLS[0].spec.id
@@ -32,24 +32,23 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def handout(store: Store, **options: Any) -> _Handout:
+def dispatcher(store: Store, **options: Any) -> Dispatcher:
     options = {"workers": None, "gpus": False, **options}
-    return _Handout(Agenda(plain_work(CELLS, store), store), store, **options)
+    return Dispatcher(Agenda(plain_work(CELLS, store), store), store, **options)
 
 
-def back(kind: str) -> dict[str, Any]:
-    return {"done": True, "cause": Cause(kind=kind, message=kind, traceback="where").model_dump_json()}
+def because(kind: str) -> Cause:
+    return Cause(kind=kind, message=kind, traceback="where")
 
 
 def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(store: Store) -> None:
-    out = handout(store)
-    first = out.suggest("a")["spec"]
+    out = dispatcher(store)
+    first = out.next("a").spec
     for name, successor in zip("abc", "bcd", strict=True):
-        out.on_trial_complete(name, error=True)
-        out.on_lost(name, "killed")
+        out.lost(name, "killed")
         record = store.record(ID)
         assert (record is None) or name == "c"
-        assert (out.suggest(successor)["spec"] == first) == (name != "c")
+        assert (out.next(successor).spec == first) == (name != "c")
     record = store.record(ID)
     assert (
         record and record.cause and record.cause.kind == "worker_lost" and "3 times" in record.cause.message
@@ -57,19 +56,17 @@ def test_a_trial_whose_worker_died_comes_back_and_fails_at_the_third_time(store:
 
 
 def test_a_worker_that_put_its_trial_down_before_it_died_was_not_lost(store: Store) -> None:
-    out = handout(store)
-    first = out.suggest("0")["spec"]
+    out = dispatcher(store)
+    first = out.next("0").spec
     for number in range(5):
         attempt = store.claim(ID, Process.this())
         assert attempt
         attempt.release(Cause(kind="preempted", message="asked to stop"))
-        out.on_trial_complete(str(number), error=True)
-        out.on_lost(str(number), "gone")
-        assert out.suggest(str(number + 1))["spec"] == first
+        out.lost(str(number), "gone")
+        assert out.next(str(number + 1)).spec == first
     for number in (5, 6, 7):  # now it dies before it takes the trial: that must end
-        out.on_trial_complete(str(number), error=True)
-        out.on_lost(str(number), "gone")
-        out.suggest(str(number + 1))
+        out.lost(str(number), "gone")
+        out.next(str(number + 1))
     assert store.status(ID) == "failed"
 
 
@@ -77,10 +74,10 @@ def test_a_worker_that_put_its_trial_down_before_it_died_was_not_lost(store: Sto
 def test_an_error_outside_of_a_trial_is_recorded_with_its_traceback_and_not_repeated(
     store: Store, kind: str
 ) -> None:
-    out = handout(store)
-    first = out.suggest("a")["spec"]
-    out.on_trial_complete("a", back(kind))
-    assert out.suggest("b")["spec"] != first
+    out = dispatcher(store)
+    first = out.next("a").spec
+    out.returned("a", because(kind))
+    assert out.next("b").spec != first
     record = store.record(ID)
     assert record and record.cause == Cause(kind=kind, message=kind, traceback="where")
 
@@ -88,14 +85,14 @@ def test_an_error_outside_of_a_trial_is_recorded_with_its_traceback_and_not_repe
 def test_out_of_gpu_memory_doubles_the_share_up_to_a_whole_one(store: Store) -> None:
     write_needs(store.results, {arm_key(CELLS[0].spec): Need("GPU", 1, 1.0, share=0.25)})
     said = Said()
-    out = handout(store, gpus=True, say=said)
+    out = dispatcher(store, gpus=True, say=said)
     seen = []
     for number in range(3):
-        job = out.suggest(str(number))
-        seen.append((job["spec"], job["gpu"]))
-        out.on_trial_complete(str(number), back("out_of_gpu_memory"))
+        job = out.next(str(number))
+        seen.append((job.spec, job.share))
+        out.returned(str(number), because("out_of_gpu_memory"))
     assert seen == [(seen[0][0], share) for share in (0.25, 0.5, 1.0)] and len(said) == 2
-    assert out.suggest("3")["spec"] != seen[0][0]
+    assert out.next("3").spec != seen[0][0]
     record = store.record(ID)
     assert record and record.cause and record.cause.kind == "out_of_gpu_memory"
 
@@ -104,13 +101,13 @@ def test_nothing_is_handed_out_while_the_disk_is_full(store: Store, monkeypatch:
     monkeypatch.setattr("harness.sweep.disk._LOOK", 0.0)
     monkeypatch.setattr("harness.sweep.disk._SPARE", 2**60)  # more than any disk has
     said = Said()
-    out = handout(store, say=said)
-    first = out.suggest("a")["spec"]
-    out.on_trial_complete("a", back("disk_full"))
-    assert out.suggest("b") is None and out.suggest("b") is None
+    out = dispatcher(store, say=said)
+    first = out.next("a").spec
+    out.returned("a", because("disk_full"))
+    assert out.next("b") is None and out.next("b") is None
     assert len(said) == 1 and "disk_full" in said[0]
     monkeypatch.setattr("harness.sweep.disk._SPARE", 1)
-    assert out.suggest("b")["spec"] == first
+    assert out.next("b").spec == first
     assert store.status(ID) == "pending" and "goes on" in said[1]
 
 
@@ -118,25 +115,25 @@ def test_a_failure_that_finds_no_room_is_published_when_there_is_some(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.sweep.disk._LOOK", 0.0)
-    out = handout(store)
-    out.suggest("a")
+    out = dispatcher(store)
+    out.next("a")
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.sweep.ray_tune.publish_failure", full)
-        out.on_trial_complete("a", back("error"))
-        assert out.suggest("b") is None and store.status(ID) == "pending"
-    assert out.suggest("b") is not None and store.status(ID) == "failed"
+        patch.setattr("harness.sweep.dispatch.publish_failure", full)
+        out.returned("a", because("error"))
+        assert out.next("b") is None and store.status(ID) == "pending"
+    assert out.next("b") is not None and store.status(ID) == "failed"
 
 
 def test_workers_bound_the_trials_at_a_time_and_a_stop_ends_all(store: Store) -> None:
-    out = handout(store, workers=1)
-    assert out.suggest("a") and out.suggest("b") is None
-    out.on_trial_complete("a", back("preempted"))
+    out = dispatcher(store, workers=1)
+    assert out.next("a") and out.next("b") is None
+    out.returned("a", because("preempted"))
     out.stopping = True
-    assert out.suggest("b") == Searcher.FINISHED
+    assert out.next("b") is None and out.finished
     assert store.status(ID) == "pending"
 
 
