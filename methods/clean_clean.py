@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.method import Batch, Context, Losses, Method, Progress
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class CleanWeights(Frozen):
@@ -52,10 +47,6 @@ class CleanClean(Method[CleanCleanParameters]):
         if weights.second_sup:
             terms["second"] = self._segmentation(student(batch.image), batch.label)
         return Losses.weigh(terms, {"supervised": weights.sup, "second": weights.second_sup})
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the one network."""
-        return {"student": self.modules["student"]}
 
     def forward_passes(self) -> int:
         """Return 2, or 1 where the second pass weighs nothing."""

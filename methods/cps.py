@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from harness.training.method import Batch, Context, Losses, Method, Progress
+from harness.training.method import Batch, Context, Losses, Progress
 from harness.training.semi_supervised import (
+    SemiSupervised,
     UnlabelledParameters,
     UnlabelledWeights,
     forward_both,
-    ramped,
-    unlabelled_batch,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class CPSParameters(UnlabelledParameters):
@@ -23,7 +17,7 @@ class CPSParameters(UnlabelledParameters):
     losses: UnlabelledWeights = UnlabelledWeights()
 
 
-class CPS(Method[CPSParameters]):
+class CPS(SemiSupervised[CPSParameters]):
     """``L = sum over both of sup Seg(f_i(x), y) + cons ramp(t) CE(f_i(u), argmax f_j(u))``, j the other one.
 
     Pseudo labels are taken without gradient, on unlabelled patches alone, as in SSL4MIS. The networks begin
@@ -35,10 +29,6 @@ class CPS(Method[CPSParameters]):
     summary = "semi-supervised: two networks, each trained on the other's hard labels of unlabelled images"
     source = "Chen et al., CVPR 2021; settings of HiLab-git/SSL4MIS"
     Parameters = CPSParameters
-
-    def unlabelled_batch(self, batch: int) -> int:
-        """Return as many as labelled ones by default; none where cons is 0."""
-        return unlabelled_batch(self.parameters, self.parameters.losses, batch)
 
     def setup(self, context: Context) -> None:
         """Build two networks; without a term that joins them, one."""
@@ -66,12 +56,8 @@ class CPS(Method[CPSParameters]):
         for name, other_name in (("student", "second"), ("second", "student")) if unlabelled else ():
             pseudo = unlabelled[other_name].detach().argmax(dim=1)
             terms[f"cross_{name}"] = functional.cross_entropy(unlabelled[name], pseudo)
-            weighed[f"cross_{name}"] = ramped(weights.cons, self.parameters, progress)
+            weighed[f"cross_{name}"] = self.unlabelled_weight(progress)
         return Losses.weigh(terms, weighed)
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the first network."""
-        return {"student": self.modules["student"]}
 
     def forward_passes(self) -> int:
         """Return one for each network."""

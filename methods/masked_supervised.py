@@ -12,7 +12,7 @@ from harness.spec import Frozen
 from harness.training.masked_pass import (
     MASKING_ACTS_WITH,
     MaskedPass,
-    Masking,
+    MaskingParameters,
     published_masking,
     released_masking,
     unsupported_masking,
@@ -20,7 +20,7 @@ from harness.training.masked_pass import (
 from harness.training.method import Batch, Context, Losses, Method, Progress, Setting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class MaskedWeights(Frozen):
@@ -33,11 +33,11 @@ class MaskedWeights(Frozen):
 class MaskedSupervisedParameters(Frozen):
     """What is hidden, and what the terms weigh."""
 
-    masking: Masking = Masking()
+    masking: MaskingParameters = MaskingParameters()
     losses: MaskedWeights = MaskedWeights()
 
     @model_validator(mode="after")
-    def _can_be_trained(self) -> MaskedSupervisedParameters:
+    def _check_weights(self) -> MaskedSupervisedParameters:
         if not (self.losses.sup or self.losses.masked_sup):
             raise ValueError("losses: at least one weight above 0")
         return self
@@ -84,10 +84,6 @@ class MaskedSupervised(Method[MaskedSupervisedParameters]):
             masked = self._masked_pass(student, batch.image, mask)
             terms["masked"] = self._segmentation(masked, batch.label)
         return Losses.weigh(terms, {"supervised": weights.sup, "masked": weights.masked_sup})
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the one network."""
-        return {"student": self.modules["student"]}
 
     def forward_passes(self) -> int:
         """Return 2 with both terms on."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from harness.ranges import tunable
-from harness.spec import Frozen, Triple
+from harness.spec import Frozen
+from harness.training.masked_pass import block_grid
 from harness.training.method import Batch, Context, Losses, Progress, Setting
 from harness.training.pretraining import Pretrained
 
@@ -33,38 +35,30 @@ class MaskedVolume(Pretrained[MaskedVolumeParameters]):
 
     def supports(self, setting: Setting) -> str | None:
         """Refuse a ratio that hides no block."""
-        grid = _grid(setting.patch, self.parameters.block)
-        cells = grid[0] * grid[1] * grid[2]
+        cells = math.prod(block_grid(setting.patch, self.parameters.block))
         if self.parameters.ratio * cells < 1:
             return f"ratio {self.parameters.ratio} of {cells} blocks hides nothing"
         return None
 
     def setup_pretraining(self, context: Context) -> None:
         """Build the network, which returns an image, and the fill of hidden blocks."""
-        from harness.training.masking import Masker
+        from harness.training.masks import Masker
 
         super().setup_pretraining(context)
         self.modules["masker"] = Masker(context.in_channels, self.parameters.fill)
-        self._mask_grid = _grid(context.setting.patch, self.parameters.block)
+        self._mask_grid = block_grid(context.setting.patch, self.parameters.block)
 
     def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the error of the restoration at hidden voxels."""
         from harness.training.losses import finest
-        from harness.training.masking import draw_mask, resize_mask
+        from harness.training.masks import draw_mask, resize_mask
 
         image = batch.image
         mask = draw_mask(
-            "random", self._mask_grid, self.parameters.ratio, len(image), axis=0, per_sample=True,
-            generator=progress.generator("mask"),
-        ).to(image.device)  # fmt: skip
+            "random", self._mask_grid, self.parameters.ratio, len(image), generator=progress.generator("mask")
+        ).to(image.device)
         hidden = self.modules["masker"].hide_image(image, mask)  # type: ignore[operator]
         error = finest(self.modules["student"](hidden)).float() - image
-        size = (image.shape[2], image.shape[3], image.shape[4])
-        where = resize_mask(mask, size)[:, None].expand_as(error)
+        where = resize_mask(mask, image.shape[2:])[:, None].expand_as(error)
         error = error.abs() if self.parameters.loss == "l1" else error.square()
         return Losses.weigh({"restoration": error[where].mean()}, {"restoration": 1.0})
-
-
-def _grid(patch: Triple, block: int) -> Triple:
-    x, y, z = (max(1, round(side / block)) for side in patch)
-    return (x, y, z)

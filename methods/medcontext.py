@@ -12,7 +12,7 @@ from harness.spec import Frozen, later
 from harness.training.masked_pass import (
     MASKING_ACTS_WITH,
     MaskedPass,
-    Masking,
+    MaskingParameters,
     published_masking,
     released_masking,
     unsupported_masking,
@@ -21,7 +21,7 @@ from harness.training.method import Batch, Context, Losses, Method, Progress, Se
 from harness.training.schedules import ema_momentum
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class Consistency(Frozen):
@@ -76,7 +76,7 @@ class Weights(Frozen):
 class MedContextParameters(Frozen):
     """Every factor of the method."""
 
-    masking: Masking = Masking()
+    masking: MaskingParameters = MaskingParameters()
     consistency: Consistency = Consistency()
     teacher: Teacher = Teacher()
     losses: Weights = Weights()
@@ -85,7 +85,7 @@ class MedContextParameters(Frozen):
     )
 
     @model_validator(mode="after")
-    def _can_be_trained(self) -> MedContextParameters:
+    def _check_weights(self) -> MedContextParameters:
         weights = self.losses
         if not (weights.sup or weights.masked_sup or weights.cons):
             raise ValueError("losses: at least one weight above 0")
@@ -197,7 +197,7 @@ class MedContext(Method[MedContextParameters]):
 
     def _consistency(self, target: Any, masked: Any, mask: Tensor) -> Tensor:
         from harness.training.losses import consistency_loss
-        from harness.training.masking import resize_mask
+        from harness.training.masks import resize_mask
 
         settings = self.parameters.consistency
         targets = target if isinstance(target, list) else [target]
@@ -207,7 +207,7 @@ class MedContext(Method[MedContextParameters]):
         for z_t, z_m in pairs if settings.ds == "all" else pairs[:1]:
             region = None
             if settings.region != "all":
-                hidden = resize_mask(mask, tuple(z_m.shape[2:]))
+                hidden = resize_mask(mask, z_m.shape[2:])
                 region = hidden if settings.region == "masked" else ~hidden
             if settings.samples == "first":
                 z_t, z_m, region = z_t[:1], z_m[:1], None if region is None else region[:1]
@@ -245,10 +245,6 @@ class MedContext(Method[MedContextParameters]):
         if momentum is not None:
             buffers = self.parameters.teacher.buffers
             update_teacher(self.modules["teacher"], self.modules["student"], momentum, buffers)
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the student, and the teacher where there is one."""
-        return {role: self.modules[role] for role in ("student", "teacher") if role in self.modules}
 
     def forward_passes(self) -> int:
         """Return 3 with all terms on: student whole, student masked, teacher whole."""

@@ -58,7 +58,7 @@ class ModelsGenesis(Pretrained[ModelsGenesisParameters]):
         """Return a corrupted image and its target, both ``(C, D, H, W)``."""
         import numpy as np
 
-        from harness.training.corruption import paint_in, paint_out, remap_intensity, shuffle_locally
+        from harness.training.corruption import inpaint, outpaint, remap_intensity, shuffle_locally
 
         settings = self.parameters
         target = (image - image.min()) / max(float(np.ptp(image)), 1e-6)
@@ -72,6 +72,6 @@ class ModelsGenesis(Pretrained[ModelsGenesisParameters]):
         if rng.random() < settings.remap:
             corrupted = remap_intensity(corrupted, rng)
         if rng.random() < settings.paint:
-            paint = paint_in if rng.random() < settings.inner else paint_out
+            paint = inpaint if rng.random() < settings.inner else outpaint
             corrupted = paint(corrupted, rng)
         return corrupted, target

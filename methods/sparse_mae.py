@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from harness.ranges import tunable
-from harness.spec import Frozen, Triple
+from harness.spec import Frozen
+from harness.training.masked_pass import block_grid
 from harness.training.method import Batch, Context, Losses, Progress, Setting
 from harness.training.pretraining import Pretrained
 
@@ -35,8 +37,7 @@ class SparseMAE(Pretrained[SparseMAEParameters]):
             return "a sparse encoder is one of convolutions, and this network has patch tokens"
         if setting.architecture.bottleneck() is None:
             return "it does not say where its deepest features are (bottleneck)"
-        grid = _grid(setting.patch, self.parameters.block)
-        cells = grid[0] * grid[1] * grid[2]
+        cells = math.prod(block_grid(setting.patch, self.parameters.block))
         hidden = int(self.parameters.ratio * cells)
         if not 0 < hidden < cells:
             return f"ratio {self.parameters.ratio} of {cells} blocks hides {hidden}"
@@ -46,7 +47,7 @@ class SparseMAE(Pretrained[SparseMAEParameters]):
         """Build the network, which returns an image, and the vector for hidden places."""
         import torch
 
-        from harness.training.features import caught, encoder_leaves
+        from harness.training.features import capture_outputs, encoder_layers
         from harness.training.sparse import Densify
 
         super().setup_pretraining(context)
@@ -54,39 +55,32 @@ class SparseMAE(Pretrained[SparseMAEParameters]):
         device = next(student.parameters()).device
         self._path = str(context.setting.architecture.bottleneck())
         image = torch.zeros(1, context.in_channels, *patch, device=device)
-        self._leaves = encoder_leaves(student, self._path, image)
-        with torch.no_grad(), caught(student, self._path) as found:
+        self._leaves = encoder_layers(student, self._path, image)
+        with torch.no_grad(), capture_outputs(student, self._path) as found:
             student(image)
         self.modules["densify"] = Densify(found[0].shape[1])
-        self._mask_grid = _grid(patch, self.parameters.block)
+        self._mask_grid = block_grid(patch, self.parameters.block)
 
     def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the squared error of the restoration at hidden voxels."""
         from harness.training.losses import finest
-        from harness.training.masking import draw_mask, resize_mask
-        from harness.training.sparse import sparse
+        from harness.training.masks import draw_mask, resize_mask
+        from harness.training.sparse import sparse_convolution
 
         image, student = batch.image, self.modules["student"]
         mask = draw_mask(
-            "random", self._mask_grid, self.parameters.ratio, len(image), axis=0, per_sample=True,
-            generator=progress.generator("mask"),
-        ).to(image.device)  # fmt: skip
+            "random", self._mask_grid, self.parameters.ratio, len(image), generator=progress.generator("mask")
+        ).to(image.device)
 
         def densify(_module: Any, _inputs: Any, output: Any) -> Any:
             return self.modules["densify"](output, ~mask)
 
-        with sparse(self._leaves, ~mask):
+        with sparse_convolution(self._leaves, ~mask):
             hook = student.get_submodule(self._path).register_forward_hook(densify)
             try:
                 restored = finest(student(image)).float()
             finally:
                 hook.remove()
-        size = (image.shape[2], image.shape[3], image.shape[4])
-        where = resize_mask(mask, size)[:, None].expand_as(image)
+        where = resize_mask(mask, image.shape[2:])[:, None].expand_as(image)
         error = (restored - image).square()[where].mean()
         return Losses.weigh({"restoration": error}, {"restoration": 1.0})
-
-
-def _grid(patch: Triple, block: int) -> Triple:
-    x, y, z = (max(1, round(side / block)) for side in patch)
-    return (x, y, z)

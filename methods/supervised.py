@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from harness.spec import Frozen
 from harness.training.method import Batch, Context, Losses, Method, Progress
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class SupervisedParameters(Frozen):
@@ -33,7 +28,3 @@ class Supervised(Method[SupervisedParameters]):
         """Return the segmentation loss of the batch."""
         loss = self._loss(self.modules["student"](batch.image), batch.label)
         return Losses(loss, {"supervised": loss.detach()})
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the one network."""
-        return {"student": self.modules["student"]}

@@ -75,16 +75,12 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         self.modules["rotation"] = nn.Linear(size, 4)
         self.modules["contrast"] = nn.Linear(size, self.parameters.contrast_size)
 
-    def pretraining_passes(self) -> int:
-        """Return 1: both views go through in one pass."""
-        return 1
-
     def pretraining_step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the three terms."""
         import torch
         from torch.nn import functional
 
-        from harness.training.features import caught, pooled
+        from harness.training.features import capture_outputs, spatial_mean
         from harness.training.losses import finest, nt_xent
 
         weights, student = self.parameters.losses, self.modules["student"]
@@ -95,9 +91,9 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         target = torch.stack(
             [torch.rot90(image, int(turn), self._turned) for image, turn in zip(images, turns, strict=True)]
         )
-        with caught(student, self._path) as found:
+        with capture_outputs(student, self._path) as found:
             restored = finest(student(self._cut(target, rng))).float()
-        features = pooled(found[0]).float()
+        features = spatial_mean(found[0]).float()
         vectors = self.modules["contrast"](features)
         terms = {
             "restoration": (restored - target).abs().mean(),

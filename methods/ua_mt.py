@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from harness.spec import Frozen
-from harness.training.method import Batch, Context, Losses, Method, Progress
+from harness.training.method import Batch, Losses, Progress
 from harness.training.schedules import ramp_up
 from harness.training.semi_supervised import (
     NoisyTeacher,
+    StudentAndNoisyTeacher,
     UnlabelledParameters,
     UnlabelledWeights,
     forward_both,
-    ramped,
-    unlabelled_batch,
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class Uncertainty(Frozen):
@@ -39,7 +38,7 @@ class UAMTParameters(UnlabelledParameters):
     losses: UnlabelledWeights = UnlabelledWeights()
 
 
-class UAMT(Method[UAMTParameters]):
+class UAMT(StudentAndNoisyTeacher[UAMTParameters]):
     """Mean Teacher, with the consistency averaged over voxels of low predictive entropy.
 
     The entropy is that of the mean softmax of several passes of the teacher, in training mode, under fresh
@@ -51,45 +50,29 @@ class UAMT(Method[UAMTParameters]):
     source = "Yu et al., MICCAI 2019, LNCS 11765; settings of yulequan/UA-MT"
     Parameters = UAMTParameters
 
-    def unlabelled_batch(self, batch: int) -> int:
-        """Return as many as labelled ones by default; none where cons is 0."""
-        return unlabelled_batch(self.parameters, self.parameters.losses, batch)
-
-    def setup(self, context: Context) -> None:
-        """Build the student and its copy, the teacher."""
-        from torch import nn
-
-        from harness.training.ema import make_teacher
-
-        student = context.build_network()
-        teacher = make_teacher(student, context.build_network())
-        self.modules = nn.ModuleDict({"student": student, "teacher": teacher})
-        self._segmentation, self._classes = context.segmentation_loss, context.classes
-
     def step(self, batch: Batch, progress: Progress) -> Losses:
         """Return the supervised term, the consistency where the teacher is certain, and where that is."""
         from harness.training.losses import consistency_loss, finest
 
-        weights = self.parameters.losses
         labelled, unlabelled = forward_both(self.modules["student"], batch)
-        terms = {"supervised": self._segmentation(labelled, batch.label)}
+        terms = {"supervised": self._context.segmentation_loss(labelled, batch.label)}
         if batch.unlabelled is not None and unlabelled is not None:
-            target, entropy = self._look(batch.unlabelled, progress)
+            target, entropy = self._teacher_prediction(batch.unlabelled, progress)
             certain = entropy < self.threshold(progress)
             terms["consistency"] = consistency_loss(
                 target, finest(unlabelled), "mse_softmax", "none", certain
             )
             terms["certain"] = certain.float().mean()
-        consistency = ramped(weights.cons, self.parameters, progress)
-        return Losses.weigh(terms, {"supervised": weights.sup, "consistency": consistency})
+        consistency = self.unlabelled_weight(progress)
+        return Losses.weigh(terms, {"supervised": self.parameters.losses.sup, "consistency": consistency})
 
     def threshold(self, progress: Progress) -> float:
         """Return the entropy below which a voxel counts, nats."""
         first, last = self.parameters.uncertainty.threshold, self.parameters.uncertainty.threshold_end
         share = first + (last - first) * ramp_up(progress.step, progress.steps)
-        return share * math.log(self._classes)
+        return share * math.log(self._context.classes)
 
-    def _look(self, image: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+    def _teacher_prediction(self, image: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
         """Return the teacher's logits ``(U, K, D, H, W)`` and the entropy of its mean ``(U, D, H, W)``."""
         import torch
 
@@ -104,17 +87,6 @@ class UAMT(Method[UAMTParameters]):
                 logits = finest(teacher(settings.perturb(image, generator)))
                 mean += logits.float().softmax(dim=1) / count
             return target, -(mean * (mean + 1e-6).log()).sum(dim=1)
-
-    def after_step(self, progress: Progress) -> None:
-        """Move the teacher's parameters."""
-        from harness.training.ema import update_teacher
-
-        momentum = self.parameters.teacher.momentum_at(progress.step)
-        update_teacher(self.modules["teacher"], self.modules["student"], momentum, "skip")
-
-    def roles(self) -> dict[str, nn.Module]:
-        """Return student and teacher."""
-        return {"student": self.modules["student"], "teacher": self.modules["teacher"]}
 
     def forward_passes(self) -> int:
         """Return the student's one, the teacher's target, and the passes that measure certainty."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -64,13 +66,13 @@ class VoCo(Pretrained[VoCoParameters]):
         """Return the names of the encoder's parameters and of all buffers."""
         import torch
 
-        from harness.training.features import encoder_names
+        from harness.training.features import encoder_parameter_names
 
         setting = self._context.setting
         path = str(setting.architecture.bottleneck())
         device = next(network.parameters()).device
         image = torch.randn(2, self._context.in_channels, *setting.patch, device=device)
-        names = encoder_names(network, path, image)
+        names = encoder_parameter_names(network, path, image)
         return names | {name for name, _ in network.named_buffers()}
 
     def pretraining_passes(self) -> int:
@@ -116,12 +118,9 @@ class VoCo(Pretrained[VoCoParameters]):
                 for x, y, z in places
             ]
         )
-        jitter = torch.from_numpy(rng.normal(0, self.parameters.jitter, (2, len(crops), 1, 1, 1, 1))).to(
-            crops
-        )
-        crops = functional.interpolate(
-            crops * (1 + jitter[0]) + jitter[1], size=images.shape[2:], mode="trilinear"
-        )
+        jitter = rng.normal(0, self.parameters.jitter, (2, len(crops), 1, 1, 1, 1))
+        scale, shift = torch.from_numpy(jitter).to(crops)
+        crops = functional.interpolate(crops * (1 + scale) + shift, size=images.shape[2:], mode="trilinear")
         features = deepest_features(self.modules["student"], self._path, crops)
         return features.float().unflatten(0, (len(images), -1))
 
@@ -156,15 +155,11 @@ def spread_loss(base: Tensor) -> Tensor:
 def _cells(patch: Triple, cells: Triple) -> tuple[Triple, list[Corner]]:
     """Return the size of a base crop, and where each begins."""
     dx, dy, dz = (side // count for side, count in zip(patch, cells, strict=True))
-    corners = [
-        (x * dx, y * dy, z * dz) for x in range(cells[0]) for y in range(cells[1]) for z in range(cells[2])
-    ]
+    corners = [(x * dx, y * dy, z * dz) for x, y, z in product(*map(range, cells))]
     return (dx, dy, dz), corners
 
 
 def _overlap(one: Corner, other: Corner, size: Triple) -> float:
     """Return the share of a crop at ``one`` that a crop of the same size at ``other`` covers."""
-    share = 1.0
-    for a, b, side in zip(one, other, size, strict=True):
-        share *= max(0, side - abs(a - b)) / side
-    return share
+    sides = zip(one, other, size, strict=True)
+    return math.prod(max(0, side - abs(a - b)) / side for a, b, side in sides)

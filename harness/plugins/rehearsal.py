@@ -18,7 +18,7 @@ from harness.evaluation.prediction import predict
 from harness.seeding import clean_process, numpy_generator
 from harness.spec import TrialSpec, Triple, digest
 from harness.study.resolve import Resolver
-from harness.training.batches import draw_batches, draw_images
+from harness.training.batches import pretraining_batches, training_batches
 from harness.training.loop import Trainer
 from harness.trial.run import build_method
 
@@ -96,8 +96,8 @@ def trainer_of(spec: TrialSpec) -> tuple[Trainer, TrialData]:
     data, device = load_trial_data(spec, None), torch.device("cpu")
     method = build_method(spec, data, device)
     pretrains = spec.kind == "pretrain"
-    source = draw_images(data, spec.recipe, spec.seed) if pretrains else None
-    draw = source or draw_batches(data, method, spec.recipe, spec.seed)
+    source = pretraining_batches(data, spec.recipe, spec.seed) if pretrains else None
+    draw = source or training_batches(data, method, spec.recipe, spec.seed)
     return Trainer(method, spec.recipe, spec.seed, device, draw), data
 
 

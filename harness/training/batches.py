@@ -16,7 +16,7 @@ from harness.training.loop import DrawBatch
 from harness.training.method import Batch, Method
 
 
-def draw_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int) -> DrawBatch:
+def training_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int) -> DrawBatch:
     """Return the function from a step to its batch, with unlabelled patches where the method wants them.
 
     Labelled patches are the same with and without them.
@@ -36,7 +36,7 @@ def draw_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int
     return draw
 
 
-def draw_images(data: TrialData, recipe: Recipe, seed: int) -> DrawBatch:
+def pretraining_batches(data: TrialData, recipe: Recipe, seed: int) -> DrawBatch:
     """Return the function from a step of pretraining to its batch: images of all training cases, no labels."""
     sampler = data.image_sampler(data.split.train, recipe.batch, "pretraining")
     images = _images(sampler, recipe.batch, recipe, seed, "pretraining")
@@ -56,7 +56,7 @@ def _images(
     return draw
 
 
-def held_out_images(data: TrialData, recipe: Recipe) -> list[Batch]:
+def validation_images(data: TrialData, recipe: Recipe) -> list[Batch]:
     """Return fixed batches of validation images, a patch of each case at least, not augmented."""
     cases = data.split.validation
     sampler = data.image_sampler(cases, recipe.batch, "held out")

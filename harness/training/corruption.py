@@ -48,7 +48,7 @@ def _bezier(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return points.T @ basis
 
 
-def paint_in(image: Image, rng: np.random.Generator) -> Image:
+def inpaint(image: Image, rng: np.random.Generator) -> Image:
     """Return the image with up to five boxes, a sixth to a third of its sides, replaced by uniform noise."""
     painted = image.copy()
     for _ in range(5):
@@ -59,7 +59,7 @@ def paint_in(image: Image, rng: np.random.Generator) -> Image:
     return painted
 
 
-def paint_out(image: Image, rng: np.random.Generator) -> Image:
+def outpaint(image: Image, rng: np.random.Generator) -> Image:
     """Return uniform noise that shows the image in up to five boxes, 3/7 to 4/7 of its sides."""
     painted = rng.random(image.shape, dtype=np.float32)
     for _ in range(5):

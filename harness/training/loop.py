@@ -97,7 +97,7 @@ class Trainer:
         return losses, rate
 
     @torch.no_grad()
-    def losses_of(self, batches: Sequence[Batch]) -> dict[str, float]:
+    def mean_losses(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Return the mean losses of ``batches``, each as the step of its number would see it; nothing is changed.
 
         The modules are in evaluation mode meanwhile.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Masking(Frozen):
+class MaskingParameters(Frozen):
     """What the student's second pass does not see."""
 
     kind: Literal["tube", "random", "block"] = Field("tube", description="shape of what is hidden")
@@ -57,7 +57,7 @@ def released_masking(setting: Setting) -> dict[str, Any]:
     return {**shared, "axis": 2, "ratio": 0.6 if setting.dataset_name == "brats" else 0.4}
 
 
-def unsupported_masking(setting: Setting, masking: Masking) -> str | None:
+def unsupported_masking(setting: Setting, masking: MaskingParameters) -> str | None:
     """Return why a trial cannot be masked so: no tokens to mask, or a ratio that hides nothing; or None."""
     if masking.level == "token" and setting.architecture.tokens(setting.patch) is None:
         return "it has no patch tokens to mask; use masking.level image"
@@ -69,6 +69,12 @@ def unsupported_masking(setting: Setting, masking: Masking) -> str | None:
     return None
 
 
+def block_grid(patch: Triple, block: int) -> Triple:
+    """Return how many blocks of about ``block`` voxels a side fit along each axis of a patch, at least one."""
+    x, y, z = (max(1, round(side / block)) for side in patch)
+    return (x, y, z)
+
+
 class MaskedPass:
     """Draws masks, and runs a network on a volume of which they hide a part.
 
@@ -76,8 +82,8 @@ class MaskedPass:
         masker: the module that fills hidden places; it is trained where the fill is learned.
     """
 
-    def __init__(self, context: Context, masking: Masking) -> None:
-        from harness.training.masking import Masker
+    def __init__(self, context: Context, masking: MaskingParameters) -> None:
+        from harness.training.masks import Masker
 
         self._masking = masking
         self._grid = _mask_grid(context.setting, masking)
@@ -89,7 +95,7 @@ class MaskedPass:
 
     def draw(self, image: Tensor, progress: Progress, name: str = "mask") -> Tensor:
         """Return the masks ``(B, *grid)`` of a step for the images ``(B, C, D, H, W)``."""
-        from harness.training.masking import draw_mask
+        from harness.training.masks import draw_mask
 
         masking = self._masking
         return draw_mask(
@@ -126,9 +132,8 @@ def _level(setting: Setting) -> dict[str, str]:
     return {"level": "image", "fill": "zero"}
 
 
-def _mask_grid(setting: Setting, masking: Masking) -> Triple:
+def _mask_grid(setting: Setting, masking: MaskingParameters) -> Triple:
     tokens = setting.architecture.tokens(setting.patch)
     if masking.level == "token" and tokens is not None:
         return tokens.mask_grid
-    x, y, z = (max(1, round(side / masking.block)) for side in setting.patch)
-    return (x, y, z)
+    return block_grid(setting.patch, masking.block)

@@ -116,10 +116,10 @@ class Losses:
 
 
 class Method(Generic[ParametersT]):
-    """Base of all methods. Derive, set the class attributes, write ``setup``, ``step`` and ``roles``.
+    """Base of all methods. Derive, set the class attributes, write ``setup`` and ``step``.
 
     ``self.modules`` holds every network and learnable part by name; what stands there is moved, saved,
-    restored and, where it requires a gradient, optimised.
+    restored and, where it requires a gradient, optimised. The network to be scored is its ``student``.
 
     ``acts_with`` says of a parameter (a dotted path) that does nothing beside the others' defaults under
     which of their values it does, or in which networks, in words; ``medctx check-plugin`` holds it to that.
@@ -177,8 +177,8 @@ class Method(Generic[ParametersT]):
         """Do what follows an update, such as moving a teacher."""
 
     def roles(self) -> dict[str, nn.Module]:
-        """Return the networks that are scored, by role: ``student``, and ``teacher`` where there is one."""
-        raise NotImplementedError
+        """Return the networks that are scored, by role: the modules ``student`` and, if there is one, ``teacher``."""
+        return {role: self.modules[role] for role in ("student", "teacher") if role in self.modules}
 
     def forward_passes(self) -> int:
         """Return the number of forward passes of one step, for equal-budget accounting."""

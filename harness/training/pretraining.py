@@ -132,10 +132,6 @@ class Pretrained(Method[ParametersT]):
         loss = self._context.segmentation_loss(self.modules["student"](batch.image), batch.label)
         return Losses(loss, {"supervised": loss.detach()})
 
-    def roles(self) -> dict[str, nn.Module]:
-        """Return the one network."""
-        return {"student": self.modules["student"]}
-
     def forward_passes(self) -> int:
         """Return the passes of one step of the stage."""
         return self.pretraining_passes() if self._context.stage == "pretrain" else 1

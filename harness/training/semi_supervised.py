@@ -1,14 +1,14 @@
-"""What methods that learn from unlabelled patches share: parameters, one pass over both kinds, noise."""
+"""What methods that learn from unlabelled patches share: parameters, one pass over both kinds, the noisy EMA teacher."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from harness.ranges import tunable
 from harness.spec import Frozen
-from harness.training.method import Batch, Progress
+from harness.training.method import Batch, Context, Method, ParametersT, Progress
 from harness.training.schedules import ramp_up
 
 if TYPE_CHECKING:
@@ -51,9 +51,41 @@ class NoisyTeacher(Frozen):
         return image + noise.clamp(-self.noise_clip, self.noise_clip).to(image)
 
 
-def unlabelled_batch(parameters: UnlabelledParameters, weights: UnlabelledWeights, batch: int) -> int:
-    """Return how many unlabelled patches a step takes beside ``batch`` labelled ones."""
-    return (parameters.unlabelled or batch) if weights.cons else 0
+class SemiSupervised(Method[ParametersT]):
+    """Base of these methods: parameters are ``UnlabelledParameters`` and, as ``losses``, ``UnlabelledWeights``."""
+
+    def unlabelled_batch(self, batch: int) -> int:
+        """Return as many as labelled ones by default; none where cons is 0."""
+        own: Any = self.parameters
+        return (own.unlabelled or batch) if own.losses.cons else 0
+
+    def unlabelled_weight(self, progress: Progress) -> float:
+        """Return the weight of the unlabelled term at a step."""
+        own: Any = self.parameters
+        return own.losses.cons * ramp_up(progress.step, own.ramp * progress.steps)
+
+
+class StudentAndNoisyTeacher(SemiSupervised[ParametersT]):
+    """Base of methods with a student and its EMA teacher: parameters have a ``NoisyTeacher`` as ``teacher``."""
+
+    def setup(self, context: Context) -> None:
+        """Build the student and its copy, the teacher."""
+        from torch import nn
+
+        from harness.training.ema import make_teacher
+
+        student = context.build_network()
+        teacher = make_teacher(student, context.build_network())
+        self.modules = nn.ModuleDict({"student": student, "teacher": teacher})
+        self._context = context
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher's parameters."""
+        from harness.training.ema import update_teacher
+
+        own: Any = self.parameters
+        momentum = own.teacher.momentum_at(progress.step)
+        update_teacher(self.modules["teacher"], self.modules["student"], momentum, "skip")
 
 
 def forward_both(
@@ -68,8 +100,3 @@ def forward_both(
     if isinstance(output, list):
         return [level[:count] for level in output], [level[count:] for level in output]
     return output[:count], output[count:]
-
-
-def ramped(weight: float, parameters: UnlabelledParameters, progress: Progress) -> float:
-    """Return the weight of the unlabelled term at a step."""
-    return weight * ramp_up(progress.step, parameters.ramp * progress.steps)

@@ -15,7 +15,7 @@ _NORMS = (nn.InstanceNorm3d, nn.GroupNorm)
 
 
 @contextmanager
-def sparse(leaves: Sequence[nn.Module], visible: Tensor) -> Iterator[None]:
+def sparse_convolution(leaves: Sequence[nn.Module], visible: Tensor) -> Iterator[None]:
     """Within this context, ``leaves`` see and give zeros where ``visible`` is false, at every resolution.
 
     Convolutions and pools get masked inputs and outputs; instance and group normalisation take their

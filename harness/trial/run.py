@@ -39,7 +39,7 @@ from harness.records.schema import (
 from harness.records.store import CHECKPOINT, Attempt, Store
 from harness.seeding import clean_process, seed_everything
 from harness.spec import TrialSpec, plain
-from harness.training.batches import training_batches, pretraining_batches, validation_images
+from harness.training.batches import pretraining_batches, training_batches, validation_images
 from harness.training.checkpoint import load_checkpoint
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss

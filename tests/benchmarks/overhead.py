@@ -71,7 +71,7 @@ def train_only(spec) -> float:
     """Return the seconds that the steps of a trial take, and do nothing else with it."""
     from harness.data.trial_data import load_trial_data
     from harness.seeding import clean_process
-    from harness.training.batches import draw_batches
+    from harness.training.batches import training_batches
     from harness.training.loop import Trainer
     from harness.trial.run import _device, build_method
 
@@ -79,7 +79,7 @@ def train_only(spec) -> float:
     data = load_trial_data(spec, None)
     device = _device()
     method = build_method(spec, data, device)
-    draw = draw_batches(data, method, spec.recipe, spec.seed)
+    draw = training_batches(data, method, spec.recipe, spec.seed)
     trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
     start = time.perf_counter()
     for _ in trainer.run_until(spec.recipe.steps):

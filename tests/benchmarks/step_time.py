@@ -25,7 +25,7 @@ from harness.data.augmentation import Augmenter
 from harness.data.trial_data import load_trial_data
 from harness.seeding import clean_process
 from harness.study.resolve import Resolver
-from harness.training.batches import draw_batches
+from harness.training.batches import training_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
@@ -99,7 +99,7 @@ def trainer_of(spec) -> Trainer:
     data = load_trial_data(spec, None)
     device = _device()
     method = build_method(spec, data, device)
-    draw = draw_batches(data, method, spec.recipe, spec.seed)
+    draw = training_batches(data, method, spec.recipe, spec.seed)
     return Trainer(method, spec.recipe, spec.seed, device, draw)
 
 

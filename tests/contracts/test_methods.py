@@ -27,7 +27,7 @@ from harness.errors import UserError
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec, Triple, identity
 from harness.study.resolve import Resolver
-from harness.training.batches import draw_batches, draw_images
+from harness.training.batches import pretraining_batches, training_batches
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import DrawBatch, StepResult, Trainer
 from harness.training.method import Batch, Losses, Method, Progress, Setting
@@ -110,9 +110,9 @@ def set_up(spec: TrialSpec, data: TrialData) -> tuple[Trainer, DrawBatch]:
     method = build_method(spec, data, CPU)
     pretrains = spec.kind == "pretrain"
     draw = (
-        draw_images(data, spec.recipe, spec.seed)
+        pretraining_batches(data, spec.recipe, spec.seed)
         if pretrains
-        else draw_batches(data, method, spec.recipe, spec.seed)
+        else training_batches(data, method, spec.recipe, spec.seed)
     )
     return Trainer(method, spec.recipe, spec.seed, CPU, draw), draw
 

@@ -14,7 +14,7 @@ from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import UserError
 from harness.spec import Augmentation, TrialSpec
 from harness.study.resolve import Resolver
-from harness.training.batches import draw_batches
+from harness.training.batches import training_batches
 
 
 def make_spec(method: str, **settings: Any) -> TrialSpec | str:
@@ -78,8 +78,8 @@ def test_no_label_of_a_withheld_case_is_read(data: TrialData, monkeypatch: pytes
 def test_unlabelled_patches_shift_no_labelled_one(data: TrialData) -> None:
     spec = make_spec("supervised")
     assert isinstance(spec, TrialSpec)
-    without = draw_batches(data, Wants(0), spec.recipe, 0)  # type: ignore[arg-type]
-    with_them = draw_batches(data, Wants(3), spec.recipe, 0)  # type: ignore[arg-type]
+    without = training_batches(data, Wants(0), spec.recipe, 0)  # type: ignore[arg-type]
+    with_them = training_batches(data, Wants(3), spec.recipe, 0)  # type: ignore[arg-type]
     for step in (0, 7):
         one, other = without(step), with_them(step)
         assert torch.equal(one.image, other.image) and torch.equal(one.label, other.label)

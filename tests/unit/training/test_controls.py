@@ -11,7 +11,7 @@ from tiny import SEED, at, gradients_of, make_batch, make_setting, set_up
 
 from harness.seeding import torch_generator
 from harness.training.losses import segmentation_loss
-from harness.training.masking import draw_mask
+from harness.training.masks import draw_mask
 from methods.clean_clean import CleanClean
 from methods.masked_supervised import MaskedSupervised
 from methods.medcontext import MedContext

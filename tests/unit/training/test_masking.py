@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.architectures.contract import Tokens
-from harness.training.masking import Masker, draw_mask, resize_mask
+from harness.training.masks import Masker, draw_mask, resize_mask
 
 GRIDS = st.tuples(*[st.integers(1, 7)] * 3)
 RATIOS = st.integers(0, 100).map(lambda percent: percent / 100)

@@ -13,7 +13,7 @@ from harness.architectures.contract import Architecture
 from harness.errors import UserError
 from harness.seeding import torch_generator
 from harness.training.losses import consistency_loss, segmentation_loss
-from harness.training.masking import draw_mask, resize_mask
+from harness.training.masks import draw_mask, resize_mask
 from harness.training.method import Losses, Setting
 from methods.medcontext import MedContext, MedContextParameters
 

@@ -14,13 +14,19 @@ from torch import Tensor, nn
 from harness import registry
 from harness.errors import TrialFailure
 from harness.seeding import numpy_generator, torch_generator
-from harness.training.corruption import paint_in, paint_out, random_box, remap_intensity, shuffle_locally
-from harness.training.features import caught, deepest_features, encoder_leaves, encoder_names, pooled
+from harness.training.corruption import inpaint, outpaint, random_box, remap_intensity, shuffle_locally
+from harness.training.features import (
+    capture_outputs,
+    deepest_features,
+    encoder_layers,
+    encoder_parameter_names,
+    spatial_mean,
+)
 from harness.training.losses import nt_xent, segmentation_loss
-from harness.training.masking import draw_mask
+from harness.training.masks import draw_mask
 from harness.training.method import Batch, Context, Progress, Setting
 from harness.training.pretraining import Pretrained
-from harness.training.sparse import Densify, sparse, sparse_norm
+from harness.training.sparse import Densify, sparse_convolution, sparse_norm
 from harness.training.transfer import head_names, transfer
 from methods.masked_volume import MaskedVolume
 from methods.models_genesis import ModelsGenesis
@@ -105,10 +111,10 @@ def test_a_sparse_encoder_knows_nothing_of_hidden_voxels() -> None:
     seen = visible.repeat_interleave(8, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)[:, None]
     other = torch.where(seen, image, torch.randn_like(image))
     with torch.no_grad():
-        with sparse(method._leaves, visible), caught(student, path) as found:
+        with sparse_convolution(method._leaves, visible), capture_outputs(student, path) as found:
             student(image)
             student(other)
-        with caught(student, path) as dense:
+        with capture_outputs(student, path) as dense:
             student(image)
             student(other)
     assert torch.equal(found[0], found[1]) and found[0].any()
@@ -145,7 +151,7 @@ def test_densify_puts_its_token_at_hidden_places() -> None:
 
 def test_only_encoder_layers_of_a_cnn_are_sparse() -> None:
     network = setting_of("unet").architecture.build(1, 2, PATCH)
-    leaves = encoder_leaves(network, "model.1.submodule.1.submodule.1.submodule", torch.zeros(1, 1, *PATCH))
+    leaves = encoder_layers(network, "model.1.submodule.1.submodule.1.submodule", torch.zeros(1, 1, *PATCH))
     names = {name for name, module in network.named_modules() if any(module is leaf for leaf in leaves)}
     assert names and all(".2." not in f"{name}." for name in names)
     assert {"model.0.conv.unit0.conv", "model.1.submodule.1.submodule.0.residual"} <= names
@@ -174,8 +180,8 @@ def test_intensity_maps_are_functions_within_0_and_1() -> None:
 def test_painting_in_hides_a_little_and_painting_out_shows_a_part() -> None:
     image = np.full((1, 24, 24, 24), 2.0, np.float32)
     for seed in range(10):
-        inner = paint_in(image, np.random.default_rng(seed)) != 2
-        outer = paint_out(image, np.random.default_rng(seed)) == 2
+        inner = inpaint(image, np.random.default_rng(seed)) != 2
+        outer = outpaint(image, np.random.default_rng(seed)) == 2
         assert (1 / 6) ** 3 <= inner.mean() <= 5 * (1 / 3) ** 3
         assert (3 / 8) ** 3 <= outer.mean() <= 5 * (4 / 7) ** 3
 
@@ -321,10 +327,10 @@ def test_the_deepest_features_are_where_an_architecture_says(architecture: str) 
     network, path = setting.architecture.build(1, 2, PATCH), setting.architecture.bottleneck()
     features = deepest_features(network, path, batch_of().image)
     assert features.shape == (2, 64 if architecture == "unet" else 48)
-    with caught(network, path) as found:
+    with capture_outputs(network, path) as found:
         network(batch_of().image)
-    torch.testing.assert_close(features, pooled(found[0]))
-    names = encoder_names(network, path, batch_of().image)
+    torch.testing.assert_close(features, spatial_mean(found[0]))
+    names = encoder_parameter_names(network, path, batch_of().image)
     assert 0 < len(names) < len(list(network.parameters()))
     assert all(parameter.grad is None for parameter in network.parameters())
 

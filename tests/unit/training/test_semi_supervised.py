@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.errors import UserError
 from harness.seeding import torch_generator
 from harness.training.losses import segmentation_loss
-from harness.training.masking import draw_mask
+from harness.training.masks import draw_mask
 from harness.training.method import Batch
 from methods.cps import CPS
 from methods.mean_teacher import MeanTeacher

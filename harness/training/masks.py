@@ -5,7 +5,7 @@ A mask is a boolean tensor ``(B, *grid)``, true where the input is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ def draw_mask(
     ratio: float,
     batch: int,
     *,
-    axis: int,
-    per_sample: bool,
+    axis: int = 2,
+    per_sample: bool = True,
     generator: torch.Generator,
 ) -> Tensor:
     """Return a mask ``(batch, *grid)`` on the CPU.
@@ -69,9 +69,9 @@ def _choose(score: Tensor, ratio: float) -> Tensor:
     return hidden.view(score.shape)
 
 
-def resize_mask(mask: Tensor, size: Triple) -> Tensor:
+def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """Return the mask ``(B, *grid)`` on a finer grid, each cell repeated."""
-    return functional.interpolate(mask[:, None].float(), size=size, mode="nearest")[:, 0] > 0.5
+    return functional.interpolate(mask[:, None].float(), size=list(size), mode="nearest")[:, 0] > 0.5
 
 
 class Masker(nn.Module):
@@ -102,8 +102,7 @@ class Masker(nn.Module):
 
     def hide_image(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the image ``(B, C, D, H, W)`` with the blocks of ``mask`` filled."""
-        size = (image.shape[2], image.shape[3], image.shape[4])
-        return self.apply_to(image, resize_mask(mask, size)[:, None], channel_axis=1)
+        return self.apply_to(image, resize_mask(mask, image.shape[2:])[:, None], channel_axis=1)
 
     @contextmanager
     def hide_tokens(
@@ -129,8 +128,7 @@ class Masker(nn.Module):
 
         def zero_image(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             image, *others = inputs
-            size = (image.shape[2], image.shape[3], image.shape[4])
-            return (image.masked_fill(resize_mask(mask, size)[:, None], 0.0), *others)
+            return (image.masked_fill(resize_mask(mask, image.shape[2:])[:, None], 0.0), *others)
 
         path = tokens.before_position if before_position else tokens.module
         with ExitStack() as hooks:
