@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Results
 from harness.console import console
 from harness.errors import UserError
 from harness.study.expand import load_study
@@ -35,9 +36,22 @@ JoinSeconds = Annotated[
     int,
     typer.Option(min=1, metavar="SECONDS", help="How long nodes may take to join before the job gives up."),
 ]
-Data = Annotated[
-    Path | None, typer.Option(metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds the datasets.")
+VolumeClaim = Annotated[str, typer.Option(metavar="NAME", help="Claim of a volume that all pods can write.")]
+PodResults = Annotated[
+    str | None, typer.Option(metavar="DIR", help="In the pods; default: results on the volume.")
 ]
+PodData = Annotated[str | None, typer.Option(metavar="DIR", help="In the pods; default: data on the volume.")]
+PodCache = Annotated[
+    str | None, typer.Option(metavar="DIR", help="In the pods; default: cache on the volume.")
+]
+PodMemory = Annotated[str, typer.Option(metavar="BYTES", help="As Kubernetes writes it.")]
+HeadCpus = Annotated[str, typer.Option(metavar="CPUS", help="Of the pod that preprocesses and reports.")]
+Namespace = Annotated[str | None, typer.Option(metavar="NAME", help="Default: kubectl's current one.")]
+TokenSecret = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Secret with Ray's token as auth_token; default: KubeRay makes one."),
+]
+Retries = Annotated[int, typer.Option(min=0, help="How often a paused or failed run is started again.")]
 
 
 @app.command(context_settings=_PASS_ON)
@@ -109,39 +123,18 @@ def kubernetes(
     workers: Annotated[int, typer.Option(min=1, help="Pods that train.")],
     gpus_per_worker: Annotated[int, typer.Option(min=0, help="GPUs of each; 0 for none.")],
     image: Annotated[str, typer.Option(metavar="IMAGE", help="Image with this harness and ray[default].")],
-    volume_claim: Annotated[
-        str, typer.Option(metavar="NAME", help="Claim of a volume that all pods can write.")
-    ],
+    volume_claim: VolumeClaim,
     mount: Annotated[str, typer.Option(metavar="DIR", help="Where the volume lies in all pods.")] = "/shared",
-    results: Annotated[
-        str | None, typer.Option(metavar="DIR", help="In the pods; default: results on the volume.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="In the pods; default: data on the volume.")
-    ] = None,
-    cache: Annotated[
-        str | None, typer.Option(metavar="DIR", help="In the pods; default: cache on the volume.")
-    ] = None,
+    results: PodResults = None,
+    data: PodData = None,
+    cache: PodCache = None,
     cpus_per_worker: Annotated[str, typer.Option(metavar="CPUS", help="As Kubernetes writes it.")] = "8",
-    memory_per_worker: Annotated[
-        str, typer.Option(metavar="BYTES", help="As Kubernetes writes it.")
-    ] = "32Gi",
-    head_cpus: Annotated[
-        str, typer.Option(metavar="CPUS", help="Of the pod that preprocesses and reports.")
-    ] = "4",
+    memory_per_worker: PodMemory = "32Gi",
+    head_cpus: HeadCpus = "4",
     head_memory: Annotated[str, typer.Option(metavar="BYTES")] = "16Gi",
-    namespace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Default: kubectl's current one.")
-    ] = None,
-    token_secret: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Secret with Ray's token as auth_token; default: KubeRay makes one."
-        ),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, help="How often a paused or failed run is started again.")
-    ] = 3,
+    namespace: Namespace = None,
+    token_secret: TokenSecret = None,
+    retries: Retries = 3,
     join_seconds: JoinSeconds = 900,
     dry_run: DryRun = False,
 ) -> None:
@@ -216,14 +209,14 @@ def cluster_wait(
     """Wait until all nodes of a starting Ray cluster have joined and see the same folders; else exit status 1."""
     import psutil
 
-    from harness.cluster.waiting import Expected, Incomplete, wait_for_cluster
+    from harness.cluster.waiting import ClusterIncomplete, ExpectedNodes, wait_for_cluster
 
-    expected = Expected(nodes, gpus, tuple(filter(None, names.split(","))))
+    expected = ExpectedNodes(nodes, gpus, tuple(filter(None, names.split(","))))
     say = lambda line: print(f"medctx: {line}", file=sys.stderr, flush=True)  # noqa: E731
     lives = (lambda: psutil.pid_exists(head_pid)) if head_pid else (lambda: True)
     try:
         wait_for_cluster(address, expected, timeout, shared or [], data, say, lives)
-    except Incomplete as error:
+    except ClusterIncomplete as error:
         say(str(error))
         raise typer.Exit(1) from None
 
@@ -232,15 +225,13 @@ def doctor(
     study: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="Whose data and room are looked at too.")
     ] = None,
-    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder of records and reports.")] = Path(
-        "results"
-    ),
+    results: Results = DEFAULT_RESULTS,
     data: Data = None,
     address: Annotated[
         str | None,
         typer.Option(help="Of a running Ray cluster, whose nodes are all asked; default: this machine."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check storage, versions, GPUs, clocks, data and token, and say what to do. Exit status 1 on an error."""
     from harness.cluster.doctor import examine

@@ -45,12 +45,15 @@ class StudyResults:
         return self.known.study
 
     @cached_property
+    def _chosen(self) -> list[Cell]:
+        return choose_cells(self.study, self.only)
+
+    @cached_property
     def failed(self) -> list[Cell]:
         """The chosen trials that are not complete."""
-        store = Store(self.folder, writable=False)
-        chosen = choose_cells(self.study, self.only)
-        states = states_of(chosen, store)
-        return [cell for cell in needed_cells(chosen, states) if states[cell.spec.id] != "complete"]
+        states = states_of(self._chosen, Store(self.folder, writable=False))
+        needed = needed_cells(self._chosen, states)
+        return [cell for cell in needed if states[cell.spec.id] != "complete"]
 
     @property
     def is_complete(self) -> bool:
@@ -66,7 +69,8 @@ class StudyResults:
         """
         from harness.reporting.frames import trial_frame, with_numbers
 
-        return with_numbers(trial_frame(self.study, self.folder))
+        cells = tuple(cell for cell in self._chosen if cell.spec.kind == "train")
+        return with_numbers(trial_frame(replace(self.study, cells=cells), self.folder))
 
     @cached_property
     def cases(self) -> pd.DataFrame:
@@ -126,10 +130,5 @@ def results(study: StudyLike, *, results: Folder = "results", only: Sequence[str
     """
     store = Store(Path(results))
     known = take_over(study_of(study), store).known
-    if only:
-        known = KnownStudy(replace(known.study, cells=_trained(choose_cells(known.study, only)), search=None))
+    choose_cells(known.study, only)  # refuses filters that leave nothing
     return StudyResults(known, store.results, tuple(only))
-
-
-def _trained(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    return tuple(cell for cell in cells if cell.spec.kind == "train")

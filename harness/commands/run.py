@@ -67,22 +67,15 @@ def run(
     if missing or known.searching:
         watch.say("", stage="reading and preprocessing data")
         check_data(known.cells, missing or cells, store, root)
+        threads = max(cell.spec.recipe.threads for cell in cells)
         from harness.sweep.ray_tune import sweep
 
         with watch.running():
             sweep(
-                watch.following(_work(known, missing, store)),
-                store,
-                data_root=root,
-                keep=declared.keep,
-                workers=workers,
-                threads=max(cell.spec.recipe.threads for cell in cells),
-                address=address,
-                gpus=gpus,
-                checkpoint_minutes=checkpoint_minutes,
-                trackers=trackers,
+                watch.following(_work(known, missing, store)), store, data_root=root, keep=declared.keep, workers=workers,
+                threads=threads, address=address, gpus=gpus, checkpoint_minutes=checkpoint_minutes, trackers=trackers,
                 say=watch.say,
-            )
+            )  # fmt: skip
         store.tidy()
         known = known_study(declared, store)
     watch.say("", stage="writing the report")
