@@ -23,7 +23,7 @@ from harness.sweep.address import reachable_address, resolved
 
 Answer = TypeVar("Answer")
 _EXCHANGE = 5.0  # seconds to wait for a node's clock
-_STRANGER = """
+_CLIENT_WITHOUT_TOKEN = """
 import sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
 print("connected")
@@ -117,7 +117,7 @@ def live_nodes() -> list[RayNode]:
     return sorted(nodes, key=lambda node: (node.name, node.id))
 
 
-class _Respondent:
+class _NodeActor:
     """An actor that answers for the node it runs on."""
 
     def answer(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
@@ -138,7 +138,7 @@ def ask_each(
         arguments: of the function.
         timeout: seconds for all answers together.
     """
-    actor = ray.remote(num_cpus=0)(_Respondent)
+    actor = ray.remote(num_cpus=0)(_NodeActor)
     asked = []
     for node in nodes:
         place = NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
@@ -149,7 +149,7 @@ def ask_each(
     for node, respondent, pending in asked:
         try:
             answer = ray.get(pending, timeout=max(until - time.monotonic(), 0.1))
-            replies.append(Reply(node, answer, ahead=_ahead(respondent)))
+            replies.append(Reply(node, answer, ahead=_clock_ahead(respondent)))
         except Exception as error:  # whatever the node answers with is a finding about it
             replies.append(Reply(node, None, error=_reason(error)))
         ray.kill(respondent)
@@ -161,7 +161,7 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}".strip().splitlines()[0][:300]
 
 
-def _ahead(respondent: Any) -> float:
+def _clock_ahead(respondent: Any) -> float:
     """Return how far a node's clock is ahead of ours: the quickest of three exchanges tells it best."""
     exchanges = []
     for _ in range(3):
@@ -172,14 +172,14 @@ def _ahead(respondent: Any) -> float:
     return min(exchanges)[1]
 
 
-def admits_strangers(address: str) -> bool:
+def accepts_without_token(address: str) -> bool:
     """Return whether a running cluster lets a client in that shows no token."""
     hidden = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_NUM_REDIS_GET_RETRIES": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _STRANGER, resolved(address)],
+            [sys.executable, "-c", _CLIENT_WITHOUT_TOKEN, resolved(address)],
             env=environment, capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

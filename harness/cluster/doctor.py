@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.cluster.findings import Finding, gpu_count
-from harness.cluster.node import NodeReport, describe, versions
-from harness.cluster.storage import check_space, check_storage, foreign_lock
+from harness.cluster.check_result import CheckResult, gpu_count
+from harness.cluster.node import NodeReport, describe_node, versions
+from harness.cluster.storage import check_space, check_storage, held_lock_result
 from harness.study.study import Study
 
 if TYPE_CHECKING:
     from harness.cluster.connection import Reply
-    from harness.cluster.folders import Sight
+    from harness.cluster.shared_folders import FolderView
 
 _SKEW = 5.0  # seconds between the clocks of two nodes
 _NOTICE = 1.0  # seconds from which it is worth a word
@@ -26,7 +26,7 @@ _LOCK = ".doctor-lock"
 
 
 @dataclass(frozen=True)
-class Member:
+class CheckedNode:
     """A node as the doctor sees it: what it says of itself and, in a cluster, what Ray says of it."""
 
     name: str
@@ -35,7 +35,9 @@ class Member:
     ahead: float = 0.0  # seconds of its clock before ours
 
 
-def examine(study: Study | None, results: Path, data: Path | None, address: str | None) -> Iterator[Finding]:
+def examine(
+    study: Study | None, results: Path, data: Path | None, address: str | None
+) -> Iterator[CheckResult]:
     """Yield what was found, in the order of looking.
 
     Args:
@@ -54,43 +56,43 @@ def examine(study: Study | None, results: Path, data: Path | None, address: str 
         yield check_space(results, (*study.nodes, *study.cells) if study else None)
     datasets = list(dict.fromkeys(cell.spec.dataset.name for cell in study.cells)) if study else []
     if address is None:
-        members = [Member("", describe(datasets, data))]
+        nodes = [CheckedNode("", describe_node(datasets, data))]
         yield from _own_token()
-        yield Finding("versions", "ok", _listed(versions()))
+        yield CheckResult("versions", "ok", _listed(versions()))
     else:
-        members, findings = _ask_cluster(address, datasets, results if writable else None, data)
+        nodes, findings = _ask_cluster(address, datasets, results if writable else None, data)
         yield from findings
-        yield from check_versions(versions(), members)
-        yield from check_clocks(members)
+        yield from check_versions(versions(), nodes)
+        yield from check_clocks(nodes)
     for check in (check_gpus, check_cache, check_data):
-        yield from check(members)
+        yield from check(nodes)
 
 
 def _ask_cluster(
     address: str, datasets: Sequence[str], results: Path | None, data: Path | None
-) -> tuple[list[Member], list[Finding]]:
+) -> tuple[list[CheckedNode], list[CheckResult]]:
     """Return the nodes that answered, and what was found in asking; ``results`` is None where it cannot be used."""
-    from harness.cluster.connection import admits_strangers, ask_each, connected, live_nodes
-    from harness.cluster.folders import look_for, mark
+    from harness.cluster.connection import accepts_without_token, ask_each, connected, live_nodes
+    from harness.cluster.shared_folders import marker_files, view_folders
 
     with connected(address):
         nodes = live_nodes()
-        with _held(results) as lock:
-            reports = ask_each(nodes, describe, datasets, data, lock)
-        with mark([results] if results else []) as marks:
-            sights = ask_each(nodes, look_for, marks, data)
-    members = [
-        Member(reply.node.name, reply.answer, reply.node.gpus, reply.ahead)
+        with _hold_lock(results) as lock:
+            reports = ask_each(nodes, describe_node, datasets, data, lock)
+        with marker_files([results] if results else []) as markers:
+            views = ask_each(nodes, view_folders, markers, data)
+    checked = [
+        CheckedNode(reply.node.name, reply.answer, reply.node.gpus, reply.ahead)
         for reply in reports
         if reply.answer
     ]
-    findings = [finding for reply in reports for finding in _answer(reply)]
-    findings += [finding for reply in sights for finding in _sight(reply, data)]
-    return members, [*findings, _token_of_cluster(admits_strangers(address))]
+    findings = [finding for reply in reports for finding in _check_answer(reply)]
+    findings += [finding for reply in views for finding in _compare_folders(reply, data)]
+    return checked, [*findings, _token_of_cluster(accepts_without_token(address))]
 
 
 @contextmanager
-def _held(results: Path | None) -> Iterator[Path | None]:
+def _hold_lock(results: Path | None) -> Iterator[Path | None]:
     """Hold a lock in the results folder as long as this context lasts."""
     if results is None:
         yield None
@@ -103,131 +105,133 @@ def _held(results: Path | None) -> Iterator[Path | None]:
         path.unlink(missing_ok=True)
 
 
-def _answer(reply: Reply[NodeReport]) -> Iterator[Finding]:
+def _check_answer(reply: Reply[NodeReport]) -> Iterator[CheckResult]:
     name = reply.node.name
     if reply.answer is None:
         remedy = "Install the same environment on every node."
-        yield Finding("node", "error", f"cannot run the harness: {reply.error}", remedy, name)
+        yield CheckResult("node", "error", f"cannot run the harness: {reply.error}", remedy, name)
     elif reply.answer.lock_taken is not None:
-        yield foreign_lock(name, reply.answer.lock_taken)
+        yield held_lock_result(name, reply.answer.lock_taken)
 
 
-def _sight(reply: Reply[list[Sight]], data: Path | None) -> Iterator[Finding]:
-    from harness.cluster.waiting import problems
+def _compare_folders(reply: Reply[list[FolderView]], data: Path | None) -> Iterator[CheckResult]:
+    from harness.cluster.waiting import differing_views
 
-    name, seen = reply.node.name, problems(reply, data)
+    name, seen = reply.node.name, differing_views(reply, data)
     remedy = "Put results and data on storage that all nodes share, under one path."
     for one in seen:
-        yield Finding("visible", "error", f"{one.folder}: {one.problem}", remedy, name)
+        yield CheckResult("visible", "error", f"{one.folder}: {one.problem}", remedy, name)
     if not seen:
-        yield Finding("visible", "ok", "results and data are those seen here", node=name)
+        yield CheckResult("visible", "ok", "results and data are those seen here", node=name)
 
 
-def _token_of_cluster(open_to_all: bool) -> Finding:
+def _token_of_cluster(open_to_all: bool) -> CheckResult:
     if open_to_all:
         remedy = "Start every node with RAY_AUTH_MODE=token; whoever reaches an open cluster runs code on it."
-        return Finding("token", "error", "the cluster lets in clients without a token", remedy)
+        return CheckResult("token", "error", "the cluster lets in clients without a token", remedy)
     from harness.cluster.connection import token_file
 
     path = token_file()
     if not os.environ.get("RAY_AUTH_TOKEN") and path.is_file() and path.stat().st_mode & 0o077:
-        return Finding("token", "warning", f"{path} can be read by others", f"chmod 600 {path}")
-    return Finding("token", "ok", "the cluster lets in nobody without its token")
+        return CheckResult("token", "warning", f"{path} can be read by others", f"chmod 600 {path}")
+    return CheckResult("token", "ok", "the cluster lets in nobody without its token")
 
 
-def _own_token() -> Iterator[Finding]:
+def _own_token() -> Iterator[CheckResult]:
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode == "token":
-        yield Finding("token", "ok", "Ray, when started here, asks for a token")
+        yield CheckResult("token", "ok", "Ray, when started here, asks for a token")
     else:
-        yield Finding("token", "error", f"RAY_AUTH_MODE={mode}", "Unset RAY_AUTH_MODE, or set it to token.")
+        yield CheckResult(
+            "token", "error", f"RAY_AUTH_MODE={mode}", "Unset RAY_AUTH_MODE, or set it to token."
+        )
 
 
-def check_versions(here: Mapping[str, str], members: Sequence[Member]) -> Iterator[Finding]:
+def check_versions(here: Mapping[str, str], nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield the versions in which nodes differ from this process; numbers of one study have to share them."""
     same = True
-    for member in members:
-        theirs = member.report.versions
+    for node in nodes:
+        theirs = node.report.versions
         other = [
             f"{name} {theirs.get(name)}, here {own}" for name, own in here.items() if theirs.get(name) != own
         ]
         if other:
             same = False
             remedy = "Install one environment on all nodes."
-            yield Finding("versions", "error", "; ".join(other), remedy, member.name)
+            yield CheckResult("versions", "error", "; ".join(other), remedy, node.name)
     if same:
-        yield Finding("versions", "ok", f"{_listed(here)} on {len(members)} nodes")
+        yield CheckResult("versions", "ok", f"{_listed(here)} on {len(nodes)} nodes")
 
 
 def _listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def check_clocks(members: Sequence[Member]) -> Iterator[Finding]:
+def check_clocks(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield what was found about the clocks, each compared with that of this machine."""
-    apart = max((member.ahead for member in members), default=0.0) - min(
-        (member.ahead for member in members), default=0.0
-    )
-    worst = max(apart, *(abs(member.ahead) for member in members), 0.0)
+    ahead = [0.0, *(node.ahead for node in nodes)]  # 0: this machine's own
+    worst = max(ahead) - min(ahead)
     found = f"at most {worst:.2f} s apart"
     remedy = "Run a time service (chrony, ntpd) on every node."
     if worst >= _SKEW:
-        late = ", ".join(f"{member.name} {member.ahead:+.1f} s" for member in members)
-        yield Finding("clock", "error", f"{found}: {late}; claims are judged by times", remedy)
+        late = ", ".join(f"{node.name} {node.ahead:+.1f} s" for node in nodes)
+        yield CheckResult("clock", "error", f"{found}: {late}; claims are judged by times", remedy)
     elif worst >= _NOTICE:
-        yield Finding("clock", "warning", found, remedy)
+        yield CheckResult("clock", "warning", found, remedy)
     else:
-        yield Finding("clock", "ok", found)
+        yield CheckResult("clock", "ok", found)
 
 
-def check_gpus(members: Sequence[Member]) -> Iterator[Finding]:
+def check_gpus(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield the GPUs that torch can use, against those that Ray hands out."""
-    for member in members:
-        names = member.report.gpus
+    for node in nodes:
+        names = node.report.gpus
         usable = f"torch uses {gpu_count(len(names))}{f' ({names[0]})' if names else ''}"
-        given = member.ray_gpus
-        if member.report.gpu_problem:
+        given = node.ray_gpus
+        if node.report.gpu_problem:
             remedy = "Install the build of torch that fits the driver; see nvidia-smi."
-            yield Finding("GPUs", "error", member.report.gpu_problem, remedy, member.name)
+            yield CheckResult("GPUs", "error", node.report.gpu_problem, remedy, node.name)
         elif given is not None and given > len(names):
             remedy = "See nvidia-smi and the build of torch there; or start that node with fewer GPUs."
-            yield Finding("GPUs", "error", f"Ray hands out {gpu_count(given)}, {usable}", remedy, member.name)
+            yield CheckResult(
+                "GPUs", "error", f"Ray hands out {gpu_count(given)}, {usable}", remedy, node.name
+            )
         elif given is not None and given < len(names):
             remedy = "Start that node with all of them, or leave the others to somebody else."
-            yield Finding(
-                "GPUs", "warning", f"Ray hands out {gpu_count(given)}, {usable}", remedy, member.name
+            yield CheckResult(
+                "GPUs", "warning", f"Ray hands out {gpu_count(given)}, {usable}", remedy, node.name
             )
         elif names:
-            yield Finding("GPUs", "ok", usable, node=member.name)
+            yield CheckResult("GPUs", "ok", usable, node=node.name)
         else:
-            yield Finding("GPUs", "ok", "none; trials run on the CPU", node=member.name)
+            yield CheckResult("GPUs", "ok", "none; trials run on the CPU", node=node.name)
 
 
-def check_cache(members: Sequence[Member]) -> Iterator[Finding]:
+def check_cache(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield whether preprocessed data can be kept."""
-    for member in members:
-        cache, problem = member.report.cache, member.report.cache_problem
+    for node in nodes:
+        cache, problem = node.report.cache, node.report.cache_problem
         if problem:
             remedy = "Name another with the environment variable MEDCTX_CACHE."
-            yield Finding("cache", "error", f"{cache} cannot be written ({problem})", remedy, member.name)
+            yield CheckResult("cache", "error", f"{cache} cannot be written ({problem})", remedy, node.name)
         else:
-            yield Finding("cache", "ok", f"{cache} can be written", node=member.name)
+            yield CheckResult("cache", "ok", f"{cache} can be written", node=node.name)
 
 
-def check_data(members: Sequence[Member]) -> Iterator[Finding]:
+def check_data(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield what each node sees of the datasets; they have to agree on the number of cases."""
     most: dict[str, int] = {}
-    for member in members:
-        for one in member.report.data:
+    for node in nodes:
+        for one in node.report.data:
             most[one.dataset] = max(most.get(one.dataset, 0), one.cases)
-    for member in members:
-        for one in member.report.data:
+    for node in nodes:
+        for one in node.report.data:
             if one.problem:
-                yield Finding("data", "error", f"{one.dataset}: {one.problem}", one.remedy, member.name)
+                yield CheckResult("data", "error", f"{one.dataset}: {one.problem}", one.remedy, node.name)
             elif one.cases < most[one.dataset]:
                 found = f"{one.dataset}: {one.cases} cases, another node sees {most[one.dataset]}"
-                yield Finding(
-                    "data", "error", found, "Put the data on storage that all nodes share.", member.name
+                yield CheckResult(
+                    "data", "error", found, "Put the data on storage that all nodes share.", node.name
                 )
             else:
-                yield Finding("data", "ok", f"{one.dataset}: {one.cases} cases", node=member.name)
+                yield CheckResult("data", "ok", f"{one.dataset}: {one.cases} cases", node=node.name)

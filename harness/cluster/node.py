@@ -61,7 +61,9 @@ class NodeReport:
     lock_taken: bool | None = None
 
 
-def describe(datasets: Sequence[str], data_root: Path | None, held_lock: Path | None = None) -> NodeReport:
+def describe_node(
+    datasets: Sequence[str], data_root: Path | None, held_lock: Path | None = None
+) -> NodeReport:
     """Return what this node says of itself.
 
     Args:
@@ -79,7 +81,7 @@ def describe(datasets: Sequence[str], data_root: Path | None, held_lock: Path | 
         cache=cache,
         cache_problem=_cache_problem(cache),
         data=tuple(_data(name, data_root) for name in datasets),
-        lock_taken=_takes(held_lock) if held_lock else None,
+        lock_taken=_can_take(held_lock) if held_lock else None,
     )
 
 
@@ -146,7 +148,7 @@ def _data(name: str, root: Path | None) -> DataReport:
     return DataReport(name, len(cases))
 
 
-def _takes(lock: Path) -> bool:
+def _can_take(lock: Path) -> bool:
     try:
         with FileLock(lock, timeout=0):
             return True

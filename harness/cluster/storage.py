@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.cluster.findings import Finding
+from harness.cluster.check_result import CheckResult
 from harness.records.store import Store
 from harness.study.cells import Cell
 
@@ -38,7 +38,7 @@ sys.stdin.read()
 """
 
 
-def check_storage(results: Path, alone: bool) -> list[Finding]:
+def check_storage(results: Path, alone: bool) -> list[CheckResult]:
     """Return what was found about a results folder; files are made below it and taken away again.
 
     Args:
@@ -49,19 +49,19 @@ def check_storage(results: Path, alone: bool) -> list[Finding]:
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=results) as scratch:
-            findings = [_tried(name, check, Path(scratch)) for name, check in checks.items()]
+            findings = [_run_check(name, check, Path(scratch)) for name, check in checks.items()]
     except OSError as error:
         remedy = "Name another folder with --results DIR."
-        return [Finding("results", "error", f"{results} cannot be written ({error.strerror})", remedy)]
-    writable = Finding("results", "ok", f"{results} can be written")
+        return [CheckResult("results", "error", f"{results} cannot be written ({error.strerror})", remedy)]
+    writable = CheckResult("results", "ok", f"{results} can be written")
     return [writable, _judge_file_system(file_system(results), alone), *findings]
 
 
-def _tried(name: str, check: Callable[[Path], Finding], folder: Path) -> Finding:
+def _run_check(name: str, check: Callable[[Path], CheckResult], folder: Path) -> CheckResult:
     try:
         return check(folder)
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(name, "error", f"failed: {error}", "Put the results on another file system.")
+        return CheckResult(name, "error", f"failed: {error}", "Put the results on another file system.")
 
 
 def file_system(path: Path) -> str:
@@ -71,20 +71,22 @@ def file_system(path: Path) -> str:
     return next((mounts[parent] for parent in (place, *place.parents) if parent in mounts), "unknown")
 
 
-def _judge_file_system(kind: str, alone: bool) -> Finding:
+def _judge_file_system(kind: str, alone: bool) -> CheckResult:
     if kind in _SHARED:
-        return Finding("file system", "ok", f"{kind}, which nodes share")
+        return CheckResult("file system", "ok", f"{kind}, which nodes share")
     if kind in _MEMORY:
-        return Finding(
+        return CheckResult(
             "file system", "warning", f"{kind}: records lie in memory", "Choose a folder on a disk."
         )
     if alone:
-        return Finding("file system", "ok", f"{kind}, of this machine; a cluster needs one that nodes share")
+        return CheckResult(
+            "file system", "ok", f"{kind}, of this machine; a cluster needs one that nodes share"
+        )
     remedy = "Choose a folder on NFS, Lustre or the like, unless 'visible' is ok on every node."
-    return Finding("file system", "warning", f"{kind}, which is mostly of one machine", remedy)
+    return CheckResult("file system", "warning", f"{kind}, which is mostly of one machine", remedy)
 
 
-def _lock(folder: Path) -> Finding:
+def _lock(folder: Path) -> CheckResult:
     """Let two processes contend for one lock; both hold on to what they got until both have tried."""
     command = [sys.executable, "-c", _CONTENDER, str(folder / "lock")]
     pipe = subprocess.PIPE
@@ -93,9 +95,9 @@ def _lock(folder: Path) -> Finding:
     for process in contenders:
         process.communicate()
     if sorted(results) == ["lost", "won"]:
-        return Finding("lock", "ok", "of two processes one got the lock")
+        return CheckResult("lock", "ok", "of two processes one got the lock")
     said = " and ".join(result or "nothing" for result in results)
-    return Finding("lock", "error", f"two processes that contended for a lock: {said}", _LOCK_REMEDY)
+    return CheckResult("lock", "error", f"two processes that contended for a lock: {said}", _LOCK_REMEDY)
 
 
 _LOCK_REMEDY = (
@@ -103,14 +105,14 @@ _LOCK_REMEDY = (
 )
 
 
-def foreign_lock(node: str, taken: bool) -> Finding:
+def held_lock_result(node: str, taken: bool) -> CheckResult:
     """Return what it means that another node could, or could not, take a lock that this process holds."""
     if taken:
-        return Finding("lock", "error", "took a lock that is held on another node", _LOCK_REMEDY, node)
-    return Finding("lock", "ok", "respects a lock that is held on another node", node=node)
+        return CheckResult("lock", "error", "took a lock that is held on another node", _LOCK_REMEDY, node)
+    return CheckResult("lock", "ok", "respects a lock that is held on another node", node=node)
 
 
-def _rename(folder: Path) -> Finding:
+def _rename(folder: Path) -> CheckResult:
     """Replace a file, and give a filled folder another name, as publishing a record does."""
     old, new = folder / "record", folder / "partial"
     old.write_text("old")
@@ -121,46 +123,46 @@ def _rename(folder: Path) -> Finding:
     (attempt / "file").write_text("whole")
     attempt.rename(final)
     if old.read_text() == "new" and not new.exists() and (final / "file").read_text() == "whole":
-        return Finding("rename", "ok", "files and folders are renamed whole")
-    return Finding(
+        return CheckResult("rename", "ok", "files and folders are renamed whole")
+    return CheckResult(
         "rename", "error", "a renamed file or folder is not whole", "Put the results on another file system."
     )
 
 
-def _link(folder: Path) -> Finding:
+def _link(folder: Path) -> CheckResult:
     first, second = folder / "first", folder / "second"
     first.write_text("x")
     try:
         os.link(first, second)
     except OSError as error:
-        return Finding(
+        return CheckResult(
             "hard links",
             "warning",
             f"none ({error.strerror}): checkpoints are copied",
             "Expect more room and time.",
         )
-    return Finding(
+    return CheckResult(
         "hard links", "ok" if first.samefile(second) else "warning", "checkpoints are shared, not copied"
     )
 
 
-def _clock(folder: Path) -> Finding:
+def _clock(folder: Path) -> CheckResult:
     path = folder / "clock"
     path.touch()
     ahead = path.stat().st_mtime - time.time()
     if abs(ahead) < _SKEW:
-        return Finding("file times", "ok", f"{ahead:+.1f} s from this machine's clock")
-    return Finding(
+        return CheckResult("file times", "ok", f"{ahead:+.1f} s from this machine's clock")
+    return CheckResult(
         "file times", "error", f"{ahead:+.1f} s from this machine's clock; claims are judged by them",
         "Set the clocks of the file server and of this machine by one time server.",
     )  # fmt: skip
 
 
-def check_space(results: Path, cells: Sequence[Cell] | None) -> Finding:
+def check_space(results: Path, cells: Sequence[Cell] | None) -> CheckResult:
     """Return whether there is room for the trials that are missing, judged by the records that are there."""
     free = shutil.disk_usage(results).free
     if cells is None:
-        return Finding("free space", "ok", f"{_size(free)}; name a study for a forecast")
+        return CheckResult("free space", "ok", f"{_size(free)}; name a study for a forecast")
     store = Store(results, writable=False)
     missing = sum(store.status(cell.spec.id) != "complete" for cell in cells)
     sizes = list(_record_sizes(store))
@@ -169,15 +171,15 @@ def check_space(results: Path, cells: Sequence[Cell] | None) -> Finding:
     needed = missing * each
     found = f"{_size(free)}; {missing} trials need about {_size(needed)} ({_size(each)} each, {basis})"
     if needed > free:
-        return Finding(
+        return CheckResult(
             "free space",
             "error",
             found,
             "Make room, set 'keep: none' in the study, or choose another folder.",
         )
     if needed > free / 2:
-        return Finding("free space", "warning", found, "Keep an eye on it.")
-    return Finding("free space", "ok", found)
+        return CheckResult("free space", "warning", found, "Keep an eye on it.")
+    return CheckResult("free space", "ok", found)
 
 
 def _record_sizes(store: Store) -> Iterator[int]:

@@ -7,29 +7,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cluster.check_result import gpu_count
 from harness.cluster.connection import (
     RayNode,
     Reply,
-    admits_strangers,
+    accepts_without_token,
     ask_each,
     connected,
     live_nodes,
     token,
 )
-from harness.cluster.findings import gpu_count
-from harness.cluster.folders import Sight, look_for, mark
+from harness.cluster.shared_folders import FolderView, marker_files, view_folders
 from harness.errors import UserError
 from harness.sweep.address import is_reachable, resolved
 
 _POLL = 1.0  # seconds between looks
 
 
-class Incomplete(Exception):
+class ClusterIncomplete(Exception):
     """The cluster is not what was asked for; the message is a table of what was expected and seen."""
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedNodes:
     """What has to join.
 
     Attributes:
@@ -49,7 +49,7 @@ class Expected:
 
 def wait_for_cluster(
     address: str,
-    expected: Expected,
+    expected: ExpectedNodes,
     timeout: float,
     shared: Sequence[Path],
     data: Path | None,
@@ -83,16 +83,16 @@ def wait_for_cluster(
     while not is_reachable(address):
         if time.monotonic() > until or not head_lives():
             state = f"did not answer within {timeout:.0f} s" if head_lives() else "has ended"
-            raise Incomplete(f"Ray's head at {address} {state}\n{comparison(expected, [])}")
+            raise ClusterIncomplete(f"Ray's head at {address} {state}\n{node_table(expected, [])}")
         time.sleep(_POLL)
     with connected(address):
-        nodes = joined(expected, live_nodes, until, say)
+        nodes = wait_for_nodes(expected, live_nodes, until, say)
         if not expected.met_by(nodes):
-            raise Incomplete(
+            raise ClusterIncomplete(
                 f"the cluster is not complete after {timeout:.0f} s: {_counts(expected, nodes)}\n"
-                f"{comparison(expected, nodes)}"
+                f"{node_table(expected, nodes)}"
             )
-        if admits_strangers(address):
+        if accepts_without_token(address):
             raise UserError(
                 f"the cluster at {address}", "a client without a token let in", "token authentication",
                 "Start every node with RAY_AUTH_MODE=token.",
@@ -100,8 +100,8 @@ def wait_for_cluster(
         check_folders(nodes, shared, data)
 
 
-def joined(
-    expected: Expected, look: Callable[[], list[RayNode]], until: float, say: Callable[[str], None]
+def wait_for_nodes(
+    expected: ExpectedNodes, look: Callable[[], list[RayNode]], until: float, say: Callable[[str], None]
 ) -> list[RayNode]:
     """Return the live nodes once they are what was expected, or when time is over."""
     said = ""
@@ -116,12 +116,12 @@ def joined(
         time.sleep(_POLL)
 
 
-def _counts(expected: Expected, nodes: Sequence[RayNode]) -> str:
+def _counts(expected: ExpectedNodes, nodes: Sequence[RayNode]) -> str:
     gpus = sum(node.gpus for node in nodes)
     return f"{len(nodes)} of {expected.nodes} nodes, {gpus:g} of {expected.gpus:g} GPUs"
 
 
-def comparison(expected: Expected, nodes: Sequence[RayNode]) -> str:
+def node_table(expected: ExpectedNodes, nodes: Sequence[RayNode]) -> str:
     """Return a table of the nodes that were expected or seen, with the GPUs of each."""
     if not (expected.names or nodes):
         return "  no node was seen"
@@ -133,10 +133,10 @@ def comparison(expected: Expected, nodes: Sequence[RayNode]) -> str:
         rows.append((name, share, *((gpu_count(node.gpus), node.address) if node else ("nothing", "-"))))
     unnamed = "-" if expected.names else "any"
     rows += [(node.name, unnamed, gpu_count(node.gpus), node.address) for node in by_name.values()]
-    return as_table(rows)
+    return aligned_table(rows)
 
 
-def as_table(rows: Sequence[tuple[str, ...]]) -> str:
+def aligned_table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return rows as lines of aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -151,27 +151,27 @@ def check_folders(nodes: Sequence[RayNode], shared: Sequence[Path], data: Path |
     Raises:
         Incomplete: one does not; with a table of folders and nodes.
     """
-    with mark(shared) as marks:
-        replies = ask_each(nodes, look_for, marks, data)
+    with marker_files(shared) as markers:
+        replies = ask_each(nodes, view_folders, markers, data)
     rows = [("node", "folder", "seen")]
     for reply in replies:
-        rows += [(reply.node.name, str(sight.folder), sight.problem) for sight in problems(reply, data)]
+        rows += [(reply.node.name, str(view.folder), view.problem) for view in differing_views(reply, data)]
     if len(rows) > 1:
-        raise Incomplete(
-            f"not every node sees the folders that this one sees; they have to lie on shared storage\n{as_table(rows)}"
+        raise ClusterIncomplete(
+            f"not every node sees the folders that this one sees; they have to lie on shared storage\n{aligned_table(rows)}"
         )
 
 
-def problems(reply: Reply[list[Sight]], data: Path | None) -> list[Sight]:
+def differing_views(reply: Reply[list[FolderView]], data: Path | None) -> list[FolderView]:
     """Return what a node does not see as this process does."""
     if reply.answer is None:
-        return [Sight(Path("-"), reply.error)]
-    here = look_for([], data)
+        return [FolderView(Path("-"), reply.error)]
+    here = view_folders([], data)
     seen = []
-    for sight in reply.answer:
-        own = next((one for one in here if one.folder == sight.folder), None)
-        if sight.problem:
-            seen.append(sight)
-        elif own and own.listing != sight.listing:
-            seen.append(Sight(sight.folder, f"other files: {len(sight.listing)}, here {len(own.listing)}"))
+    for view in reply.answer:
+        own = next((one for one in here if one.folder == view.folder), None)
+        if view.problem:
+            seen.append(view)
+        elif own and own.listing != view.listing:
+            seen.append(FolderView(view.folder, f"other files: {len(view.listing)}, here {len(own.listing)}"))
     return seen

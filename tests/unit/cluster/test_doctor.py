@@ -12,24 +12,31 @@ from types import SimpleNamespace
 import pytest
 
 from harness.cluster import storage
-from harness.cluster.doctor import Member, check_cache, check_clocks, check_data, check_gpus, check_versions
-from harness.cluster.findings import Finding
-from harness.cluster.node import DataReport, NodeReport, describe, usable_gpus
+from harness.cluster.check_result import CheckResult
+from harness.cluster.doctor import (
+    CheckedNode,
+    check_cache,
+    check_clocks,
+    check_data,
+    check_gpus,
+    check_versions,
+)
+from harness.cluster.node import DataReport, NodeReport, describe_node, usable_gpus
 from harness.study.expand import load_study
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 
 
-def member(name: str, ray_gpus: float | None = None, ahead: float = 0.0, **report: object) -> Member:
+def member(name: str, ray_gpus: float | None = None, ahead: float = 0.0, **report: object) -> CheckedNode:
     known = {
         "host": name, "versions": VERSIONS, "gpus": (), "gpu_problem": "", "cache": Path("/cache"),
         "cache_problem": "", "data": (),
     }  # fmt: skip
-    return Member(name, NodeReport(**(known | report)), ray_gpus, ahead)  # type: ignore[arg-type]
+    return CheckedNode(name, NodeReport(**(known | report)), ray_gpus, ahead)  # type: ignore[arg-type]
 
 
 def grades(findings: object) -> list[tuple[str, str]]:
-    assert isinstance(findings, list) and all(isinstance(one, Finding) for one in findings)
+    assert isinstance(findings, list) and all(isinstance(one, CheckResult) for one in findings)
     assert all(bool(one.remedy) == (one.grade != "ok") for one in findings)
     return [(one.node, one.grade) for one in findings]
 
@@ -95,14 +102,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_this_machine(small_msd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = describe(["hippocampus", "phantom"], small_msd)
+    report = describe_node(["hippocampus", "phantom"], small_msd)
     assert report.data[0].cases == 8 and report.data[1].cases == 60 and report.cache_problem == ""
     assert report.versions["ray"].count(".") == 2 and report.lock_taken is None
     (small_msd / "Task04_Hippocampus" / "labelsTr" / "hippocampus_003.nii.gz").unlink()
     monkeypatch.setenv("MEDCTX_CACHE", "/proc/nowhere")
-    report = describe(["hippocampus"], small_msd)
+    report = describe_node(["hippocampus"], small_msd)
     assert "hippocampus_003.nii.gz" in report.data[0].problem
-    assert grades(list(check_cache([Member("", report)]))) == [("", "error")]
+    assert grades(list(check_cache([CheckedNode("", report)]))) == [("", "error")]
 
 
 def test_gpus_are_those_that_torch_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
