@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_is_part_of_a_study_that_is_run() -> None:
     assert set(examples()) == {
-        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py",
+        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "notebook.py",
     }  # fmt: skip
 
 
@@ -80,6 +80,18 @@ def test_the_examples_run_as_studies(folder: Path, study: str, methods: list[str
     assert (folder / study / study / "report.html").is_file()
     records = [json.loads(path.read_text()) for path in folder.glob(f"{study}/trials/*/trial.json")]
     assert sorted(record["spec"]["method"]["name"] for record in records) == methods
+
+
+@pytest.mark.slow
+@pytest.mark.whole_machine
+def test_the_notebook_runs(folder: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=folder, env={**os.environ, "MPLBACKEND": "agg"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "8 trials" in run.stdout and run.stdout.count("complete  ") == 8 and "supervised" in run.stdout
+    assert (folder / "my_figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
