@@ -22,7 +22,7 @@ from harness.evaluation.conventions import (
 )
 
 if TYPE_CHECKING:
-    from harness.evaluation.folders import Evaluation
+    from harness.evaluation.folder_scoring import Evaluation
 
 out = console()
 

@@ -18,7 +18,7 @@ from harness.evaluation.workers import usable_cores
 from harness.records.schema import write_text
 
 if TYPE_CHECKING:
-    from harness.evaluation.folders import Evaluation
+    from harness.evaluation.folder_scoring import Evaluation
 
 COLUMNS = ("case", "region", "metric", "value", "unit", "empty")
 
@@ -68,7 +68,7 @@ def evaluate(
     target = Path(output) if output is not None else None
     if target and (target.suffix != ".csv" or not target.parent.is_dir()):
         raise UserError("--output", str(target), "a .csv file in a folder that exists", "Name another file.")
-    from harness.evaluation.folders import evaluate_pairs, pair_files
+    from harness.evaluation.folder_scoring import evaluate_pairs, pair_files
 
     found = evaluate_pairs(
         pair_files(Path(predictions), Path(references), prediction_names, reference_names),
@@ -78,7 +78,7 @@ def evaluate(
         convention=chosen,
         workers=workers or usable_cores(),
         verify=verify,
-        tick=on_progress,
+        on_progress=on_progress,
     )
     if target:
         _write(target, found, names, chosen)

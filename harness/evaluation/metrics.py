@@ -61,7 +61,7 @@ def score_case(
     ]
 
 
-def mean_dice(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, float]:
+def dice_by_region(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, float]:
     """Return the Dice of each region, NaN where both masks are empty; for validation."""
     return {name: voxels.dice() for name, voxels in region_voxels(prediction, reference, regions).items()}
 
@@ -167,7 +167,7 @@ def _surface_values(
     """Return region, metric -> value by surface distances; overlapping regions are searched one after another."""
     metrics = [metric for metric in metrics if metric.of_surface]
     values: dict[tuple[str, str], float] = {}
-    for layer in _disjoint(regions) if metrics else ():
+    for layer in _disjoint_groups(regions) if metrics else ():
         if all(len(labels) == 1 for labels in layer.values()):  # labels as they are
             names = {labels[0]: name for name, labels in layer.items()}
             maps = prediction, reference
@@ -189,7 +189,7 @@ def _surface_value(metric: Metric, distances: SurfaceDistances) -> float:
     return distances.hd95() if metric.name == "hd95" else distances.assd()
 
 
-def _disjoint(regions: Regions) -> Iterator[Regions]:
+def _disjoint_groups(regions: Regions) -> Iterator[Regions]:
     """Divide regions into groups in which no label is in two regions."""
     left: Mapping[str, tuple[int, ...]] = regions
     while left:

@@ -14,6 +14,7 @@ from torch import nn
 
 from harness.spec import Recipe
 from harness.training.loop import autocast, memory_format
+from harness.training.losses import finest
 
 
 @torch.no_grad()
@@ -29,7 +30,7 @@ def predict(
     tensor = torch.from_numpy(np.array(image))[None].to(device, memory_format=memory_format(recipe))
 
     def probabilities(window: torch.Tensor) -> torch.Tensor:
-        return _first(network(window)).float().softmax(dim=1)
+        return finest(network(window)).float().softmax(dim=1)
 
     total: Any = 0.0
     variants = [axes for n in range(len(recipe.flips) + 1) for axes in combinations(recipe.flips, n)]
@@ -46,8 +47,3 @@ def predict(
             )
             total = total + output.flip(dims)
     return (total / len(variants))[0].cpu().numpy()
-
-
-def _first(output: Any) -> torch.Tensor:
-    """Return the finest output of a network with deep supervision."""
-    return output[0] if isinstance(output, list | tuple) else output

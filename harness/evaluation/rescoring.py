@@ -38,7 +38,7 @@ class Variant:
     """One way to score: what it does differently from the harness, in words; its convention; what is done before."""
 
     name: str
-    words: str
+    description: str
     convention: Convention = HARNESS
     largest_component: bool = False
     every_label: bool = False
@@ -205,6 +205,6 @@ def largest_components(labels: NDArray[np.uint8], values: Sequence[int]) -> NDAr
     return kept
 
 
-def words_of_variants() -> Mapping[str, str]:
+def variant_descriptions() -> Mapping[str, str]:
     """Return what each variant does differently."""
-    return {variant.name: variant.words for variant in VARIANTS}
+    return {variant.name: variant.description for variant in VARIANTS}

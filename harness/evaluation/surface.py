@@ -7,7 +7,7 @@ nearest surface voxel of the same label in the other.
 How: one pass over the box of all labels finds the surfaces. Most surface voxels lie close to their nearest
 neighbour, so lattice offsets are tried in the order of their length, all labels together (the sweep): the
 first at which the other map has a surface voxel of the same label gives the distance. What the sweep does not
-find soon is looked up in k-d trees of the label. A percentile needs but the shortest distances, up to its
+find soon is looked up in k-d trees of the label. A percentile needs only the shortest distances, up to its
 rank: a label stops there unless all of its distances are wanted. Where there is too much surface to hold, as in
 noise, one label is searched after another.
 """
@@ -21,17 +21,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evaluation.far_distances import Cloud, Histogram, Nearest, Places, up_to_ranks
+from harness.evaluation.nearest_voxel import (
+    FlatIndices,
+    Histogram,
+    NearestVoxel,
+    VoxelSet,
+    distances_at_ranks,
+)
 
 Labels = NDArray[np.uint8]
-Voxels = tuple[Places, Labels]  # where surface voxels are, and their labels
+Voxels = tuple[FlatIndices, Labels]  # where surface voxels are, and their labels
 
 _SLAB = 1 << 18  # voxels worked on at a time, so that they stay in the processor's cache
 _OFFSETS = 400  # lattice offsets that the sweep tries at most
-_PERIOD = 8  # shells of equal length after which the sweep asks whether a label is worth going on with
+_PERIOD = (
+    8  # shells (offsets of one length) after which the sweep asks whether a label is worth going on with
+)
 _WORTHWHILE = 0.05  # share of a label's voxels that must have been found in a period
 _HELD = 1 << 23  # surface voxels of the two maps up to which all labels are searched at once
-_KINDS = 256  # values of a label
+_LABELS = 256  # values of a label
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class SurfaceDistances:
     def hd95(self) -> float:
         """Return the 95th percentile, linearly interpolated, of the distances of both directions pooled."""
         position = 0.95 * (self.voxels - 1)
-        ranks = _ranks(np.int64(self.voxels))
+        ranks = _percentile_ranks(np.int64(self.voxels))
         reached = np.cumsum(self.counts.sum(axis=0))
         low, high = self.lengths[np.searchsorted(reached, ranks, side="right")]
         return float(low + (high - low) * (position - int(position)))
@@ -125,7 +133,7 @@ class _Surfaces:
     """The surfaces of two maps.
 
     Flat arrays of labels (0: no surface) with a margin as wide as the longest offset that the sweep tries, so
-    that an offset is one addition and never wraps around. Places count from the first voxel inside of the
+    that an offset is one addition and never wraps around. Indices count from the first voxel inside of the
     margin.
     """
 
@@ -140,7 +148,7 @@ class _Surfaces:
         self.start = int(margin @ strides)
         self.maps = [_surface(map_, self.shape, margin) for map_ in (one, other)]
         self.size = sum(np.count_nonzero(map_) for map_ in self.maps)
-        self.place = np.int32 if self.maps[0].size <= np.iinfo(np.int32).max else np.int64
+        self.index_type = np.int32 if self.maps[0].size <= np.iinfo(np.int32).max else np.int64
 
     def voxels(self, index: int, wanted: NDArray[np.bool_]) -> Iterator[Voxels]:
         """Yield the surface voxels of the wanted labels of a map, slab by slab."""
@@ -148,25 +156,25 @@ class _Surfaces:
         labels = np.flatnonzero(wanted)
         for begin in range(0, inside.size, _SLAB):
             slab = inside[begin : begin + _SLAB]
-            places = np.flatnonzero(slab == labels[0] if len(labels) == 1 else slab != 0)
-            yield _choose(((places + begin).astype(self.place), slab[places]), wanted)
+            indices = np.flatnonzero(slab == labels[0] if len(labels) == 1 else slab != 0)
+            yield _select(((indices + begin).astype(self.index_type), slab[indices]), wanted)
 
-    def clouds(self, parts: Iterable[Voxels], wanted: NDArray[np.bool_]) -> dict[int, Cloud]:
+    def voxel_sets(self, parts: Iterable[Voxels], wanted: NDArray[np.bool_]) -> dict[int, VoxelSet]:
         """Return the voxels of each wanted label that has any.
 
-        Their coordinates count from the first voxel inside of the margin too, since no row of the box is as long
-        as one with its margin.
+        Their coordinates count from the first voxel inside of the margin too: a row of the box is shorter than
+        one with its margin, so none wraps around.
         """
-        found: dict[int, list[Places]] = {label: [] for label in np.flatnonzero(wanted).tolist()}
-        for places, kinds in parts:
+        found: dict[int, list[FlatIndices]] = {label: [] for label in np.flatnonzero(wanted).tolist()}
+        for indices, labels in parts:
             for label, chosen in found.items():
-                chosen.append(places[kinds == label])
-        clouds = {}
+                chosen.append(indices[labels == label])
+        voxel_sets = {}
         for label in list(found):
-            places = np.concatenate([np.empty(0, self.place), *found.pop(label)])
-            if len(places):
-                clouds[label] = Cloud(places, self.shape)
-        return clouds
+            indices = np.concatenate([np.empty(0, self.index_type), *found.pop(label)])
+            if len(indices):
+                voxel_sets[label] = VoxelSet(indices, self.shape)
+        return voxel_sets
 
 
 class _Search:
@@ -177,38 +185,39 @@ class _Search:
 
     def __init__(self, surfaces: _Surfaces, labels: Sequence[int], complete: bool) -> None:
         self.surfaces, self.complete = surfaces, complete
-        self.asked = np.zeros(_KINDS, bool)
-        self.asked[list(labels)] = True
-        self.voxels = np.zeros((2, _KINDS), np.int64)
-        self.counts = np.zeros((2, len(surfaces.shells), _KINDS), np.int64)
-        self.left: list[list[Voxels]] = [[], []]  # by direction, what the sweep is not worth going on with
-        self.queries: list[dict[int, Cloud]] = []  # by direction, what the trees are asked for
-        self.goals: list[dict[int, Cloud]] = []  # by direction, where they may find it
+        self.wanted = np.zeros(_LABELS, bool)
+        self.wanted[list(labels)] = True
+        self.voxels = np.zeros((2, _LABELS), np.int64)
+        self.counts = np.zeros((2, len(surfaces.shells), _LABELS), np.int64)
+        # by direction: voxels that the sweep does not go on with, then what the trees are asked for, and among what
+        self.set_aside: list[list[Voxels]] = [[], []]
+        self.queries: list[dict[int, VoxelSet]] = []
+        self.targets: list[dict[int, VoxelSet]] = []
 
     def sweep(self) -> None:
         """Try the shells, shortest first; what no shell finds, or not soon, is left to the trees."""
         active = [self._first_period(direction) for direction in (0, 1)]
-        absent = np.flatnonzero(self.asked & ~self.voxels.all(axis=0))
+        absent = np.flatnonzero(self.wanted & ~self.voxels.all(axis=0))
         if len(absent):
             raise ValueError(f"both maps need a voxel of label {absent[0]}")
         for shell in range(_PERIOD, len(self.surfaces.shells)):
             if shell % _PERIOD == 0:
-                active = self._worth_it(shell, active)
-            active = [[self._try(d, shell, voxels) for voxels in active[d]] for d in (0, 1)]
-        open_ = self._open()
+                active = self._drop_slow_labels(shell, active)
+            active = [[self._match_at_shell(d, shell, voxels) for voxels in active[d]] for d in (0, 1)]
+        unfinished = self._unfinished()
         for direction in (0, 1):
-            left = self.left[direction] + active[direction]
-            self.left[direction], active[direction] = [], []  # else they would be held twice
-            queries = self.surfaces.clouds(_emptied(left), open_)
-            sought = np.isin(np.arange(_KINDS), list(queries))
+            set_aside = self.set_aside[direction] + active[direction]
+            self.set_aside[direction], active[direction] = [], []  # else they would be held twice
+            queries = self.surfaces.voxel_sets(_drain(set_aside), unfinished)
+            sought = np.isin(np.arange(_LABELS), list(queries))
             targets = self.surfaces.voxels(1 - direction, sought) if queries else ()
             self.queries.append(queries)
-            self.goals.append(self.surfaces.clouds(targets, sought))
+            self.targets.append(self.surfaces.voxel_sets(targets, sought))
 
     def result(self, label: int) -> SurfaceDistances:
         """Return the distances of a label, after the sweep."""
         lengths, counts = self.surfaces.lengths, self.counts[:, :, label]
-        for direction, (far, number) in self._look_up(label).items():
+        for direction, (far, number) in self._ask_trees(label).items():
             lengths = np.concatenate([lengths, far])
             both = np.zeros((2, len(far)), np.int64)
             both[direction] = number
@@ -216,11 +225,11 @@ class _Search:
         order = np.argsort(lengths, kind="stable")
         return SurfaceDistances(lengths[order], counts[:, order], int(self.voxels[:, label].sum()))
 
-    def _open(self) -> NDArray[np.bool_]:
-        """Return for each label whether a distance that is wanted is not known yet."""
+    def _unfinished(self) -> NDArray[np.bool_]:
+        """Return for each label whether a wanted distance is still unknown."""
         voxels = self.voxels.sum(axis=0)
-        needed = voxels if self.complete else _ranks(voxels)[1] + 1
-        return self.asked & (self.counts.sum(axis=(0, 1)) < needed)
+        needed = voxels if self.complete else _percentile_ranks(voxels)[1] + 1
+        return self.wanted & (self.counts.sum(axis=(0, 1)) < needed)
 
     def _first_period(self, direction: int) -> list[Voxels]:
         """Return the surface voxels that the first shells do not find, in parts.
@@ -228,51 +237,51 @@ class _Search:
         Slab by slab, since in a map of noise every voxel is surface.
         """
         parts, small = [], []
-        for voxels in self.surfaces.voxels(direction, self.asked):
-            self.voxels[direction] += np.bincount(voxels[1], minlength=_KINDS)
+        for voxels in self.surfaces.voxels(direction, self.wanted):
+            self.voxels[direction] += np.bincount(voxels[1], minlength=_LABELS)
             for shell in range(min(_PERIOD, len(self.surfaces.shells))):
-                voxels = self._try(direction, shell, voxels)
+                voxels = self._match_at_shell(direction, shell, voxels)
             small.append(voxels)
-            if sum(len(kinds) for _, kinds in small) > _SLAB:
+            if sum(len(labels) for _, labels in small) > _SLAB:
                 parts.append(_join(small))
                 small = []
         return [*parts, _join(small)] if small else parts
 
-    def _worth_it(self, shell: int, active: list[list[Voxels]]) -> list[list[Voxels]]:
-        """Return the voxels that are worth more shells, and put those of other open labels aside.
+    def _drop_slow_labels(self, shell: int, active: list[list[Voxels]]) -> list[list[Voxels]]:
+        """Return the voxels that are worth more shells, and put those of other unfinished labels aside.
 
         A label goes on or stops in both directions at once: what is known of it are its shortest distances.
         """
-        waiting = sum(np.bincount(kinds, minlength=_KINDS) for parts in active for _, kinds in parts)
+        waiting = sum(np.bincount(labels, minlength=_LABELS) for parts in active for _, labels in parts)
         recent = self.counts[:, shell - _PERIOD : shell].sum(axis=(0, 1))
         slow = recent < _WORTHWHILE * (waiting + recent)
-        open_ = self._open()
+        unfinished = self._unfinished()
         for direction in (0, 1):
-            self.left[direction] += [_choose(voxels, open_ & slow) for voxels in active[direction]]
-        return [[_choose(voxels, open_ & ~slow) for voxels in parts] for parts in active]
+            self.set_aside[direction] += [_select(voxels, unfinished & slow) for voxels in active[direction]]
+        return [[_select(voxels, unfinished & ~slow) for voxels in parts] for parts in active]
 
-    def _try(self, direction: int, shell: int, voxels: Voxels) -> Voxels:
+    def _match_at_shell(self, direction: int, shell: int, voxels: Voxels) -> Voxels:
         """Count the voxels that have their label at an offset of the shell, and return the others."""
-        places, kinds = voxels
+        indices, labels = voxels
         target, start = self.surfaces.maps[1 - direction], self.surfaces.start
-        missed = np.ones(len(places), bool)
+        missed = np.ones(len(indices), bool)
         for offset in self.surfaces.shells[shell]:
-            missed &= target[start + offset :].take(places) != kinds
-        found = kinds[~missed]
+            missed &= target[start + offset :].take(indices) != labels
+        found = labels[~missed]
         if not len(found):
             return voxels
-        self.counts[direction, shell] += np.bincount(found, minlength=_KINDS)
-        return places[missed], kinds[missed]
+        self.counts[direction, shell] += np.bincount(found, minlength=_LABELS)
+        return indices[missed], labels[missed]
 
-    def _look_up(self, label: int) -> dict[int, Histogram]:
+    def _ask_trees(self, label: int) -> dict[int, Histogram]:
         """Return, by direction, the distances of the voxels of a label that the sweep left.
 
         Where no more than the percentile is wanted, shorter distances are given as their upper bounds, and
         longer ones are left out.
         """
         searches = {
-            direction: (queries[label], Nearest(goals[label], self.surfaces.scale))
-            for direction, (queries, goals) in enumerate(zip(self.queries, self.goals, strict=True))
+            direction: (queries[label], NearestVoxel(targets[label], self.surfaces.scale))
+            for direction, (queries, targets) in enumerate(zip(self.queries, self.targets, strict=True))
             if label in queries
         }
         if self.complete or not searches:
@@ -280,8 +289,8 @@ class _Search:
                 direction: nearest.histogram(queries) for direction, (queries, nearest) in searches.items()
             }
         known = int(self.counts[:, :, label].sum())
-        ranks = [max(0, int(rank) - known) for rank in _ranks(self.voxels[:, label].sum())]
-        found = up_to_ranks([*searches.values()], ranks, self.surfaces.scale)
+        ranks = [max(0, int(rank) - known) for rank in _percentile_ranks(self.voxels[:, label].sum())]
+        found = distances_at_ranks([*searches.values()], ranks, self.surfaces.scale)
         return dict(zip(searches, found, strict=True))
 
 
@@ -319,24 +328,25 @@ def _shells(scale: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArr
     return lengths[ends - 1], np.split(offsets[: ends[-1]], ends[:-1])
 
 
-def _emptied(parts: list[Voxels]) -> Iterator[Voxels]:
+def _drain(parts: list[Voxels]) -> Iterator[Voxels]:
     """Yield the parts and let go of them."""
     while parts:
         yield parts.pop()
 
 
-def _choose(voxels: Voxels, wanted: NDArray[np.bool_]) -> Voxels:
+def _select(voxels: Voxels, wanted: NDArray[np.bool_]) -> Voxels:
     """Return the voxels whose label is wanted."""
-    places, kinds = voxels
-    chosen = wanted[kinds]
-    return (places, kinds) if chosen.all() else (places[chosen], kinds[chosen])
+    indices, labels = voxels
+    chosen = wanted[labels]
+    return (indices, labels) if chosen.all() else (indices[chosen], labels[chosen])
 
 
 def _join(parts: list[Voxels]) -> Voxels:
-    return np.concatenate([places for places, _ in parts]), np.concatenate([kinds for _, kinds in parts])
+    indices, labels = zip(*parts, strict=True)
+    return np.concatenate(indices), np.concatenate(labels)
 
 
-def _ranks(voxels: Any) -> tuple[Any, Any]:
+def _percentile_ranks(voxels: Any) -> tuple[Any, Any]:
     """Return the two ranks, counted from 0, between which the 95th percentile of so many distances lies."""
     below = (0.95 * (voxels - 1)).astype(np.int64)
     return below, np.minimum(below + 1, voxels - 1)

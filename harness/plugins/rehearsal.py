@@ -13,7 +13,7 @@ import torch
 from harness.data.datasets.contract import Case, Dataset, Fractions, Volume
 from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import UserError
-from harness.evaluation.metrics import mean_dice
+from harness.evaluation.metrics import dice_by_region
 from harness.evaluation.prediction import predict
 from harness.seeding import clean_process, numpy_generator
 from harness.spec import TrialSpec, Triple, digest
@@ -135,7 +135,7 @@ def overfit(spec: TrialSpec, least: float, seconds: float) -> tuple[float, int, 
         del result
         student = trainer.method.roles()["student"]
         probabilities = predict(student, data.image(case), spec.recipe, trainer.device)
-        values = mean_dice(probabilities.argmax(axis=0).astype(np.uint8), reference, regions)
+        values = dice_by_region(probabilities.argmax(axis=0).astype(np.uint8), reference, regions)
         score = float(np.nanmean(list(values.values())))
         if score >= least or spent >= seconds:
             break

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.data.trial_data import TrialData
 from harness.errors import Interrupted, Paused
-from harness.evaluation.metrics import mean_dice
+from harness.evaluation.metrics import dice_by_region
 from harness.evaluation.prediction import predict
 from harness.records.schema import HISTORY, append_history, read_history
 from harness.records.store import RESUME, SELECTED, Attempt
@@ -167,7 +167,7 @@ class Fitting:
         for case in self.data.selection_cases:
             probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
             prediction = probabilities.argmax(axis=0).astype(np.uint8)
-            for region, value in mean_dice(prediction, self.data.selection_label(case), regions).items():
+            for region, value in dice_by_region(prediction, self.data.selection_label(case), regions).items():
                 scores[region].append(value)
             self.attempt.heartbeat()
         means = {region: _nanmean(values) for region, values in scores.items()}

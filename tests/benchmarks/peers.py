@@ -34,7 +34,7 @@ import pandas as pd
 
 from harness.data.splits import Split
 from harness.data.trial_data import load_trial_data
-from harness.evaluation.folders import evaluate_pairs, pair_files
+from harness.evaluation.folder_scoring import evaluate_pairs, pair_files
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.trial.run import run_trial

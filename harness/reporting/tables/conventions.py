@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evaluation.rescoring import words_of_variants
+from harness.evaluation.rescoring import variant_descriptions
 from harness.reporting.comparisons import baseline_of
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.report_data import ReportData
@@ -27,7 +27,7 @@ def convention_table(results: ReportData, rescored: pd.DataFrame) -> Table:
     misses = rows.groupby(["arm", "variant", "metric"], sort=False)["misses"].sum()
     ids = rows.groupby("arm", sort=False)["id"].agg(lambda column: tuple(dict.fromkeys(column)))
     scored = set(rows["variant"])  # by an earlier version perhaps, which knew fewer
-    words = {name: told for name, told in words_of_variants().items() if name in scored}
+    words = {name: told for name, told in variant_descriptions().items() if name in scored}
     metrics = [metric_of(name) for name in dict.fromkeys(rows["metric"])]
     lines: list[tuple[Cell, ...]] = []
     breaks: list[int] = []

@@ -11,7 +11,7 @@ from medpy.metric import binary
 
 from harness.errors import UserError
 from harness.evaluation.conventions import CONVENTIONS, SYNAPSE_8, SYNAPSE_13, Convention, metric_named
-from harness.evaluation.metrics import joint_histogram, mean_dice, score_case
+from harness.evaluation.metrics import dice_by_region, joint_histogram, score_case
 from tests.unit.evaluation.test_surface import SHAPES, SPACINGS, Labels, Spacing, random_labels, random_mask
 
 REGIONS = {"a": (1,), "b": (2,), "both": (1, 2)}
@@ -134,7 +134,7 @@ def test_a_region_is_the_union_of_its_labels() -> None:
     swapped = np.where(reference == 1, 2, np.where(reference == 2, 1, 0)).astype(np.uint8)
     rows = rows_of(swapped, reference)
     assert rows["both", "dice"]["value"] == 1.0 and rows["a", "dice"]["value"] == 0.0
-    assert mean_dice(swapped, reference, REGIONS) == {
+    assert dice_by_region(swapped, reference, REGIONS) == {
         region: rows[region, "dice"]["value"] for region in REGIONS
     }
 

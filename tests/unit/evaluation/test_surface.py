@@ -11,7 +11,7 @@ from medpy.metric import binary
 from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 
-from harness.evaluation import far_distances, surface
+from harness.evaluation import nearest_voxel, surface
 from harness.evaluation.surface import SurfaceDistances, surface_distances
 
 Labels = NDArray[np.uint8]
@@ -82,8 +82,8 @@ def test_every_path_of_the_search_equals_medpy(shape: tuple[int, ...], spacing: 
             (surface, "_PERIOD", (1, 3)),
             (surface, "_SLAB", (7, 64)),
             (surface, "_HELD", (0, 1000)),
-            (far_distances, "_PART", (5, 50)),
-            (far_distances, "_BLOCK", (2, 5)),
+            (nearest_voxel, "_PART", (5, 50)),
+            (nearest_voxel, "_BLOCK", (2, 5)),
         ):
             patch.setattr(module, name, int(rng.choice(values)))
         check_against_medpy(random_labels(rng, shape, 2), random_labels(rng, shape, 2), spacing)

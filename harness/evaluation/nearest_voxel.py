@@ -1,6 +1,6 @@
-"""Distances of voxels that lie too far from their nearest neighbour for a sweep to find it, by k-d trees.
+"""Distances to the nearest voxel by k-d trees, for voxels that :mod:`harness.evaluation.surface` finds no near one for.
 
-Memory stays bounded, however many voxels there are: they are held as flat places, a part of them is turned
+Memory stays bounded, however many voxels there are: they are held as flat indices, a part of them is turned
 into coordinates at a time, and a tree holds no more than a part.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-Places = NDArray[np.signedinteger]  # flat indices
+FlatIndices = NDArray[np.signedinteger]  # flat indices
 Coordinates = NDArray[np.signedinteger]  # (n, 3)
 Histogram = tuple[NDArray[Any], NDArray[np.int64]]  # ascending values, and how often each occurs
 
@@ -25,102 +25,104 @@ _BLOCK = 8  # side of the block of voxels whose distances are bounded by that of
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """Voxels of a volume.
+class VoxelSet:
+    """Some voxels of a volume.
 
     Attributes:
-        places: ``(n,)`` their places in the flat volume.
+        places: ``(n,)`` flat, in C order.
         shape: of the volume.
     """
 
-    places: Places
+    indices: FlatIndices
     shape: tuple[int, int, int]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def parts(self) -> Iterator[Coordinates]:
         """Yield the coordinates of a part of the voxels at a time."""
         for begin in range(0, len(self), _PART):
-            rest, last = np.divmod(self.places[begin : begin + _PART], np.int32(self.shape[2]))
+            rest, last = np.divmod(self.indices[begin : begin + _PART], np.int32(self.shape[2]))
             first, middle = np.divmod(rest, np.int32(self.shape[1]))
             yield np.stack([first, middle, last], axis=1)
 
-    def where(self, wanted: Callable[[Coordinates], NDArray[np.bool_]]) -> Cloud:
+    def where(self, wanted: Callable[[Coordinates], NDArray[np.bool_]]) -> VoxelSet:
         """Return those of the voxels that are wanted."""
         chosen = [wanted(part) for part in self.parts()]
-        return Cloud(self.places[np.concatenate(chosen)], self.shape)
+        return VoxelSet(self.indices[np.concatenate(chosen)], self.shape)
 
 
-class Nearest:
+class NearestVoxel:
     """Looks up how far the nearest of some voxels is."""
 
-    def __init__(self, goals: Cloud, scale: NDArray[np.float64]) -> None:
-        self._goals, self._scale = goals, scale
-        self._only = [self._grow(part) for part in goals.parts()] if len(goals) <= _PART else None
+    def __init__(self, targets: VoxelSet, scale: NDArray[np.float64]) -> None:
+        self._goals, self._scale = targets, scale
+        self._single_tree = (
+            [self._build_tree(part) for part in targets.parts()] if len(targets) <= _PART else None
+        )
 
     def distances(self, queries: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the distance of each query ``(m, 3)``, in voxels, to the nearest goal.
+        """Return the distance of each query ``(m, 3)``, in voxels, to the nearest target.
 
         From the whole-numbered offset, so that it does not depend on where in the volume the two lie.
         """
         shortest = np.full(len(queries), np.inf)
         scaled = queries * self._scale
-        for goals, tree in self._only or map(self._grow, self._goals.parts()):
+        for targets, tree in self._single_tree or map(self._build_tree, self._goals.parts()):
             _, nearest = tree.query(scaled)
-            offsets = (queries - goals[nearest]) * self._scale
+            offsets = (queries - targets[nearest]) * self._scale
             np.minimum(shortest, np.sqrt((offsets**2).sum(axis=1)), out=shortest)
         return shortest
 
-    def histogram(self, queries: Cloud) -> Histogram:
+    def histogram(self, queries: VoxelSet) -> Histogram:
         """Return the distances of all queries."""
-        return merged(_histogram(self.distances(part)) for part in queries.parts())
+        return sum_histograms(_histogram(self.distances(part)) for part in queries.parts())
 
-    def _grow(self, goals: Coordinates) -> tuple[Coordinates, KDTree]:
+    def _build_tree(self, targets: Coordinates) -> tuple[Coordinates, KDTree]:
         # without compact nodes, far queries are twice as fast
-        return goals, KDTree(goals * self._scale, _LEAF, compact_nodes=False, balanced_tree=False)
+        return targets, KDTree(targets * self._scale, _LEAF, compact_nodes=False, balanced_tree=False)
 
 
-Search = tuple[Cloud, Nearest]  # voxels, and what is looked up for them
+Search = tuple[VoxelSet, NearestVoxel]  # voxels, and what is looked up for them
 
 
-def up_to_ranks(
+def distances_at_ranks(
     searches: Sequence[Search], ranks: Sequence[int], scale: NDArray[np.float64]
 ) -> list[Histogram]:
-    """Return distances of which those at two ranks of all are exact, and those below are not above them.
+    """Return, for each search, distances of which those at two ranks of all are exact.
 
-    Few are looked up: a distance differs from that of the centre of its block by no more than the two are
-    apart. Those centres bound the distances at the ranks, and only voxels near to these are looked up. Shorter
-    distances are given as their upper bounds, longer ones are left out.
+    Few voxels are looked up. The distance of a voxel differs from that of the centre of its block by no more than
+    the two are apart, so the distances of the centres bound those at the ranks, and only voxels near to these
+    bounds are looked up. Shorter distances are given as their upper bounds, longer ones are left out.
     """
     block = np.maximum(1, np.round(_BLOCK * scale.min() / scale)).astype(np.int32)
     radius = float(np.linalg.norm((block - 1) / 2 * scale)) * (1 + 1e-9)
     grids = [_Blocks(queries, nearest, block) for queries, nearest in searches]
-    middles = np.concatenate([grid.middles for grid in grids])
-    order = np.argsort(middles)
+    centre_distances = np.concatenate([grid.centre_distances for grid in grids])
+    order = np.argsort(centre_distances)
     reached = np.cumsum(np.concatenate([grid.counts for grid in grids])[order])
-    at_ranks = middles[order][np.searchsorted(reached, ranks, side="right")]
+    at_ranks = centre_distances[order][np.searchsorted(reached, ranks, side="right")]
     least, most = at_ranks[0] - 2 * radius, at_ranks[1] + 2 * radius
     histograms = []
     for grid, (queries, nearest) in zip(grids, searches, strict=True):
-        below = grid.middles < least
-        near = grid.voxels(queries, ~below & (grid.middles <= most))
-        bounds = grid.middles[below] + radius, grid.counts[below]
-        histograms.append(merged([bounds, nearest.histogram(near)]))
+        below = grid.centre_distances < least
+        near = grid.voxels(queries, ~below & (grid.centre_distances <= most))
+        bounds = grid.centre_distances[below] + radius, grid.counts[below]
+        histograms.append(sum_histograms([bounds, nearest.histogram(near)]))
     return histograms
 
 
 class _Blocks:
-    """The blocks in which some voxels lie: how many of them in each, and how far its centre is from the goals."""
+    """The blocks in which some voxels lie: how many of them in each, and how far its centre is from the targets."""
 
-    def __init__(self, queries: Cloud, nearest: Nearest, block: NDArray[np.int32]) -> None:
+    def __init__(self, queries: VoxelSet, nearest: NearestVoxel, block: NDArray[np.int32]) -> None:
         self._block = block
         self._shape = tuple((-(-np.array(queries.shape) // block)).tolist())
-        self._used, self.counts = merged(_histogram(self._numbers(part)) for part in queries.parts())
+        self._used, self.counts = sum_histograms(_histogram(self._numbers(part)) for part in queries.parts())
         corners = np.stack(np.unravel_index(self._used, self._shape), axis=1) * block
-        self.middles = nearest.distances(corners + (block - 1) / 2)
+        self.centre_distances = nearest.distances(corners + (block - 1) / 2)
 
-    def voxels(self, queries: Cloud, chosen: NDArray[np.bool_]) -> Cloud:
+    def voxels(self, queries: VoxelSet, chosen: NDArray[np.bool_]) -> VoxelSet:
         """Return the voxels that lie in the chosen blocks."""
         wanted = np.zeros(np.prod(self._shape), bool)
         wanted[self._used[chosen]] = True
@@ -130,12 +132,12 @@ class _Blocks:
         return np.ravel_multi_index(tuple((voxels // self._block).T), self._shape)
 
 
-def merged(histograms: Iterable[Histogram]) -> Histogram:
+def sum_histograms(histograms: Iterable[Histogram]) -> Histogram:
     """Return the sum of histograms."""
-    return reduce(_sum, histograms, (np.empty(0), np.empty(0, np.int64)))
+    return reduce(_add, histograms, (np.empty(0), np.empty(0, np.int64)))
 
 
-def _sum(one: Histogram, other: Histogram) -> Histogram:
+def _add(one: Histogram, other: Histogram) -> Histogram:
     if not len(one[0]):
         return other
     values, index = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)

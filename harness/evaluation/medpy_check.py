@@ -11,7 +11,7 @@ from harness.evaluation.conventions import Convention, Regions
 from harness.evaluation.surface import Labels
 
 
-def largest_difference(
+def largest_difference_to_medpy(
     rows: Sequence[dict[str, Any]],
     prediction: Labels,
     reference: Labels,

@@ -151,7 +151,7 @@ def evaluate_pairs(
     convention: Convention = HARNESS,
     workers: int = 1,
     verify: int = 0,
-    tick: Callable[[int, int], None] = lambda done, planned: None,
+    on_progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Evaluation:
     """Score every pair that can be scored, and say why the others cannot.
 
@@ -174,7 +174,7 @@ def evaluate_pairs(
     """
     names = names or {}
     files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
-    labels, unreadable = _each(_reference_labels, files, workers, lambda done: tick(done, steps))
+    labels, unreadable = _each(_reference_labels, files, workers, lambda done: on_progress(done, steps))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
     if labels and not chosen:
@@ -186,14 +186,14 @@ def evaluate_pairs(
         _score_pair,
         {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels},
         workers,
-        lambda done: tick(len(files) + done, steps),
+        lambda done: on_progress(len(files) + done, steps),
     )
     drawn = np.random.default_rng().permutation(sorted(scored))[:verify].tolist()
     compared, unverified = _each(
         _difference,
         {case: (*files[case], scored[case], chosen, convention) for case in drawn},
         workers,
-        lambda done: tick(steps - len(drawn) + done, steps),
+        lambda done: on_progress(steps - len(drawn) + done, steps),
     )
     differences = [difference for difference in compared.values() if difference is not None]
     problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
@@ -247,10 +247,10 @@ def _score_pair(
 def _difference(
     prediction: Path, reference: Path, rows: list[dict[str, Any]], regions: Regions, convention: Convention
 ) -> float | None:
-    from harness.evaluation.verification import largest_difference
+    from harness.evaluation.medpy_check import largest_difference_to_medpy
 
     mine, theirs = _read(prediction), _read(reference)
-    return largest_difference(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
+    return largest_difference_to_medpy(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
 
 
 def _read(path: Path) -> Volume:
@@ -282,7 +282,7 @@ def _each(
     function: Callable[..., Any],
     arguments: Mapping[str, tuple[Any, ...]],
     workers: int,
-    tick: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return the result of each case, and the problems of those that have none."""
     results: dict[str, Any] = {}
@@ -294,7 +294,7 @@ def _each(
             problems.append(Problem(case, f"{type(result).__name__}: {result}"))
         else:
             results[case] = result
-        tick(done)
+        on_progress(done)
     return results, problems
 
 
