@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.reporting.report_data import Key, ReportData
+from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.statistics.significance import (
     LEVEL,
@@ -19,13 +19,12 @@ from harness.reporting.statistics.significance import (
     holm,
     mean_interval,
 )
-from harness.reporting.wording import UNSET
 
 RETRAINING_STAR, NETWORKS_STAR = "*", "°"
 TARGETS = ("retraining", "networks")
 
 
-def comparison_frame(results: ReportData) -> pd.DataFrame:
+def comparison_frame(data: ReportData) -> pd.DataFrame:
     """Return one row per arm, role and metric that has a baseline to be compared with.
 
     Values are the cases' means over regions. The family of Holm's correction is all rows of one metric and role
@@ -34,23 +33,22 @@ def comparison_frame(results: ReportData) -> pd.DataFrame:
     Returns:
         the keys; ``role``, ``metric``; ``difference``, ``cases``, ``dropped``, ``seeds``, ``seeds_baseline``; for each
         of :data:`TARGETS` ``p_``, ``holm_``, ``low_``, ``high_``, ``reason_``; ``smallest_p`` of the signed-rank test;
-        ``paired``, whether seeds are; ``family``, how many p values were corrected together, by target: ``family_``; ``rank_biserial``, ``standardised``;
-        ``star``.
+        ``paired``, whether seeds are; ``family_``, how many p values were corrected together; ``rank_biserial``;
+        ``standardised``; ``star``.
     """
     rows = [
-        {**dict(zip(results.keys, pair.arm, strict=True)), "role": pair.role, "metric": pair.metric,
+        {**data.named(pair.arm), "role": pair.role, "metric": pair.metric,
          **_columns(compare_arms(pair.values, pair.baseline, np.random.default_rng(0), pair.paired)), "paired": pair.paired}
-        for pair in _pairs(results)
+        for pair in _pairs(data)
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=[*results.keys, "role", "metric", *_COLUMNS, "paired"])
-    frame = frame.astype(dict.fromkeys(results.keys, object))  # as where a factor is not set in all rows
+    frame = pd.DataFrame(rows, columns=[*data.keys, "role", "metric", *_COLUMNS, "paired"])
+    frame = frame.astype(dict.fromkeys(data.keys, object))  # as where a factor is not set in all rows
     family = [frame["metric"], frame["role"] == STUDENT]
     for target in TARGETS:
         frame[f"holm_{target}"] = frame.groupby(family)[f"p_{target}"].transform(lambda p: holm(p.tolist()))
         frame[f"family_{target}"] = frame.groupby(family)[f"p_{target}"].transform("count")
-    marks = {"retraining": RETRAINING_STAR, "networks": NETWORKS_STAR}
     frame["star"] = ""
-    for target, mark in marks.items():
+    for target, mark in {"retraining": RETRAINING_STAR, "networks": NETWORKS_STAR}.items():
         frame["star"] += np.where(frame[f"holm_{target}"] < LEVEL, mark, "")
     return frame
 
@@ -74,7 +72,9 @@ def _columns(found: Comparison) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Pair:
-    arm: Key
+    """The scores ``(seeds, cases)`` of an arm and of its baseline; ``paired`` where their rows are the same seeds."""
+
+    arm: Arm
     role: str
     metric: str
     values: FloatArray
@@ -82,82 +82,55 @@ class _Pair:
     paired: bool
 
 
-def _pairs(results: ReportData) -> list[_Pair]:
-    """Return all arms and roles but the baseline's student, each with the baseline that it is compared with.
+def _pairs(data: ReportData) -> Iterator[_Pair]:
+    """Yield all arms and roles but the baseline's student, each with its baseline.
 
-    Where each seed drew few cases of its own, the same for all arms, both have the seeds that are in both, in one order.
+    Where each seed drew few cases of its own, the same for all arms, only the seeds that both arms have are compared.
     """
-    networks, seeds = results.networks, results.drawn_by_seed
-    scored = {
-        group: _matrix(rows)
-        for group, rows in results.by_case.groupby(["role", "metric"], sort=False, observed=True)
+    tables = {
+        group: rows.pivot(index="id", columns="case", values="value")
+        for group, rows in data.case_means.groupby(["role", "metric"], sort=False, observed=True)
     }
-    pairs = []
-    for arm, ids in networks.items():
-        baseline = networks.get(baseline_of(results.keys, arm, results.study.report.baseline))
+    for arm, ids in data.ids_by_arm.items():
+        baseline = data.ids_by_arm.get(data.baseline_arm(arm))
         if baseline is None:
             continue
-        same, paired = ids == baseline, all(id in seeds for id in (*ids, *baseline))
+        is_baseline, seeds = ids == baseline, data.drawing_seeds
+        paired = all(id in seeds for id in (*ids, *baseline))
         if paired:
             common = {seeds[id] for id in ids} & {seeds[id] for id in baseline}
-            ids, baseline = (_in_order(arm, seeds, common) for arm in (ids, baseline))
-        for role, metric in scored:
-            values = scored[role, metric].of(ids)
-            reference = scored[STUDENT, metric].of(baseline, cases=scored[role, metric].cases)
-            if len(values) and len(reference) and not (same and role == STUDENT):
-                pairs.append(_Pair(arm, role, metric, values, reference, paired))
-    return pairs
+            ids, baseline = (_of_seeds(arm, seeds, common) for arm in (ids, baseline))
+        for (role, metric), table in tables.items():
+            values = _of_trials(table, ids)
+            reference = _of_trials(tables[STUDENT, metric], baseline).reindex(columns=values.columns)
+            if len(values) and len(reference) and not (is_baseline and role == STUDENT):
+                yield _Pair(arm, role, metric, values.to_numpy(), reference.to_numpy(), paired)
 
 
-def _in_order(ids: Sequence[str], seeds: Mapping[str, int], common: set[int]) -> tuple[str, ...]:
-    """Return the trials of the ``common`` seeds, by seed."""
-    return tuple(sorted((id for id in ids if seeds[id] in common), key=seeds.__getitem__))
+def _of_seeds(ids: Sequence[str], seeds: Mapping[str, int], chosen: set[int]) -> tuple[str, ...]:
+    """Return the trials of the ``chosen`` seeds, in the order of the seeds."""
+    return tuple(sorted((id for id in ids if seeds[id] in chosen), key=seeds.__getitem__))
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """Values of trials (rows) on cases (columns), NaN where there is none."""
-
-    rows: dict[str, int]
-    cases: pd.Index
-    values: FloatArray
-
-    def of(self, ids: Sequence[str], cases: pd.Index | None = None) -> FloatArray:
-        """Return the rows of those trials that have one, on ``cases`` (by default its own)."""
-        own = self.values[[self.rows[id] for id in ids if id in self.rows]]
-        if cases is None or cases is self.cases or cases.equals(self.cases):
-            return own
-        return pd.DataFrame(own, columns=self.cases).reindex(columns=cases).to_numpy()
+def _of_trials(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of those trials that have one, in their order."""
+    return table.loc[[id for id in ids if id in table.index]]
 
 
-def _matrix(rows: pd.DataFrame) -> _Matrix:
-    table = rows.pivot(index="id", columns="case", values="value")
-    return _Matrix({str(id): i for i, id in enumerate(table.index)}, table.columns, table.to_numpy())
-
-
-def baseline_of(keys: Sequence[str], arm: Key, baseline: str) -> Key:
-    """Return the key of the arm that ``arm`` is compared with: the baseline method without parameters of its own."""
-    return tuple(
-        baseline if key == "method" else UNSET if key.startswith("method.") else value
-        for key, value in zip(keys, arm, strict=True)
-    )
-
-
-def mean_intervals(results: ReportData, metric: str) -> dict[tuple[Key, str, str], tuple[float, float]]:
+def mean_intervals(data: ReportData, metric: str) -> dict[tuple[Arm, str, str], tuple[float, float]]:
     """Return the 95 % interval of each arm's own mean for new seeds and cases, by arm, role and region.
 
     Cases that a network has no value for are left out; arms without an interval are too.
     """
-    networks, found = results.networks, {}
-    cases = results.cases[results.cases["metric"] == metric]
+    found = {}
+    cases = data.cases[data.cases["metric"] == metric]
     regions = cases[["id", "role", "region", "case", "value"]].astype({"region": object})
-    means = results.by_case[results.by_case["metric"] == metric].assign(region=MEAN)
+    means = data.case_means[data.case_means["metric"] == metric].assign(region=MEAN)
     both = pd.concat([regions, means[regions.columns]], ignore_index=True)
     for (role, region), rows in both.groupby(["role", "region"], sort=False, observed=True):
         table = rows.pivot(index="id", columns="case", values="value")
-        for arm, ids in networks.items():
-            values = table.loc[table.index.intersection(ids)].dropna(axis="columns").to_numpy()
-            verdict = mean_interval(values)
-            if not verdict.reason:
-                found[arm, str(role), str(region)] = (verdict.low, verdict.high)
+        for arm, ids in data.ids_by_arm.items():
+            interval = mean_interval(_of_trials(table, ids).dropna(axis="columns").to_numpy())
+            if not interval.reason:
+                found[arm, str(role), str(region)] = (interval.low, interval.high)
     return found

@@ -1,9 +1,10 @@
-"""What the tables and figures of a study are made from, and which rows they have."""
+"""The data that all tables and figures of a report are made from, and the arms that they show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from typing import Any
@@ -16,17 +17,19 @@ from harness.reporting.wording import UNSET, arm_label
 from harness.study.axes import is_shared, row_keys
 from harness.study.study import Study
 
-Key = tuple[Any, ...]
+Arm = tuple[Any, ...]
+"""An arm of a study: its values of the factors that tell the rows of a table apart."""
 FIGURE_FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
+"""Factors that are panels, axes, colours or points of a figure."""
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What all tables are made from.
+    """What all tables and figures are made from.
 
     Attributes:
         study: the study.
-        keys: of ``row_keys``.
+        keys: the factors that tell arms apart, of ``row_keys``.
         trials: of ``trial_frame``.
         scores: of ``estimates.trial_scores``.
         cases: of ``case_frame``.
@@ -38,20 +41,24 @@ class ReportData:
     scores: pd.DataFrame
     cases: pd.DataFrame
 
-    def of(self, dataset: str) -> ReportData:
+    def of_dataset(self, dataset: str) -> ReportData:
         """Return the part of one dataset."""
-        trials, scores = self.trials, self.scores
-        own = trials[trials["dataset"] == dataset]
-        return ReportData(
-            self.study,
-            tuple(key for key in self.keys if key != "dataset"),
-            own,
-            scores[scores["dataset"] == dataset],
-            self.cases[self.cases["id"].isin(own["id"])],
+        trials = self.trials[self.trials["dataset"] == dataset]
+        return replace(
+            self,
+            keys=tuple(key for key in self.keys if key != "dataset"),
+            trials=trials,
+            scores=self.scores[self.scores["dataset"] == dataset],
+            cases=self.cases[self.cases["id"].isin(trials["id"])],
         )
 
+    @property
+    def baseline(self) -> str:
+        """The method that gains are measured against."""
+        return self.study.report.baseline
+
     @cached_property
-    def by_case(self) -> pd.DataFrame:
+    def case_means(self) -> pd.DataFrame:
         """The means over regions of every case, of ``estimates.case_scores``."""
         return estimates.case_scores(self.cases)
 
@@ -61,8 +68,8 @@ class ReportData:
         return self.trials[self.trials["status"] == "complete"]
 
     @cached_property
-    def differences(self) -> list[str]:
-        """What differs between the complete trials though no factor declares it, of ``undeclared_differences``."""
+    def undeclared_differences(self) -> list[str]:
+        """What differs between the complete trials though no factor declares it."""
         return undeclared_differences(self.complete, self.study.factors)
 
     @property
@@ -71,34 +78,52 @@ class ReportData:
         return list(dict.fromkeys(self.complete["convention"].dropna()))
 
     @cached_property
-    def networks(self) -> dict[Key, tuple[str, ...]]:
+    def ids_by_arm(self) -> dict[Arm, tuple[str, ...]]:
         """The ids of the complete trials of each arm."""
-        found: dict[Key, list[str]] = {}
-        for id, *arm in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
-            found.setdefault(tuple(arm), []).append(id)
-        return {arm: tuple(ids) for arm, ids in found.items()}
+        found: dict[Arm, tuple[str, ...]] = {}
+        for id, *values in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
+            arm = tuple(values)
+            found[arm] = (*found.get(arm, ()), id)
+        return found
 
     @cached_property
-    def drawn_by_seed(self) -> dict[str, int]:
+    def drawing_seeds(self) -> dict[str, int]:
         """The seeds of the complete trials whose few training cases their seed drew, by id."""
         chosen = self.complete[drawn_by_seed(self.complete)]
         return dict(zip(chosen["id"], chosen["seed"].astype(int), strict=True))
 
-    def arms(self) -> dict[Key, int]:
-        """Return the keys of all planned arms with their number of seeds, in the order of rows."""
-        ranks = [value_order(self.trials[key].tolist()) for key in self.keys]
-        planned: dict[Key, int] = {}
-        for values in zip(*(self.trials[key] for key in self.keys), strict=True):
-            planned[values] = planned.get(values, 0) + 1
+    @cached_property
+    def planned_arms(self) -> dict[Arm, int]:
+        """All planned arms in the order of rows, with their number of seeds."""
+        places = [value_order(self.trials[key]) for key in self.keys]
+        planned = Counter(self.trials[list(self.keys)].itertuples(index=False, name=None))
+        arms = sorted(
+            planned, key=lambda arm: [place[value] for place, value in zip(places, arm, strict=True)]
+        )
+        return {arm: planned[arm] for arm in arms}
 
-        def rank(item: tuple[Key, int]) -> list[int]:
-            return [ranks[i][value] for i, value in enumerate(item[0])]
+    def named(self, arm: Arm) -> dict[str, Any]:
+        """Return the values of an arm by factor."""
+        return dict(zip(self.keys, arm, strict=True))
 
-        return dict(sorted(planned.items(), key=rank))
+    def arm_of(self, row: Mapping[str, Any]) -> Arm:
+        """Return the arm of a row that has all factors."""
+        return tuple(row[key] for key in self.keys)
+
+    def baseline_arm(self, arm: Arm) -> Arm:
+        """Return the arm that ``arm`` is compared with: the baseline method without parameters of its own."""
+        return tuple(
+            self.baseline if key == "method" else UNSET if key.startswith("method.") else value
+            for key, value in self.named(arm).items()
+        )
+
+    def comparison_group(self, arm: Arm) -> Arm:
+        """Return the values of an arm in which rows must agree to be compared."""
+        return tuple(value for key, value in self.named(arm).items() if is_shared(key))
 
 
 def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> ReportData:
-    """Return what a study found.
+    """Return the data of a report.
 
     Args:
         study: what was declared.
@@ -110,17 +135,12 @@ def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -
 
 
 def value_order(values: Iterable[Any]) -> dict[Any, int]:
-    """Return the place of each value: the absence of a setting, numbers by size, and words as they come."""
+    """Return the place of each value: first the absence of a setting, then numbers by size, then words as they come."""
     distinct = list(dict.fromkeys(values))
     numbers = [value for value in distinct if isinstance(value, Real) and not isinstance(value, bool)]
     words = [value for value in distinct if value not in numbers and value != UNSET]
     absent = [value for value in distinct if value == UNSET]
     return {value: place for place, value in enumerate([*absent, *sorted(numbers), *words])}
-
-
-def comparable(keys: Sequence[str], arm: Key) -> Key:
-    """Return the values in which rows must agree to be compared."""
-    return tuple(value for key, value in zip(keys, arm, strict=True) if is_shared(key))
 
 
 def with_arm_names(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFrame:

@@ -81,9 +81,8 @@ def write_report(
     from harness.reporting.references import read_reference
     from harness.reporting.report_data import build_report_data
     from harness.reporting.slices.galleries import all_galleries
-    from harness.reporting.tables.conventions import convention_table
     from harness.reporting.tables.search import search_tables
-    from harness.reporting.tables.study import all_tables, refuse_if_incomparable
+    from harness.reporting.tables.study import all_tables
 
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
     published = {name: read_reference(name, datasets) for name in references}
@@ -94,13 +93,8 @@ def write_report(
     history = history_frame(trials, results)
     found = build_report_data(study, trials, cases)
     comparisons = comparison_frame(found)
-    tables = all_tables(found, comparisons, published)
-    if (results / study.name / RESCORED).is_file():
-        tables.append(
-            refuse_if_incomparable(
-                convention_table(found, pd.read_parquet(results / study.name / RESCORED)), found
-            )
-        )
+    kept = results / study.name / RESCORED
+    tables = all_tables(found, comparisons, published, pd.read_parquet(kept) if kept.is_file() else None)
     tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
     sought = search_tables(searches, found, history, tried)
     _check_names([*tables, *sought])

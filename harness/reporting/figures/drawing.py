@@ -54,7 +54,7 @@ class PlannedFigure:
 
 
 def draw_all(
-    results: ReportData,
+    data: ReportData,
     comparisons: pd.DataFrame,
     history: pd.DataFrame,
     galleries: Mapping[str, Gallery | str],
@@ -64,7 +64,7 @@ def draw_all(
     """Draw every figure of a study; files of those that cannot be drawn (any more) are removed.
 
     Args:
-        results: what the study found.
+        data: what the report is made from.
         comparisons: of ``comparison_frame``.
         history: of ``history_frame``.
         galleries: of ``all_galleries``.
@@ -73,8 +73,8 @@ def draw_all(
     """
     target.mkdir(parents=True, exist_ok=True)
     sketches = [
-        *_score_sketches(results, comparisons),
-        _training(results, history),
+        *_score_sketches(data, comparisons),
+        _training(data, history),
         *_qualitative(galleries),
         *more,
     ]
@@ -100,13 +100,11 @@ def _drawn(sketch: PlannedFigure, target: Path, save: WriteFigure) -> FigureEntr
     )
 
 
-def _score_sketches(results: ReportData, comparisons: pd.DataFrame) -> Iterator[PlannedFigure]:
-    differences = results.differences
-    scores = dice_series(results)
-    sample = (
-        sample_note(results.complete, [len(ids) for ids in results.networks.values()]) if len(scores) else ""
-    )
-    for sketch in _sketches_of(results, comparisons, scores):
+def _score_sketches(data: ReportData, comparisons: pd.DataFrame) -> Iterator[PlannedFigure]:
+    differences = data.undeclared_differences
+    scores = dice_series(data)
+    sample = sample_note(data.complete, [len(ids) for ids in data.ids_by_arm.values()]) if len(scores) else ""
+    for sketch in _sketches_of(data, comparisons, scores):
         if differences:
             yield PlannedFigure(sketch.name, sketch.title, lambda: f"refused: {differences[0]}")
         elif not len(scores):
@@ -121,79 +119,79 @@ def _with_sample(draw: Callable[[], tuple[Figure, str] | str], note: str) -> tup
 
 
 def _sketches_of(
-    results: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
+    data: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
 ) -> Iterator[PlannedFigure]:
     students = scores[scores["role"] == STUDENT]
-    yield PlannedFigure("gains", "Gains over the baseline", partial(_gains, results, comparisons))
+    yield PlannedFigure("gains", "Gains over the baseline", partial(_gains, data, comparisons))
     yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_bars, students))
     yield PlannedFigure(
         "few_shot_curves", "Dice against the number of training cases", partial(_few_shot, students)
     )
-    for key in numeric_factors(results):
+    for key in numeric_factors(data):
         yield PlannedFigure(
             f"curve_{safe_name(key)}",
             f"Dice against {heading(key)}",
-            partial(_factor, results, students, key),
+            partial(_factor, data, students, key),
         )
     yield PlannedFigure("role_bars", "Student and teacher at inference", partial(_roles, scores))
-    datasets = list(dict.fromkeys(results.complete["dataset"]))
-    yield from _box_sketches(results, datasets)
-    ranked = ranked_groups(results)
+    datasets = list(dict.fromkeys(data.complete["dataset"]))
+    yield from _box_sketches(data, datasets)
+    ranked = ranked_groups(data)
     yield PlannedFigure("critical_difference", "Ranks over cases", partial(_ranks, ranked, tested=True))
     yield PlannedFigure("rank_stability", "Stability of ranks", partial(_ranks, ranked, tested=False))
-    yield PlannedFigure("cost", "Dice against time", partial(_cost, results, students))
+    yield PlannedFigure("cost", "Dice against time", partial(_cost, data, students))
 
 
-def _box_sketches(results: ReportData, datasets: Sequence[str]) -> Iterator[PlannedFigure]:
+def _box_sketches(data: ReportData, datasets: Sequence[str]) -> Iterator[PlannedFigure]:
     """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
-    shots = {dataset: list(dict.fromkeys(results.of(dataset).complete["shots"])) for dataset in datasets}
-    for metric, dataset in product(results.study.report.metrics, datasets):
+    shots = {dataset: list(dict.fromkeys(data.of_dataset(dataset).complete["shots"])) for dataset in datasets}
+    for metric, dataset in product(data.study.report.metrics, datasets):
         for number in shots[dataset]:
             name, title = f"regions_{metric}", f"{metric_of(metric).label} by region"
             if len(datasets) > 1:
                 name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
             if len(shots[dataset]) > 1:
                 name, title = f"{name}_{number}", f"{title}, {shots_text(number)}"
-            yield PlannedFigure(name, title, partial(_boxes, results.of(dataset), number, metric))
+            yield PlannedFigure(name, title, partial(_boxes, data.of_dataset(dataset), number, metric))
 
 
-def dice_series(results: ReportData) -> pd.DataFrame:
+def dice_series(data: ReportData) -> pd.DataFrame:
     """Return one row per trial and role: its factors, ``role``, ``arm``, ``value`` (mean Dice, %), ``training``.
 
     ``training`` is the number of training cases in the protocol.
     """
-    scores = results.scores
+    scores = data.scores
     chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
     rows = scores[chosen & scores["value"].notna()]
-    training = {row["id"]: len(row["training_cases"]) for row in row_dicts(results.complete)
+    training = {row["id"]: len(row["training_cases"]) for row in row_dicts(data.complete)
                 if isinstance(row["training_cases"], tuple)}  # fmt: skip
     rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
-    return with_arm_names(rows, results.study)
+    return with_arm_names(rows, data.study)
 
 
-def numeric_factors(results: ReportData) -> list[str]:
+def numeric_factors(data: ReportData) -> list[str]:
     """Return the factors that vary, are numbers where they are set, and have no axis of their own."""
     found = []
-    for key in results.study.varying():
-        values = [value for value in dict.fromkeys(results.complete[key]) if value != UNSET]
+    for key in data.study.varying():
+        values = [value for value in dict.fromkeys(data.complete[key]) if value != UNSET]
         numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
         if key not in FIGURE_FACTORS and numeric and len(values) > 1:
             found.append(key)
     return found
 
 
-def _gains(results: ReportData, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
+def _gains(data: ReportData, comparisons: pd.DataFrame) -> tuple[Figure, str] | str:
     rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
     if not len(rows):
         return "no arm has a baseline to be compared with"
-    every, by = with_arm_names(results.complete, results.study), gain_panels(results)
+    every, by = with_arm_names(data.complete, data.study), gain_panels(data)
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
-    rows = with_arm_names(rows.assign(**alone), results.study)
+    rows = with_arm_names(rows.assign(**alone), data.study)
     rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
                        high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
-        f"{results.study.report.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
+        f"{data.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
     )
     if tested := int(rows["family_retraining"].max()):
         caption += (
@@ -210,9 +208,9 @@ def _gains(results: ReportData, comparisons: pd.DataFrame) -> tuple[Figure, str]
     return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
 
 
-def gain_panels(results: ReportData) -> tuple[str, ...]:
+def gain_panels(data: ReportData) -> tuple[str, ...]:
     """Return what panels of gains differ in: what arms are compared within."""
-    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in results.keys else []))
+    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
 
 
 def _bars(scores: pd.DataFrame) -> tuple[Figure, str]:
@@ -232,24 +230,24 @@ def _few_shot(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
 
 
-def factor_series(results: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
+def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
 
     ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
     differs in more than that.
     """
-    intervals = mean_intervals(results, "dice")
+    intervals = mean_intervals(data, "dice")
     nothing = (float("nan"), float("nan"))
-    arms = scores[list(results.keys)].itertuples(index=False, name=None)
+    arms = scores[list(data.keys)].itertuples(index=False, name=None)
     reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
-    rows = with_arm_names(scores.drop(columns="arm"), results.study, without=key)
-    planned = with_arm_names(results.trials, results.study, without=key).groupby("arm")[key].nunique()
+    rows = with_arm_names(scores.drop(columns="arm"), data.study, without=key)
+    planned = with_arm_names(data.trials, data.study, without=key).groupby("arm")[key].nunique()
     x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
     return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
 
 
-def _factor(results: ReportData, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
-    rows = factor_series(results, scores, key)
+def _factor(data: ReportData, scores: pd.DataFrame, key: str) -> tuple[Figure, str] | str:
+    rows = factor_series(data, scores, key)
     if rows["x"].isna().all():
         return "no arm has several values of it"
     caption = (
@@ -274,12 +272,12 @@ def _roles(scores: pd.DataFrame) -> tuple[Figure, str] | str:
     return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
 
 
-def _boxes(results: ReportData, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
-    every = with_arm_names(results.complete, results.study).set_index("id")
+def _boxes(data: ReportData, shots: Any, metric_name: str) -> tuple[Figure, str] | str:
+    every = with_arm_names(data.complete, data.study).set_index("id")
     arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
     if arms["arm"].nunique() > MOST_BOXED_ARMS:
         return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
-    cases = results.cases
+    cases = data.cases
     chosen = (cases["metric"] == metric_name) & (cases["role"] == STUDENT) & cases["id"].isin(arms.index)
     cases = cases[chosen & cases["value"].notna()]
     if not len(cases):
@@ -291,13 +289,13 @@ def _boxes(results: ReportData, shots: Any, metric_name: str) -> tuple[Figure, s
     )
     means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
     means["value"] *= metric.scale
-    order = [region for region in dict.fromkeys(results.scores["region"]) if region in set(means["region"])]
+    order = [region for region in dict.fromkeys(data.scores["region"]) if region in set(means["region"])]
     means["region"] = pd.Categorical(means["region"], order)
     caption = (
         f"{metric.label} of the student in {metric.unit} over test cases. Boxes: quartiles and median; "
         "whiskers: the last case within 1.5 box lengths; points: cases."
     )
-    if any(len(ids) > 1 for ids in results.networks.values()):
+    if any(len(ids) > 1 for ids in data.ids_by_arm.values()):
         caption += " A case's value is the mean over an arm's seeds, which no single network need have."
     figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
     return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
@@ -329,11 +327,11 @@ def _ranks(found: Sequence[ranks.RankedArms], tested: bool) -> tuple[Figure, str
     )
 
 
-def ranked_groups(results: ReportData) -> list[ranks.RankedArms]:
+def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
     """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
     keys = ["dataset", "architecture", "shots"]
-    trials = with_arm_names(results.complete, results.study).set_index("id")
-    scores = results.by_case
+    trials = with_arm_names(data.complete, data.study).set_index("id")
+    scores = data.case_means
     scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
     table = scores.pivot(index="id", columns="case", values="value")
     groups = []
@@ -349,8 +347,8 @@ def ranked_groups(results: ReportData) -> list[ranks.RankedArms]:
     return groups
 
 
-def _cost(results: ReportData, scores: pd.DataFrame) -> tuple[Figure, str] | str:
-    complete = results.complete
+def _cost(data: ReportData, scores: pd.DataFrame) -> tuple[Figure, str] | str:
+    complete = data.complete
     seconds = train_and_test_seconds(complete) + complete["pretraining_seconds"].astype(float)
     minutes = dict(zip(complete["id"], seconds / 60, strict=True))
     rows = scores.assign(minutes=scores["id"].map(minutes))
@@ -360,16 +358,16 @@ def _cost(results: ReportData, scores: pd.DataFrame) -> tuple[Figure, str] | str
     caption = (
         "Mean Dice of the student over test cases and regions, in %, against the time that an arm's "
         f"fastest trial trained and tested for; {_OVER_SEEDS.partition('; ')[2]}.{_beyond(rows)} Times of different machines do not compare."
-        f"{uneven_note(results)}"
+        f"{uneven_note(data)}"
     )
     return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
 
 
-def _training(results: ReportData, history: pd.DataFrame) -> PlannedFigure:
+def _training(data: ReportData, history: pd.DataFrame) -> PlannedFigure:
     total = (history["kind"] == "loss") & (history["name"] == "total")
     rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
-    factors = results.trials[["id", *results.study.factors]]
-    series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), results.study)
+    factors = data.trials[["id", *data.study.factors]]
+    series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), data.study)
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
         f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "

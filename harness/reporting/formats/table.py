@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
+
+from harness.reporting.wording import heading, value_text
 
 
 @dataclass(frozen=True)
@@ -14,12 +18,12 @@ class Cell:
 
     Attributes:
         text: what is printed.
-        bold: the best of its column among comparable rows.
-        underlined: the second best.
+        bold: whether it is the best of its column among comparable rows.
+        underlined: whether it is the second best.
         tone: ``good`` or ``bad`` for a difference, by its sign and the metric's direction.
-        value: what it sorts by, where that is a number.
+        value: the number that the page sorts by.
         trials: ids of the trials that it rests on.
-        anchor: what links on a page find it by.
+        anchor: its id on a page, for links.
     """
 
     text: str
@@ -55,11 +59,11 @@ class Table:
         caption: what is shown, with unit and metric convention.
         columns: one per cell of a row.
         rows: of cells.
+        data: the raw numbers at full precision, tidy, for CSV.
         breaks: indices of rows above which a rule is drawn.
         footnotes: plain sentences.
-        data: the raw numbers at full precision, tidy, for CSV.
-        refused: whether it says why it shows no number.
-        metric: whose scores it shows, so that a page can switch between them.
+        refused: whether it shows a reason in place of numbers.
+        metric: whose scores it shows; a page switches between metrics.
     """
 
     name: str
@@ -67,9 +71,9 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    breaks: frozenset[int]
-    footnotes: tuple[str, ...]
     data: pd.DataFrame
+    breaks: frozenset[int] = frozenset()
+    footnotes: tuple[str, ...] = ()
     refused: bool = False
     metric: str = ""
 
@@ -77,3 +81,18 @@ class Table:
         """Return the groups of adjacent columns with their widths; empty where no column has one."""
         runs = [(group, len(list(columns))) for group, columns in groupby(self.columns, lambda c: c.group)]
         return runs if any(group for group, _ in runs) else []
+
+
+def factor_columns(keys: Iterable[str]) -> list[Column]:
+    """Return a column of text for each factor."""
+    return [Column(heading(key)) for key in keys]
+
+
+def factor_cells(values: Iterable[Any]) -> list[Cell]:
+    """Return a cell for the value of each factor."""
+    return [Cell(value_text(value)) for value in values]
+
+
+def breaks_between(groups: Sequence[Any]) -> frozenset[int]:
+    """Return the rows that are of another group than the row above."""
+    return frozenset(i for i in range(1, len(groups)) if groups[i] != groups[i - 1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.reporting.comparisons import TARGETS, baseline_of
+from harness.reporting.comparisons import TARGETS
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
@@ -15,40 +15,40 @@ from harness.reporting.tables.comparisons import TARGET_WORDS
 from harness.reporting.wording import UNSET, Metric, count, metric_of, shots_text, signed, value_text
 
 
-def answer(results: ReportData, comparisons: pd.DataFrame) -> str:
-    """Return what the study found of its first metric, for students, against the baseline.
+def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
+    """Return what the report is made from of its first metric, for students, against the baseline.
 
     Args:
-        results: what the study found.
+        data: what the report is made from.
         comparisons: of ``comparison_frame``.
     """
-    baseline = results.study.report.baseline
-    if not len(results.complete):
+    baseline = data.baseline
+    if not len(data.complete):
         return "No answer yet: no trial is complete."
-    if results.differences:
-        return f"No answer: trials cannot be compared, since {results.differences[0]}"
-    name = next(iter(results.study.report.metrics), "dice")
+    if data.undeclared_differences:
+        return f"No answer: trials cannot be compared, since {data.undeclared_differences[0]}"
+    name = next(iter(data.study.report.metrics), "dice")
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
     if not len(rows):
-        return _uncompared(results, baseline)
+        return _uncompared(data, baseline)
     metric = metric_of(name)
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
         return _untested(rows, metric, baseline)
-    tested = with_arm_names(rows[rows[f"p_{target}"].notna()], results.study)
+    tested = with_arm_names(rows[rows[f"p_{target}"].notna()], data.study)
     missing = len(rows) - len(tested)
     untold = f" {count(missing, 'comparison')} could not be tested." if missing else ""
-    return _told(tested, metric, target, results) + untold
+    return _told(tested, metric, target, data) + untold
 
 
-def _told(tested: pd.DataFrame, metric: Metric, target: str, results: ReportData) -> str:
+def _told(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -> str:
     """Return how many differences hold, and the largest of those; where none does, the largest of all."""
-    baseline, aim = results.study.report.baseline, TARGET_WORDS[target]
+    baseline, aim = data.baseline, TARGET_WORDS[target]
     holds = tested[f"holm_{target}"] < LEVEL
     better = (tested["difference"] > 0) == metric.higher_is_better
     named = tested[holds] if holds.any() else tested
     largest = row_dicts(named.loc[[named["difference"].abs().idxmax()]])[0]
-    arm, difference = _arm(largest, results.keys), _difference(largest, metric, target)
+    arm, difference = _arm(largest, data.keys), _difference(largest, metric, target)
     if len(tested) == 1:
         verdict = "is better than" if better.iloc[0] else "is worse than"
         verdict = verdict if holds.iloc[0] else "shows no significant difference to"
@@ -66,15 +66,15 @@ def _told(tested: pd.DataFrame, metric: Metric, target: str, results: ReportData
     )
 
 
-def _uncompared(results: ReportData, baseline: str) -> str:
+def _uncompared(data: ReportData, baseline: str) -> str:
     """Return why there is no comparison: some arm has still to be trained, or none can ever be compared."""
-    arms, keys = results.arms(), results.keys
-    if all(cell.factors["method"] != baseline for cell in results.study.cells):
+    arms = data.planned_arms
+    if all(cell.factors["method"] != baseline for cell in data.study.cells):
         return (
             f"No comparison: no arm is called {baseline}. "
             "Name the arm to compare with as report.baseline in the study's file."
         )
-    references = [baseline_of(keys, arm, baseline) for arm in arms]
+    references = [data.baseline_arm(arm) for arm in arms]
     if len(arms) > 1 and all(
         key == arm or key not in arms for key, arm in zip(references, arms, strict=True)
     ):

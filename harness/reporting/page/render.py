@@ -29,7 +29,7 @@ _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
 
 
 def render_page(
-    results: ReportData,
+    data: ReportData,
     comparisons: pd.DataFrame,
     tables: Sequence[Table],
     pictures: Sequence[FigureEntry],
@@ -40,7 +40,7 @@ def render_page(
     """Return the page's HTML.
 
     Args:
-        results: what the study found.
+        data: what the report is made from.
         comparisons: of ``comparison_frame``.
         tables: in the order of the page.
         pictures: likewise; the files of those that were drawn lie in ``<folder>/figures``.
@@ -52,7 +52,7 @@ def render_page(
         loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    study, done = results.study, results.complete
+    study, done = data.study, data.complete
     entries = {table.name: _entry(table) for table in tables}
     parts = {
         "comparisons": entries.pop("comparisons"),
@@ -61,15 +61,15 @@ def render_page(
         "scores": list(entries.values()),
         "search": [_entry(table) for table in searches],
         "viewers": viewer_data(galleries),
-        "failed": failures(results.trials, study.varying()),
-        "skipped": _skipped(results),
+        "failed": failures(data.trials, study.varying()),
+        "skipped": _skipped(data),
         "protocol": protocol_notes(done) if len(done) else [],
     }
     return environment.get_template("template.html").render(
         name=study.name,
         question=study.question,
-        answer=answer(results, comparisons),
-        counts=state_counts(results.trials, len(study.skipped)),
+        answer=answer(data, comparisons),
+        counts=state_counts(data.trials, len(study.skipped)),
         sections=[
             (anchor, title)
             for anchor, title in _SECTIONS.items()
@@ -81,7 +81,7 @@ def render_page(
             if not picture.reason
         ],
         omitted=[picture for picture in pictures if picture.reason],
-        cautions=_cautions(results),
+        cautions=_cautions(data),
         environment=environment_rows(done) if len(done) else [],
         commands="\n".join(study.commands),
         css=_asset("page.css"),
@@ -112,11 +112,11 @@ def _asset(name: str) -> Markup:
     return Markup(Path(__file__).with_name(name).read_text())
 
 
-def _cautions(results: ReportData) -> list[str]:
-    done = results.complete
+def _cautions(data: ReportData) -> list[str]:
+    done = data.complete
     if not len(done):
         return []
-    refusals = [f"Refused: {text}" for text in results.differences]
+    refusals = [f"Refused: {text}" for text in data.undeclared_differences]
     return [*refusals, *selection_notes(done), *version_notes(done)]
 
 
@@ -148,11 +148,9 @@ def _end(traceback: Any) -> str:
     )
 
 
-def _skipped(results: ReportData) -> list[tuple[str, str]]:
-    keys = [
-        key for key in results.study.factors if any(key in skip.factors for skip in results.study.skipped)
-    ]
-    rows = [skip_row(skip, keys) for skip in results.study.skipped]
+def _skipped(data: ReportData) -> list[tuple[str, str]]:
+    keys = [key for key in data.study.factors if any(key in skip.factors for skip in data.study.skipped)]
+    rows = [skip_row(skip, keys) for skip in data.study.skipped]
     return [
         (
             ", ".join(f"{heading(k).lower()} {value_text(row[k])}" for k in keys if row[k] != UNSET),

@@ -131,8 +131,8 @@ def paired_gains(scores: pd.DataFrame, keys: Sequence[str], baseline: str) -> pd
     )
 
 
-def best_two(values: Sequence[float], higher_is_better: bool, decimals: int) -> list[int]:
-    """Return 1 for the ``values`` that print as the best one, 2 for the second best, 0 for the rest and NaN.
+def best_two(values: Sequence[float], decimals: int) -> list[int]:
+    """Return 1 for the ``values`` that print as the largest one, 2 for the second largest, 0 for the rest and NaN.
 
     Ties share a place. None has one where fewer than two can be compared.
     """
@@ -140,7 +140,7 @@ def best_two(values: Sequence[float], higher_is_better: bool, decimals: int) -> 
     known = [value for value in rounded if not math.isnan(value)]
     if len(known) < 2:
         return [0] * len(rounded)
-    best = sorted(set(known), reverse=higher_is_better)[:2]
+    best = sorted(set(known), reverse=True)[:2]
     return [best.index(value) + 1 if value in best else 0 for value in rounded]
 
 

@@ -7,38 +7,36 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import NETWORKS_STAR, RETRAINING_STAR, TARGETS
-from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.formats.table import Cell, Column, Table, factor_cells, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import ReportData
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEAST_CASES, LEAST_CASES_RETRAINING, LEAST_SEEDS, LEVEL
-from harness.reporting.wording import UNSET, count, heading, metric_of, p_text, signed, value_text
+from harness.reporting.wording import UNSET, count, metric_of, p_text, signed
 
 TARGET_WORDS = {"retraining": "retraining", "networks": "these networks on new cases"}
 
 
-def comparison_table(results: ReportData, comparisons: pd.DataFrame) -> Table:
+def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
     """Return every test of the study in full."""
     has_roles = bool((comparisons["role"] != STUDENT).any())
-    header = [Column(heading(key)) for key in results.keys] + [Column("Role")] * has_roles
+    header = factor_columns(data.keys) + [Column("Role")] * has_roles
     header += [Column("Metric"), *(Column(text, "number") for text in ("Difference", "Cases", "Seeds"))]
     for target in TARGETS:
         group = TARGET_WORDS[target].capitalize()
         header += [Column(text, "number", group) for text in ("95 % interval", "p", "p, Holm")]
     header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
     header.append(Column("No test because", "prose"))
-    rows = []
-    for row in row_dicts(comparisons):
-        words = [Cell(value_text(row[key])) for key in results.keys] + [Cell(row["role"])] * has_roles
-        rows.append((*words, *_test_cells(row)))
-    baseline = results.study.report.baseline
+    rows = [
+        (*factor_cells(data.arm_of(row)), *[Cell(row["role"])] * has_roles, *_test_cells(row))
+        for row in row_dicts(comparisons)
+    ]
     return Table(
         name="comparisons",
-        title=f"Comparisons with {baseline}",
-        caption=f"Every arm and role against the student of {baseline}, where both have complete trials.",
+        title=f"Comparisons with {data.baseline}",
+        caption=f"Every arm and role against the student of {data.baseline}, where both have complete trials.",
         columns=tuple(header),
         rows=tuple(rows),
-        breaks=frozenset(),
         footnotes=(*_NOTES, *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else [])),
         data=comparisons,
     )
@@ -118,9 +116,7 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
             note += "; no star is possible." if smallest >= LEVEL else "."
         notes.append(note + (f" Without a test: {why}." if why else ""))
     notes += [intervals[interval]] if interval else []
-    dropped = comparisons[comparisons["dropped"] > 0]
-    if len(dropped):
-        most = int(dropped["dropped"].max())
+    if most := int(comparisons["dropped"].max()):
         notes.append(
             f"Tests leave out cases that some network has no value for (up to {count(most, 'case')})."
         )
@@ -129,15 +125,11 @@ def significance_notes(comparisons: pd.DataFrame, interval: str) -> list[str]:
 
 def _families(tested: pd.DataFrame, target: str) -> str:
     """Return how many p values were corrected together: those of students, and those of other roles."""
-    told: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for of_students, rows in tested.groupby(tested["role"] == STUDENT, sort=False):
-        roles = (
-            "students" if of_students else " and ".join(f"{role}s" for role in dict.fromkeys(rows["role"]))
-        )
-        told[roles] = int(rows[f"family_{target}"].max())
-    first, *others = told.items()
-    if not others:
-        return count(first[1], "comparison")
-    return "; ".join(
-        [f"{count(first[1], 'comparison')} of {first[0]}", *(f"{n} of {roles}" for roles, n in others)]
-    )
+        others = " and ".join(f"{role}s" for role in dict.fromkeys(rows["role"]))
+        sizes["students" if of_students else others] = int(rows[f"family_{target}"].max())
+    (first, size), *rest = sizes.items()
+    if not rest:
+        return count(size, "comparison")
+    return "; ".join([f"{count(size, 'comparison')} of {first}", *(f"{n} of {roles}" for roles, n in rest)])

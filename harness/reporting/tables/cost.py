@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.formats.table import Cell, Column, Table, breaks_between, factor_cells, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import version_notes
-from harness.reporting.report_data import ReportData, comparable
+from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics import estimates
-from harness.reporting.wording import UNSET, heading, number, value_text
+from harness.reporting.wording import UNSET, number
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("Parameters (M)", lambda value: number(value / 1e6, 2)),
@@ -25,55 +25,54 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 """Columns of cost: heading and format of what ``estimates.arm_costs`` returns."""
 _EVEN = 1.5
-"""How many times as long as another an update of equal work may take, for times to compare."""
+"""Times compare where no update of equal work takes longer than another by this factor."""
 _PRETRAINING = ("pretraining_seconds", "pretraining_passes")
 
 
-def cost_table(results: ReportData) -> Table:
+def cost_table(data: ReportData) -> Table:
     """Return what each arm took."""
-    data = estimates.arm_costs(results.trials, results.keys)
-    found = {tuple(row[key] for key in results.keys): row for row in row_dicts(data)}
-    pretrained = bool((data["pretraining_passes"] > 0).any())
+    numbers = estimates.arm_costs(data.trials, data.keys)
+    costs = costs_by_arm(data)
+    pretrained = bool((numbers["pretraining_passes"] > 0).any())
     names = [name for name in COSTS if pretrained or name not in _PRETRAINING]
-    lines = []
-    for arm, planned in results.arms().items():
-        row = found.get(arm)
-        cells = [Cell(value_text(value)) for value in arm]
-        cells += [cost_cell(row, name) for name in names]
-        done = row["trials"] if row else 0
-        cells.append(Cell(f"n={done}" + (f" of {planned}" if done != planned else "")))
-        lines.append(tuple(cells))
-    groups = [comparable(results.keys, arm) for arm in results.arms()]
-    devices = ", ".join(dict.fromkeys(results.complete["device"].dropna())) or "no device yet"
+    rows = []
+    for arm, planned in data.planned_arms.items():
+        done = costs[arm]["trials"] if arm in costs else 0
+        trials = Cell(f"n={done}" + (f" of {planned}" if done != planned else ""))
+        rows.append((*factor_cells(arm), *(cost_cell(costs.get(arm), name) for name in names), trials))
+    devices = ", ".join(dict.fromkeys(data.complete["device"].dropna())) or "no device yet"
+    caption = (
+        "Means over complete trials; of memory the largest. Parameters: of the student, in millions. "
+        "MACs: 10^9 multiply-accumulates of its forward pass on one patch, which many papers print as FLOPs. "
+        "Time in seconds of wall clock, per update and for the whole trial with its test; device-hours: the same in hours, "
+        f"added up over the trials. Memory in GiB (2^30 bytes). Measured on: {devices}."
+    )
+    if pretrained:
+        caption += " A pretraining comes on top, and is counted whole for each trial that starts from it."
     return Table(
         name="cost",
         title="Cost",
-        caption="Means over complete trials; of memory the largest. Parameters: of the student, in millions. "
-        "MACs: 10^9 multiply-accumulates of its forward pass on one patch, which many papers print as FLOPs. "
-        "Time in seconds of wall clock, per update and for the whole trial with its test; device-hours: the same in hours, "
-        "added up over the trials. Memory in GiB "
-        f"(2^30 bytes). Measured on: {devices}."
-        + (
-            " A pretraining comes on top, and is counted whole for each trial that starts from it."
-            * pretrained
-        )
-        + uneven_note(results)
-        + _resumed_note(results),
+        caption=caption + uneven_note(data) + _resumed_note(data),
         columns=(
-            *(Column(heading(key)) for key in results.keys),
+            *factor_columns(data.keys),
             *(Column(COSTS[name][0], "number") for name in names),
             Column("Trials", "number"),
         ),
-        rows=tuple(lines),
-        breaks=frozenset(i for i in range(1, len(lines)) if groups[i] != groups[i - 1]),
-        footnotes=tuple(version_notes(results.complete)),
-        data=data,
+        rows=tuple(rows),
+        data=numbers,
+        breaks=breaks_between([data.comparison_group(arm) for arm in data.planned_arms]),
+        footnotes=tuple(version_notes(data.complete)),
     )
 
 
-def uneven_note(results: ReportData) -> str:
-    """Return a sentence on times that do not compare, since those of equal work differ; else nothing."""
-    apart = estimates.largest_time_ratio(results.complete, results.keys)
+def costs_by_arm(data: ReportData) -> dict[Arm, dict[str, Any]]:
+    """Return the rows of ``estimates.arm_costs`` by arm."""
+    return {data.arm_of(row): row for row in row_dicts(estimates.arm_costs(data.trials, data.keys))}
+
+
+def uneven_note(data: ReportData) -> str:
+    """Return a sentence where times of equal work differ, and so do not compare; else nothing."""
+    apart = estimates.largest_time_ratio(data.complete, data.keys)
     if not apart > _EVEN:
         return ""
     return (
@@ -82,15 +81,15 @@ def uneven_note(results: ReportData) -> str:
     )
 
 
-def _resumed_note(results: ReportData) -> str:
-    """Return a sentence on records that count the last part of a resumed trial alone, as they once did."""
-    seconds = results.complete["seconds"].astype(float)
-    short = int((seconds < 0.99 * estimates.train_and_test_seconds(results.complete)).sum())
+def _resumed_note(data: ReportData) -> str:
+    """Return a sentence on resumed trials whose records, of an earlier version, count their last part alone; else nothing."""
+    seconds = data.complete["seconds"].astype(float)
+    short = int((seconds < 0.99 * estimates.train_and_test_seconds(data.complete)).sum())
     if not short:
         return ""
     return f" Resumed trials whose time per trial lacks what was done before: {short}."
 
 
 def cost_cell(row: dict[str, Any] | None, name: str) -> Cell:
-    """Return one cost of an arm, a row of ``estimates.arm_costs``; a dash where it has no complete trial."""
+    """Return one cost of an arm, from its row of :func:`costs_by_arm`; a dash where it has no complete trial."""
     return Cell(COSTS[name][1](row[name]), value=row[name]) if row else Cell(UNSET)

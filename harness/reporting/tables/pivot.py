@@ -8,63 +8,49 @@ from typing import Any
 
 import pandas as pd
 
-from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import row_dicts
+from harness.reporting.formats.table import Cell, Column, Table, breaks_between
 from harness.reporting.provenance import protocol_notes, version_notes
-from harness.reporting.report_data import Key, ReportData, comparable, value_order
-from harness.reporting.statistics import estimates
+from harness.reporting.report_data import Arm, ReportData, value_order
 from harness.reporting.statistics.estimates import MEAN
 from harness.reporting.tables.comparisons import significance_notes
-from harness.reporting.tables.cost import COSTS, cost_cell
-from harness.reporting.tables.scores import DECIMALS, ScoreCells, score_data
+from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
+from harness.reporting.tables.scores import ScoreCells, best_in_groups
 from harness.reporting.wording import UNSET, heading, metric_of, shots_text, value_text
 from harness.study.axes import SCORED, check_axes
 from harness.study.file import TableSpec
 
 
-def pivot_table(spec: TableSpec, results: ReportData, comparisons: pd.DataFrame) -> Table:
+def pivot_table(spec: TableSpec, data: ReportData, comparisons: pd.DataFrame) -> Table:
     """Return a declared table.
 
     Args:
         spec: what the study declares.
-        results: what the study found.
+        data: what the report is made from.
         comparisons: of ``comparison_frame``.
 
     Raises:
         UserError: a row or column that is no factor, or a factor that varies and is in neither.
     """
-    check_axes(results.study.name, spec, results.keys)
+    check_axes(data.study.name, spec, data.keys)
     title = spec.title or spec.name.replace("_", " ").capitalize()
-    return _Pivot(spec, results, comparisons).table(title)
+    return _Pivot(spec, data, comparisons).table(title)
 
 
 class _Pivot:
-    """A declared table in the making."""
+    """A declared table: the values of its rows and columns, and the scores where they meet."""
 
-    def __init__(self, spec: TableSpec, results: ReportData, comparisons: pd.DataFrame) -> None:
-        self.spec, self.results, self.comparisons = spec, results, comparisons
-        self.entries = {name: self._entries(name) for name in spec.metrics}
-        self.arms = results.arms()
+    def __init__(self, spec: TableSpec, data: ReportData, comparisons: pd.DataFrame) -> None:
+        self.spec, self.data = spec, data
+        self.cells = {name: ScoreCells(data, name, comparisons) for name in spec.metrics}
         self.rows = self._combinations(spec.rows)
         self.columns = self._combinations(spec.columns)
-        self.costs = {
-            tuple(row[key] for key in results.keys): row
-            for row in row_dicts(estimates.arm_costs(results.trials, results.keys))
-        }
-
-    def _entries(self, metric: str) -> ScoreCells:
-        scores = self.results.scores[self.results.scores["metric"] == metric]
-        shown = metric_of(metric, scores["unit"].iloc[0] if len(scores) else "")
-        own = self.comparisons[self.comparisons["metric"] == metric]
-        return ScoreCells(self.results, score_data(self.results, scores, shown), own, shown)
+        self._costs = costs_by_arm(data)
 
     def _combinations(self, axis: Sequence[str]) -> list[dict[str, Any]]:
         """Return the values of an axis that planned arms have, with all metrics, regions and roles."""
-        keys = self.results.keys
         factors = [key for key in axis if key not in SCORED]
-        seen = dict.fromkeys(
-            tuple(dict(zip(keys, arm, strict=True))[key] for key in factors) for arm in self.arms
-        )
+        arms = map(self.data.named, self.data.planned_arms)
+        seen = dict.fromkeys(tuple(arm[key] for key in factors) for arm in arms)
         scored = {"metric": self.spec.metrics, "region": self.spec.regions, "role": self.spec.roles}
         named = [key for key in axis if key in SCORED]
         cells = [
@@ -75,114 +61,87 @@ class _Pivot:
         ranks = [value_order(cell[key] for cell in cells) for key in axis]
         return sorted(cells, key=lambda cell: [ranks[i][cell[key]] for i, key in enumerate(axis)])
 
-    def _address(self, row: dict[str, Any], column: dict[str, Any]) -> tuple[Key, str, str, str]:
-        both = {
-            "metric": self.spec.metrics[0],
-            "region": self.spec.regions[0],
-            "role": self.spec.roles[0],
-            **row,
-            **column,
-        }
-        arm = tuple(both[key] for key in self.results.keys)
-        return arm, both["metric"], both["role"], both["region"]
+    def _address(self, row: dict[str, Any], column: dict[str, Any]) -> tuple[str, Arm, str, str]:
+        """Return the metric, arm, role and region of a cell."""
+        spec = self.spec
+        scored = {"metric": spec.metrics[0], "region": spec.regions[0], "role": spec.roles[0]}
+        both = {**scored, **row, **column}
+        return both["metric"], self.data.arm_of(both), both["role"], both["region"]
 
     def table(self, title: str) -> Table:
         """Return the table."""
-        spec, done = self.spec, self.results.complete
-        places = [self._places(column) for column in self.columns]
-        lines = []
-        for index, row in enumerate(self.rows):
-            cells = [Cell(_word(key, row[key])) for key in spec.rows]
-            for column, place in zip(self.columns, places, strict=True):
-                cells += self._cells(row, column, place[index])
-            cells += [cost_cell(self._cost(row), name) for name in spec.costs]
-            lines.append(tuple(cells))
-        cautions = version_notes(done) if len(done) else []
-        notes = self._test_notes() if spec.gain else []
+        spec, done = self.spec, self.data.complete
+        columns = [
+            (Column(heading(key)), [Cell(_word(key, row[key])) for row in self.rows]) for key in spec.rows
+        ]
+        for column in self.columns:
+            columns += self._scores(column)
+        costs = [self._cost(row) for row in self.rows]
+        for name in spec.costs:
+            columns.append(
+                (Column(COSTS[name][0], "number", "Cost"), [cost_cell(cost, name) for cost in costs])
+            )
+        protocol = protocol_notes(done) if len(done) else ["No trial is complete yet."]
         firsts = [row[spec.rows[0]] for row in self.rows]
         return Table(
             name=spec.name,
             title=title,
             caption=self._caption(),
-            columns=(*(Column(heading(key)) for key in spec.rows), *self._header()),
-            rows=tuple(lines),
-            breaks=frozenset(
-                i for i in range(1, len(firsts)) if len(spec.rows) > 1 and firsts[i] != firsts[i - 1]
-            ),
-            footnotes=(
-                *cautions,
-                *notes,
-                *(protocol_notes(done) if len(done) else ["No trial is complete yet."]),
-            ),
-            data=self._data(),
+            columns=tuple(column for column, _ in columns),
+            rows=tuple(zip(*(cells for _, cells in columns), strict=True)),
+            data=self._numbers(),
+            breaks=breaks_between(firsts) if len(spec.rows) > 1 else frozenset(),
+            footnotes=(*version_notes(done), *(self._test_notes() if spec.gain else []), *protocol),
         )
 
-    def _header(self) -> list[Column]:
-        """Return the columns of scores and costs; the last of several keys heads a column, the others its group."""
-        found = []
-        for column in self.columns:
-            words = [_head_word(key, value) for key, value in column.items()] or [self._metric_word()]
-            group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
-            found.append(Column(words[-1], "number", group))
-            if self.spec.gain:
-                shown = [column["metric"]] if "metric" in column else self.spec.metrics
-                found.append(Column(self._difference_word(shown), "number", group))
-        return found + [Column(COSTS[name][0], "number", "Cost") for name in self.spec.costs]
+    def _scores(self, column: dict[str, Any]) -> list[tuple[Column, list[Cell]]]:
+        """Return a column of scores, and of gains where they are asked for; the last of several keys heads it, the others its group."""
+        words = [_head_word(key, value) for key, value in column.items()] or [self._metric_word()]
+        group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
+        addresses = [self._address(row, column) for row in self.rows]
+        groups = [(self.data.comparison_group(arm), metric, region) for metric, arm, _, region in addresses]
+        merits = [self.cells[metric].merit(arm, role, region) for metric, arm, role, region in addresses]
+        scores = [
+            self.cells[metric].score(arm, role, region, place)
+            for (metric, arm, role, region), place in zip(
+                addresses, best_in_groups(merits, groups), strict=True
+            )
+        ]
+        found = [(Column(words[-1], "number", group), scores)]
+        if self.spec.gain:
+            gains = [
+                self.cells[metric].gain(arm, role) if region == MEAN else Cell(UNSET)
+                for metric, arm, role, region in addresses
+            ]
+            shown = [column["metric"]] if "metric" in column else self.spec.metrics
+            found.append((Column(self._difference_word(shown), "number", group), gains))
+        return found
 
     def _difference_word(self, metrics: Sequence[str]) -> str:
         """Return what heads the differences of some metrics: they are gains where higher is better in all."""
-        words = {self.entries[name].metric.difference for name in metrics}
+        words = {self.cells[name].metric.difference for name in metrics}
         return words.pop() if len(words) == 1 else "Difference"
 
     def _metric_word(self) -> str:
-        metrics = [entries.metric for entries in self.entries.values()]
+        metrics = [cells.metric for cells in self.cells.values()]
         return f"{metrics[0].label} ({metrics[0].unit})" if len(metrics) == 1 else ""
-
-    def _cells(self, row: dict[str, Any], column: dict[str, Any], place: int) -> list[Cell]:
-        arm, metric, role, region = self._address(row, column)
-        entries = self.entries[metric]
-        cells = [entries.score(arm, role, region, place)]
-        if self.spec.gain:
-            cells.append(entries.gain(arm, role) if region == MEAN else Cell(UNSET))
-        return cells
-
-    def _places(self, column: dict[str, Any]) -> list[int]:
-        """Return which rows are best and second in a column, among those that can be compared."""
-        groups: dict[Any, list[int]] = {}
-        for index, row in enumerate(self.rows):
-            arm, metric, _, region = self._address(row, column)
-            groups.setdefault((comparable(self.results.keys, arm), metric, region), []).append(index)
-        found = [0] * len(self.rows)
-        for (_, metric, _), members in groups.items():
-            values = []
-            for index in members:
-                arm, _, role, region = self._address(self.rows[index], column)
-                values.append(self.entries[metric].value(arm, role, region))
-            better = self.entries[metric].metric.higher_is_better
-            for index, place in zip(members, estimates.best_two(values, better, DECIMALS), strict=True):
-                found[index] = place
-        return found
 
     def _cost(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the first arm of a row took that has a complete trial."""
-        for column in self.columns:
-            arm = self._address(row, column)[0]
-            if arm in self.costs:
-                return self.costs[arm]
-        return None
+        arms = (self._address(row, column)[1] for column in self.columns)
+        return next((self._costs[arm] for arm in arms if arm in self._costs), None)
 
     def _test_notes(self) -> list[str]:
-        """Return what stars mean; a note that does not hold for all metrics names those that it is of."""
+        """Return what stars mean; a note that does not hold for all metrics names its metrics."""
         labels: dict[str, list[str]] = {}
-        for name, entries in self.entries.items():
-            own = self.comparisons[self.comparisons["metric"] == name]
-            for note in significance_notes(own, "") + entries.gain_notes():
-                labels.setdefault(note, []).append(entries.metric.label)
-        shared = len(self.entries)
+        for cells in self.cells.values():
+            for note in significance_notes(cells.comparisons, "") + cells.gain_notes():
+                labels.setdefault(note, []).append(cells.metric.label)
+        shared = len(self.cells)
         return [note if len(of) == shared else f"{', '.join(of)}: {note}" for note, of in labels.items()]
 
     def _caption(self) -> str:
-        metrics = [entries.metric for entries in self.entries.values()]
+        metrics = [cells.metric for cells in self.cells.values()]
         directions = "; ".join(
             f"{m.label} in {m.unit}, {'higher' if m.higher_is_better else 'lower'} is better" for m in metrics
         )
@@ -196,22 +155,23 @@ class _Pivot:
             if self.spec.regions != (MEAN,) and len(self.spec.regions) == 1
             else ""
         )
-        text = f"{directions}, convention {', '.join(self.results.conventions) or 'none yet'}. Mean over test cases and seeds "
-        text += f"{spread[self.results.study.report.spread]}.{role}{region} Bold: best of its column among comparable rows; "
+        text = f"{directions}, convention {', '.join(self.data.conventions) or 'none yet'}. Mean over test cases and seeds "
+        text += f"{spread[self.data.study.report.spread]}.{role}{region} Bold: best of its column among comparable rows; "
         text += "underlined: second best."
         if self.spec.costs:
             text += " Costs: of the row's first column that has a complete trial."
-        baseline = f"to the student of {self.results.study.report.baseline}"
+        baseline = f"to the student of {self.data.baseline}"
         return text + (f" Gains and differences: {baseline}." if self.spec.gain else "")
 
-    def _data(self) -> pd.DataFrame:
+    def _numbers(self) -> pd.DataFrame:
         """Return the tidy numbers, one row per printed score."""
         found = []
         for row, column in product(self.rows, self.columns):
-            arm, metric, role, region = self._address(row, column)
-            value = self.entries[metric].value(arm, role, region) / self.entries[metric].metric.scale
-            named = dict(zip(self.results.keys, arm, strict=True))
-            found.append({**named, "metric": metric, "role": role, "region": region, "mean": value})
+            metric, arm, role, region = self._address(row, column)
+            mean = self.cells[metric].value(arm, role, region) / self.cells[metric].metric.scale
+            found.append(
+                {**self.data.named(arm), "metric": metric, "role": role, "region": region, "mean": mean}
+            )
         return pd.DataFrame(found)
 
 

@@ -8,76 +8,67 @@ from typing import Any
 import pandas as pd
 
 from harness.records.schema import safe_name
-from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.formats.table import Cell, Column, Table, factor_cells, factor_columns
 from harness.reporting.frames import PROTOCOL_COLUMNS, row_dicts
 from harness.reporting.provenance import short_text
 from harness.reporting.references import PublishedRow, Reference
-from harness.reporting.report_data import Key, ReportData
-from harness.reporting.statistics import estimates
+from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
-from harness.reporting.tables.cost import COSTS, cost_cell
-from harness.reporting.tables.scores import DECIMALS, ScoreCells, score_data
-from harness.reporting.wording import UNSET, count, heading, metric_of, number, signed, value_text
+from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
+from harness.reporting.tables.scores import DECIMALS, ScoreCells
+from harness.reporting.wording import UNSET, count, metric_of, number, signed, value_text
 
-MARK = "†"
+PUBLISHED_MARK = "†"
 _COSTS = {"parameters": "parameters", "multiply_accumulates": "flops"}
 """Columns of cost, and what they are called in files of published numbers."""
 _COUNTED = ("training_cases", "validation_cases", "test_cases")
 
 
-def reference_tables(name: str, reference: Reference, results: ReportData) -> list[Table]:
+def reference_tables(name: str, reference: Reference, data: ReportData) -> list[Table]:
     """Return the table of scores with the published rows, and that of the protocol's fields.
 
     Args:
         name: of the reference, as given.
         reference: the published numbers.
-        results: what the study found; only the arms of the reference's dataset count.
+        data: what the report is made from; only the arms of the reference's dataset count.
     """
-    own = results.of(reference.dataset)
+    own = data.of_dataset(reference.dataset)
     label = f"reference_{safe_name(name.rpartition('/')[2].removesuffix('.yaml'))}"
-    return [_scores(label, reference, own), _protocols(f"{label}_protocol", reference, own)]
+    return [_score_table(label, reference, own), _protocol_table(f"{label}_protocol", reference, own)]
 
 
-def published_row(reference: Reference, results: ReportData, arm: Mapping[str, Any]) -> PublishedRow | None:
-    """Return what was published of an arm: of its architecture and method, trained on all cases."""
-    specs = {cell.factors["architecture"]: cell.spec.architecture.name for cell in results.study.cells}
-    methods = {cell.factors["method"]: cell.spec.method.name for cell in results.study.cells}
+def published_row(reference: Reference, data: ReportData, trial: Mapping[str, Any]) -> PublishedRow | None:
+    """Return the published row of a trial's architecture and method, where it was trained on all cases."""
+    specs = {cell.factors["architecture"]: cell.spec.architecture.name for cell in data.study.cells}
+    methods = {cell.factors["method"]: cell.spec.method.name for cell in data.study.cells}
     for row in reference.rows:
-        same = (row.architecture, row.method) == (specs[arm["architecture"]], methods[arm["method"]])
-        if same and arm["shots"] == "all":
+        same = (row.architecture, row.method) == (specs[trial["architecture"]], methods[trial["method"]])
+        if same and trial["shots"] == "all":
             return row
     return None
 
 
-def _scores(name: str, reference: Reference, results: ReportData) -> Table:
+def _score_table(name: str, reference: Reference, data: ReportData) -> Table:
     metrics = [metric for metric in reference.units if any(row.values(metric) for row in reference.rows)]
     shown = [
         (metric, region)
         for metric in metrics
         for region in dict.fromkeys(region for row in reference.rows for region in row.values(metric))
     ]
-    keys = [*results.keys]
-    header = [Column("Trained by"), *(Column(heading(key)) for key in keys)]
-    header += [Column(*_heading(reference, metric, region)) for metric, region in shown]
-    header += [Column("Gap", "number", f"to {MARK}"), Column("Seeds", "number")]
     priced = [name for name, field in _COSTS.items() if any(getattr(row, field) for row in reference.rows)]
+    header = [Column("Trained by"), *factor_columns(data.keys)]
+    header += [_score_column(reference, metric, region) for metric, region in shown]
+    header += [Column("Gap", "number", f"to {PUBLISHED_MARK}"), Column("Seeds", "number")]
     header += [Column(COSTS[name][0], "number", "Cost") for name in priced]
     published = [
-        (
-            Cell(f"{row.name}{MARK}"),
-            *[Cell(UNSET)] * len(keys),
-            *_printed(row, shown),
-            Cell(UNSET),
-            Cell(UNSET),
-            *(_printed_cost(getattr(row, _COSTS[name])) for name in priced),
-        )
+        (Cell(f"{row.name}{PUBLISHED_MARK}"), *[Cell(UNSET)] * len(data.keys), *_printed(row, shown), Cell(UNSET),
+         Cell(UNSET), *(_printed_cost(getattr(row, _COSTS[name])) for name in priced))
         for row in reference.rows
-    ]
-    ours = _ours(reference, results, shown, priced)
-    title = f"{reference.title}, and ours"
+    ]  # fmt: skip
+    ours = _our_rows(reference, data, shown, priced)
     return Table(
         name=name,
-        title=title,
+        title=f"{reference.title}, and ours",
         caption="Ours are means over seeds of students; Dice in %. Gap: ours less the published mean of the first metric, "
         "for the same architecture and method on all training cases. Fields of the protocol that differ or are unknown are "
         "in the table that follows; with any of them a gap is no measure of a reproduction.",
@@ -85,20 +76,20 @@ def _scores(name: str, reference: Reference, results: ReportData) -> Table:
         rows=tuple(published + ours),
         breaks=frozenset({len(published)}),
         footnotes=(
-            f"{MARK} Published: {reference.source}.",
+            f"{PUBLISHED_MARK} Published: {reference.source}.",
             *reference.notes,
             *["Published MACs are what the source prints as FLOPs."] * ("multiply_accumulates" in priced),
-            *_unit_notes(reference, results),
-            *[f"No trial of ours on {reference.dataset} is complete yet."] * (not len(results.complete)),
+            *_unit_notes(reference, data),
+            *[f"No trial of ours on {reference.dataset} is complete yet."] * (not len(data.complete)),
         ),
         data=pd.DataFrame([[cell.text for cell in row] for row in published + ours],
                           columns=[column.full_heading for column in header]),
     )  # fmt: skip
 
 
-def _heading(reference: Reference, metric: str, region: str) -> tuple[str, str, str]:
-    word = "Mean" if region == MEAN else region
-    return word, "number", f"{metric_of(metric).label} ({reference.units[metric]})"
+def _score_column(reference: Reference, metric: str, region: str) -> Column:
+    group = f"{metric_of(metric).label} ({reference.units[metric]})"
+    return Column("Mean" if region == MEAN else region, "number", group)
 
 
 def _printed(row: PublishedRow, shown: Sequence[tuple[str, str]]) -> list[Cell]:
@@ -110,99 +101,81 @@ def _printed_cost(value: float | None) -> Cell:
     return Cell(UNSET) if value is None else Cell(f"{value:g}", value=value)
 
 
-def _ours(
-    reference: Reference, results: ReportData, shown: Sequence[tuple[str, str]], priced: Sequence[str]
+def _our_rows(
+    reference: Reference, data: ReportData, shown: Sequence[tuple[str, str]], priced: Sequence[str]
 ) -> list[tuple[Cell, ...]]:
-    entries = {}
-    for metric in dict.fromkeys(metric for metric, _ in shown):
-        scores = results.scores[results.scores["metric"] == metric]
-        data = score_data(results, scores, metric_of(metric))
-        entries[metric] = ScoreCells(
-            results, data, pd.DataFrame(columns=[*results.keys, "role"]), metric_of(metric)
-        )
-    taken = {
-        tuple(row[key] for key in results.keys): row
-        for row in row_dicts(estimates.arm_costs(results.trials, results.keys))
-    }
-    rows = []
-    for arm in results.arms():
-        if arm not in results.networks:
+    cells = {metric: ScoreCells(data, metric) for metric, _ in shown}
+    costs, rows = costs_by_arm(data), []
+    for arm in data.planned_arms:
+        if arm not in data.ids_by_arm:
             continue
-        cells = [
-            entries[metric].score(arm, STUDENT, region) if _same_unit(reference, metric) else Cell(UNSET)
+        scores = [
+            cells[metric].score(arm, STUDENT, region) if _same_unit(reference, metric) else Cell(UNSET)
             for metric, region in shown
         ]
-        words = [Cell(value_text(value)) for value in arm]
-        seeds = Cell(f"n={len(results.networks[arm])}")
-        gap = _gap(reference, results, arm, entries, shown)
-        costs = [cost_cell(taken.get(arm), name) for name in priced]
-        rows.append((Cell("this study"), *words, *cells, gap, seeds, *costs))
+        gap = _gap(reference, data, arm, cells[shown[0][0]])
+        seeds = Cell(f"n={len(data.ids_by_arm[arm])}")
+        spent = [cost_cell(costs.get(arm), name) for name in priced]
+        rows.append((Cell("this study"), *factor_cells(arm), *scores, gap, seeds, *spent))
     return rows
 
 
-def _gap(
-    reference: Reference, results: ReportData, arm: Key, entries: Mapping[str, ScoreCells],
-    shown: Sequence[tuple[str, str]],
-) -> Cell:  # fmt: skip
-    metric = shown[0][0]
-    row = published_row(reference, results, _factors(results, arm))
+def _gap(reference: Reference, data: ReportData, arm: Arm, cells: ScoreCells) -> Cell:
+    """Return the arm's mean less the published one."""
+    metric, row = cells.metric.name, published_row(reference, data, _first_trial(data, arm))
     if row is None or MEAN not in row.values(metric) or not _same_unit(reference, metric):
         return Cell(UNSET)
-    value = entries[metric].value(arm, STUDENT, MEAN) - row.values(metric)[MEAN]
-    return Cell(signed(value, DECIMALS), value=value, trials=results.networks[arm])
+    value = cells.value(arm, STUDENT, MEAN) - row.values(metric)[MEAN]
+    return Cell(signed(value, DECIMALS), value=value, trials=data.ids_by_arm[arm])
 
 
-def _factors(results: ReportData, arm: Key) -> dict[str, Any]:
-    """Return all factors of an arm, those that do not vary included."""
-    first = row_dicts(results.complete[results.complete["id"] == results.networks[arm][0]])[0]
-    return {key: first[key] for key in results.study.factors}
+def _first_trial(data: ReportData, arm: Arm) -> dict[str, Any]:
+    return row_dicts(data.complete[data.complete["id"] == data.ids_by_arm[arm][0]])[0]
 
 
 def _same_unit(reference: Reference, metric: str) -> bool:
     return reference.units[metric] == metric_of(metric).unit
 
 
-def _unit_notes(reference: Reference, results: ReportData) -> list[str]:
-    """Return why values of ours are missing: those in another unit would mislead."""
+def _unit_notes(reference: Reference, data: ReportData) -> list[str]:
+    """Return why values of ours are missing: another unit would mislead."""
     return [
         f"{metric_of(metric).label} was published in {unit}; ours is in {metric_of(metric).unit}, and is not set beside it."
         for metric, unit in reference.units.items()
-        if unit != metric_of(metric).unit and len(results.complete)
+        if unit != metric_of(metric).unit and len(data.complete)
     ]
 
 
-def _protocols(name: str, reference: Reference, results: ReportData) -> Table:
-    rows = []
-    for arm, ids in results.networks.items():
-        row = published_row(reference, results, _factors(results, arm))
+def _protocol_table(name: str, reference: Reference, data: ReportData) -> Table:
+    rows, matched = [], 0
+    for arm in data.ids_by_arm:
+        ours = _first_trial(data, arm)
+        row = published_row(reference, data, ours)
         if row is None:
             continue
-        first = row_dicts(results.complete[results.complete["id"] == ids[0]])[0]
+        matched += 1
         known = {**reference.protocol, **row.protocol}
         for field in PROTOCOL_COLUMNS:
-            verdict = _verdict(field, first[field], known)
+            verdict = _agreement(field, ours[field], known)
             if verdict != "same":
-                told = short_text(_plain(field, known[field])) if field in known else UNSET
-                words = [*(value_text(value) for value in arm), field.replace("_", " "), told]
-                rows.append((*words, short_text(_plain(field, first[field])), verdict))
-    columns = (*(Column(heading(key)) for key in results.keys), Column("Field"), Column("Published", "prose"),
-               Column("Ours", "prose"), Column("Verdict"))  # fmt: skip
-    matched = count(sum(1 for arm in results.networks
-                        if published_row(reference, results, _factors(results, arm))), "arm")  # fmt: skip
+                theirs = short_text(_plain(field, known[field])) if field in known else UNSET
+                words = [*map(value_text, arm), field.replace("_", " "), theirs]
+                rows.append((*words, short_text(_plain(field, ours[field])), verdict))
+    columns = (*factor_columns(data.keys), Column("Field"), Column("Published", "prose"), Column("Ours", "prose"),
+               Column("Verdict"))  # fmt: skip
     return Table(
         name=name,
         title="What differs from the published protocol, or is unknown of it",
-        caption=f"For {matched} of ours with a published counterpart, every field of the record that is not known to be the "
-        "same. Lists of cases are told by their length.",
+        caption=f"For {count(matched, 'arm')} of ours with a published counterpart, every field of the record that is not known "
+        "to be the same. Lists of cases are told by their length.",
         columns=columns,
         rows=tuple(tuple(Cell(text) for text in row) for row in rows),
-        breaks=frozenset(),
-        footnotes=(),
         data=pd.DataFrame(rows, columns=[column.heading for column in columns]),
     )
 
 
-def _verdict(field: str, ours: Any, known: Mapping[str, Any]) -> str:
+def _agreement(field: str, ours: Any, known: Mapping[str, Any]) -> str:
+    """Return whether a field of the protocol is the ``same``, ``differs`` or is ``unknown``."""
     if field not in known:
         return "unknown"
     return "same" if _plain(field, ours) == _plain(field, known[field]) else "differs"

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.formats.table import Cell, Column, Table
-from harness.reporting.frames import row_dicts
+from harness.reporting.formats.table import Cell, Column, Table, breaks_between
 from harness.reporting.report_data import ReportData
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
@@ -26,20 +25,20 @@ MOST_SUGGESTIONS = 50
 
 
 def search_tables(
-    searches: Sequence[Findings], results: ReportData, history: pd.DataFrame, trials: Sequence[pd.DataFrame]
+    searches: Sequence[Findings], data: ReportData, history: pd.DataFrame, trials: Sequence[pd.DataFrame]
 ) -> list[Table]:
     """Return the tables of a study's searches; none where it has none.
 
     Args:
         searches: of the study.
-        results: of the trials that confirm.
+        data: of the trials that confirm.
         history: of ``history_frame``, of the same trials.
         trials: of ``trial_frame``, of the trials of each search's suggestions.
     """
     if not searches:
         return []
     return [
-        refuse_if_incomparable(tuned_table(searches, results, history), results),
+        refuse_if_incomparable(tuned_table(searches, data, history), data),
         suggestion_table(searches, trials),
     ]
 
@@ -52,19 +51,14 @@ def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame
     """Return every suggestion of every arm, the best of each first; arguments as of :func:`search_tables`."""
     keys = _keys(searches)
     lines: list[tuple[Cell, ...]] = []
-    breaks = set()
     for found in searches:
-        breaks.add(len(lines))
-        ranked = sorted(found.suggestions, key=_rank)
         chosen = [one.number for one in found.best()]
-        for one in ranked[:MOST_SUGGESTIONS]:
+        for one in sorted(found.suggestions, key=_rank)[:MOST_SUGGESTIONS]:
             objective = Cell(_percent(one.objective), bold=one.number in chosen, value=one.objective)
-            values = [
-                Cell(value_of(one.values.get(key)), value=_sortable(one.values.get(key))) for key in keys
-            ]
+            values = [_value_cell(one.values.get(key)) for key in keys]
             lines.append((Cell(found.arm.name), Cell(str(one.number), value=one.number), *values, objective,
                           Cell(one.state), Cell(one.reason)))  # fmt: skip
-    data = [
+    numbers = [
         {"arm": found.arm.name, "number": one.number, **{key: one.values.get(key) for key in keys},
          "validation_dice": one.objective, "state": one.state, "reason": one.reason}
         for found in searches for one in found.suggestions
@@ -73,14 +67,14 @@ def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame
         name="suggestions",
         title="Suggestions",
         caption="What the search tried, the best first. Validation Dice of the student at the selected step in %, mean over "
-        f"regions, cases and seeds {_seeds(searches)}; of a pruned suggestion at its rung. No test label was read. Bold: "
+        f"regions, cases and seeds {_listed(searches[0].arm.spec.seeds)}; of a pruned suggestion at its rung. No test label was read. Bold: "
         "confirmed with fresh seeds. The best of many is too good by chance: what it is worth is in the table above.",
         columns=(Column("Arm"), Column("Number", "number"), *(Column(heading(key), "number") for key in keys),
                  Column("Validation Dice\u00a0(%)", "number"), Column("State"), Column("Reason", "prose")),
         rows=tuple(lines),
-        breaks=frozenset(breaks - {0}),
-        footnotes=tuple(_account(*one) for one in zip(searches, trials, strict=True)),
-        data=pd.DataFrame(data, columns=["arm", "number", *keys, "validation_dice", "state", "reason"]),
+        breaks=breaks_between([row[0].text for row in lines]),
+        footnotes=tuple(_summary(*one) for one in zip(searches, trials, strict=True)),
+        data=pd.DataFrame(numbers, columns=["arm", "number", *keys, "validation_dice", "state", "reason"]),
     )  # fmt: skip
 
 
@@ -89,7 +83,7 @@ def _rank(one: Suggestion) -> tuple[int, float, int]:
     return states.index(one.state), -(one.objective or 0.0), one.number
 
 
-def _account(found: Findings, trials: pd.DataFrame) -> str:
+def _summary(found: Findings, trials: pd.DataFrame) -> str:
     """Return how an arm was searched, and what that took."""
     spec = found.arm.spec
     sampler = {"tpe": f"TPE after {spec.startup} random ones", "random": "random", "grid": "a grid"}[
@@ -102,37 +96,36 @@ def _account(found: Findings, trials: pd.DataFrame) -> str:
     )
 
 
-def tuned_table(searches: Sequence[Findings], results: ReportData, history: pd.DataFrame) -> Table:
+def tuned_table(searches: Sequence[Findings], data: ReportData, history: pd.DataFrame) -> Table:
     """Return the declared parameters of each arm and its best suggestions, with their scores on fresh seeds."""
     keys = _keys(searches)
-    rows = [row for found in searches for row in _tuned_rows(found, keys, results, history)]
+    rows = [row for found in searches for row in _tuned_rows(found, keys, data, history)]
     lines = [
-        (Cell(row["arm"]), Cell(row["setting"]), *(Cell(value_of(row[key]), value=_sortable(row[key])) for key in keys),
+        (Cell(row["arm"]), Cell(row["setting"]), *(_value_cell(row[key]) for key in keys),
          Cell(_percent(row["searched"]), value=row["searched"]), Cell(_percent(row["validation"]), value=row["validation"]),
          Cell(_interval(row), value=row["test"], trials=row["trials"]), Cell(f"{row['seeds']} of {row['planned']}"))
         for row in rows
     ]  # fmt: skip
-    arms = [row["arm"] for row in rows]
-    none = any(row["seeds"] and row["low"] != row["low"] for row in rows)
+    lacks_interval = any(row["seeds"] and row["low"] != row["low"] for row in rows)
     return Table(
         name="tuned",
         title="Tuned parameters",
         caption="The best suggestions of each arm, and its parameters as the study declares them, trained anew with seeds "
-        f"{_fresh(searches)}, which no suggestion was chosen by. Dice of the student in %: on validation cases, mean over the seeds "
+        f"{_listed(searches[0].arm.spec.confirm.seeds)}, which no suggestion was chosen by. Dice of the student in %: on validation cases, mean over the seeds "
         "of the search and over the fresh ones; on test cases, mean over fresh seeds with its 95 % interval for new seeds "
-        f"and cases, convention {', '.join(results.conventions) or 'none yet'}. Settings of equal rank are compared below.",
+        f"and cases, convention {', '.join(data.conventions) or 'none yet'}. Settings of equal rank are compared below.",
         columns=(Column("Arm"), Column("Setting"), *(Column(heading(key), "number") for key in keys),
                  Column("Search seeds", "number", "Validation Dice (%)"), Column("Fresh seeds", "number", "Validation Dice (%)"),
                  Column("Test Dice\u00a0(%)", "number"), Column("Seeds", "number")),
         rows=tuple(lines),
-        breaks=frozenset(i for i in range(1, len(arms)) if arms[i] != arms[i - 1]),
-        footnotes=(f"An interval needs {LEAST_SEEDS} seeds and {LEAST_CASES_RETRAINING} test cases.",) if none else (),
+        breaks=breaks_between([row["arm"] for row in rows]),
+        footnotes=(f"An interval needs {LEAST_SEEDS} seeds and {LEAST_CASES_RETRAINING} test cases.",) if lacks_interval else (),
         data=pd.DataFrame(rows).drop(columns="trials", errors="ignore"),
     )  # fmt: skip
 
 
 def _tuned_rows(
-    found: Findings, keys: Sequence[str], results: ReportData, history: pd.DataFrame
+    found: Findings, keys: Sequence[str], data: ReportData, history: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return a row for the declared setting and one for each confirmed suggestion."""
     rows = []
@@ -147,36 +140,32 @@ def _tuned_rows(
         rows.append({
             "arm": found.arm.name, "setting": setting, "number": one.number if one else None,
             **{key: value if key in own else None for key, value in values.items()},
-            "searched": one.objective if one else None, "validation": _fresh_validation(ids, results, history),
-            **_scores(ids, results), "planned": len(ids),
+            "searched": one.objective if one else None, "validation": _fresh_validation(ids, data, history),
+            **_scores(ids, data), "planned": len(ids),
         })  # fmt: skip
     return rows
 
 
-def _fresh_validation(ids: Sequence[str], results: ReportData, history: pd.DataFrame) -> float | None:
+def _fresh_validation(ids: Sequence[str], data: ReportData, history: pd.DataFrame) -> float | None:
     """Return the mean validation Dice of complete trials at their selected steps."""
-    done = results.complete[results.complete["id"].isin(ids)]
+    done = data.complete[data.complete["id"].isin(ids)]
     means = history[(history["kind"] == "dice") & (history["name"] == MEAN)]
     at = means.astype({"id": object}).merge(done[["id", "selected_step"]], on="id")
     at = at[at["step"] == at["selected_step"]]
     return float(at["value"].mean()) if len(at) else None
 
 
-def _scores(ids: Sequence[str], results: ReportData) -> dict[str, Any]:
+def _scores(ids: Sequence[str], data: ReportData) -> dict[str, Any]:
     """Return mean test Dice of trials, its interval, and how many there are."""
-    scores = results.scores
-    own = scores[
-        scores["id"].isin(ids)
-        & (scores["metric"] == "dice")
-        & (scores["role"] == STUDENT)
-        & (scores["region"] == MEAN)
-    ]
+    scores = data.scores
+    chosen = (scores["metric"] == "dice") & (scores["role"] == STUDENT) & (scores["region"] == MEAN)
+    own = scores[chosen & scores["id"].isin(ids)]
     nothing = float("nan")
     if not len(own):
         return {"test": None, "low": nothing, "high": nothing, "seeds": 0, "trials": ()}
-    key = tuple(row_dicts(own)[0][key] for key in results.keys)
-    low, high = mean_intervals(results, "dice").get((key, STUDENT, MEAN), (nothing, nothing))
-    mean = estimates.arm_means(own, list(results.keys))["mean"].iloc[0]
+    arm = data.arm_of(own.iloc[0])
+    low, high = mean_intervals(data, "dice").get((arm, STUDENT, MEAN), (nothing, nothing))
+    mean = estimates.arm_means(own, list(data.keys))["mean"].iloc[0]
     return {"test": float(mean), "low": low, "high": high, "seeds": len(own), "trials": tuple(own["id"])}
 
 
@@ -186,24 +175,17 @@ def _interval(row: dict[str, Any]) -> str:
     return mean_with_interval(100 * row["test"], 100 * row["low"], 100 * row["high"], DECIMALS)
 
 
-def value_of(value: Any) -> str:
+def _value_cell(value: Any) -> Cell:
     """Return a searched value with all of its digits, so that it can be typed again."""
     if value is None:
-        return UNSET
-    return repr(value) if isinstance(value, float) else value_text(value)
-
-
-def _sortable(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+        return Cell(UNSET)
+    text = repr(value) if isinstance(value, float) else value_text(value)
+    return Cell(text, value=float(value) if isinstance(value, int | float) else None)
 
 
 def _percent(value: float | None) -> str:
     return number(None if value is None else 100 * value, DECIMALS)
 
 
-def _seeds(searches: Sequence[Findings]) -> str:
-    return ", ".join(map(str, searches[0].arm.spec.seeds))
-
-
-def _fresh(searches: Sequence[Findings]) -> str:
-    return ", ".join(map(str, searches[0].arm.spec.confirm.seeds))
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

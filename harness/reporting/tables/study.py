@@ -2,71 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from harness.records.schema import safe_name
-from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.formats.table import Cell, Column, Table, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import selection_notes
 from harness.reporting.references import Reference
 from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
+from harness.reporting.tables.conventions import convention_table
 from harness.reporting.tables.cost import cost_table
 from harness.reporting.tables.pivot import pivot_table
 from harness.reporting.tables.references import reference_tables
 from harness.reporting.tables.scores import score_table
-from harness.reporting.wording import UNSET, heading, number, value_text
+from harness.reporting.wording import UNSET, number, value_text
 from harness.study.study import Skip
 
 
 def all_tables(
-    results: ReportData, comparisons: pd.DataFrame, published: Mapping[str, Reference] | None = None
+    data: ReportData,
+    comparisons: pd.DataFrame,
+    published: Mapping[str, Reference] | None = None,
+    rescored: pd.DataFrame | None = None,
 ) -> list[Table]:
-    """Return every table of a study; one table of scores per dataset, with an overview where there are several.
+    """Return every table of a study but those of its searches.
 
     Args:
-        results: what the study found.
+        data: of the report.
         comparisons: of ``comparison_frame``.
-        published: numbers of others by name, each with two tables of its own.
+        published: published numbers by name; each has two tables.
+        rescored: of ``rescored_frame``.
+
+    Raises:
+        UserError: a declared table that cannot be made.
     """
-    datasets = list(dict.fromkeys(results.trials["dataset"]))
-    tables = []
-    for name in results.study.report.metrics:
-        if len(datasets) == 1:
-            tables.append(refuse_if_incomparable(score_table(name, name, results, comparisons), results))
-            continue
-        tables.append(
-            refuse_if_incomparable(score_table(name, name, results, comparisons, regions=False), results)
-        )
-        for dataset in datasets:
-            own, label = results.of(dataset), f"{name}_{safe_name(dataset)}"
-            tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
-            tables.append(refuse_if_incomparable(score_table(label, name, own, tests, of=dataset), own))
-    tables += [
-        refuse_if_incomparable(pivot_table(spec, results, comparisons), results)
-        for spec in results.study.report.tables
-    ]
+    tables = [*_score_tables(data, comparisons)]
+    for spec in data.study.report.tables:
+        tables.append(refuse_if_incomparable(pivot_table(spec, data, comparisons), data))
     for name, reference in (published or {}).items():
-        own = results.of(reference.dataset)
-        scores, protocols = reference_tables(name, reference, results)
-        tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocols, own)]
-    tables.append(refuse_if_incomparable(comparison_table(results, comparisons), results))
-    return [
-        *tables,
-        with_selection_caution(cost_table(results), results),
-        with_selection_caution(trials_table(results), results),
-    ]
+        own = data.of_dataset(reference.dataset)
+        scores, protocol = reference_tables(name, reference, data)
+        tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocol, own)]
+    tables.append(refuse_if_incomparable(comparison_table(data, comparisons), data))
+    tables += [with_selection_caution(table, data) for table in (cost_table(data), trials_table(data))]
+    if rescored is not None:
+        tables.append(refuse_if_incomparable(convention_table(data, rescored), data))
+    return tables
 
 
-def refuse_if_incomparable(table: Table, results: ReportData) -> Table:
-    """Return a table of scores, marked; or, where its trials cannot be compared, what stands in its place."""
-    differences = results.differences
+def _score_tables(data: ReportData, comparisons: pd.DataFrame) -> Iterator[Table]:
+    """Yield the tables of each metric: of several datasets an overview without regions, then one for each."""
+    datasets = list(dict.fromkeys(data.trials["dataset"]))
+    for name in data.study.report.metrics:
+        table = score_table(name, name, data, comparisons, regions=len(datasets) == 1)
+        yield refuse_if_incomparable(table, data)
+        for dataset in datasets if len(datasets) > 1 else ():
+            own, label = data.of_dataset(dataset), f"{name}_{safe_name(dataset)}"
+            tests = comparisons[comparisons["dataset"] == dataset].drop(columns="dataset")
+            yield refuse_if_incomparable(score_table(label, name, own, tests, of=dataset), own)
+
+
+def refuse_if_incomparable(table: Table, data: ReportData) -> Table:
+    """Return a table of scores with its cautions; where its trials cannot be compared, the reasons in its place."""
+    differences = data.undeclared_differences
     if not differences:
-        return with_selection_caution(table, results)
+        return with_selection_caution(table, data)
     return Table(
         name=table.name,
         title=table.title,
@@ -74,28 +79,26 @@ def refuse_if_incomparable(table: Table, results: ReportData) -> Table:
         "deviating trials again after moving their records away, or make the difference a factor.",
         columns=(Column("Difference", "prose"),),
         rows=tuple((Cell(difference),) for difference in differences),
-        breaks=frozenset(),
-        footnotes=(),
         data=pd.DataFrame({"refused": differences}),
         refused=True,
     )
 
 
-def with_selection_caution(table: Table, results: ReportData) -> Table:
-    """Return a table that says so where checkpoints were selected on the test cases."""
-    notes = selection_notes(results.complete)
+def with_selection_caution(table: Table, data: ReportData) -> Table:
+    """Return the table; its title and notes say so where checkpoints were selected on the test cases."""
+    notes = selection_notes(data.complete)
     if not notes:
         return table
     title = f"{table.title}, checkpoints selected on test cases"
     return replace(table, title=title, footnotes=(*notes, *table.footnotes))
 
 
-def trials_table(results: ReportData) -> Table:
+def trials_table(data: ReportData) -> Table:
     """Return every declared cell: its status, and the cause or reason where there is no result."""
-    study = results.study
-    keys = [key for key in study.factors if key == "seed" or key in results.keys]
+    study = data.study
+    keys = [key for key in study.factors if key == "seed" or key in data.keys]
     rows: list[dict[str, Any]] = []
-    for row in row_dicts(results.trials):
+    for row in row_dicts(data.trials):
         cause = ": ".join(str(row[part]) for part in ("cause", "message") if isinstance(row[part], str))
         rows.append({"id": row["id"], **{k: row[k] for k in keys}, "status": row["status"],
                      "seconds": row["seconds"], "cause": cause})  # fmt: skip
@@ -107,12 +110,10 @@ def trials_table(results: ReportData) -> Table:
         caption="Every declared trial: its status, wall-clock time in seconds, and why there is no result where "
         "there is none. A trial's id names its folder below trials/.",
         columns=(
-            Column("Id"), *(Column(heading(key)) for key in keys), Column("Status"), Column("Time\u00a0(s)", "number"),
+            Column("Id"), *factor_columns(keys), Column("Status"), Column("Time\u00a0(s)", "number"),
             Column("Cause or reason", "prose"),
         ),
         rows=tuple(tuple(_trial_cell(row, column) for column in columns) for row in rows),
-        breaks=frozenset(),
-        footnotes=(),
         data=pd.DataFrame(rows, columns=columns),
     )  # fmt: skip
 

@@ -124,10 +124,10 @@ def test_no_baseline_no_gains() -> None:
 
 def test_places_compare_printed_values() -> None:
     nan = float("nan")
-    assert best_two([0.701, 0.699, 0.6, 0.5], True, 2) == [1, 1, 2, 0]
-    assert best_two([3.0, nan, 2.0, 4.0], False, 2) == [2, 0, 1, 0]
-    assert best_two([1.0, 1.0], True, 2) == [1, 1]
-    assert best_two([1.0, nan], True, 2) == [0, 0]
+    assert best_two([0.701, 0.699, 0.6, 0.5], 2) == [1, 1, 2, 0]
+    assert best_two([-3.0, nan, -2.0, -4.0], 2) == [2, 0, 1, 0]
+    assert best_two([1.0, 1.0], 2) == [1, 1]
+    assert best_two([1.0, nan], 2) == [0, 0]
 
 
 def test_costs() -> None:
