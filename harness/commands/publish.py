@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.commands.arguments import Folder, Say, StudyLike, silent, study_of
 from harness.commands.report import taken_over, write_known
-from harness.publishing import records
+from harness.publishing.publish import publish as publish_study
 from harness.records.store import Store
 from harness.reporting.write import Report
 
@@ -37,5 +37,5 @@ def publish(
     declared, store = study_of(study), Store(Path(results))
     known = taken_over(declared, store, say)
     written = write_known(known, store, data, say=say)
-    folder = records.publish(declared, known.cells, store, written.answer, written.captions)
+    folder = publish_study(declared, known.cells, store, written.answer, written.captions)
     return Published(folder, written)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.publishing.records import journal_folder
+from harness.publishing.adopt import journal_folder
 from harness.records.store import Store
 from harness.search.findings import JOURNAL, Findings
 from harness.study.cells import Cell

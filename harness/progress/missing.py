@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.progress.known import KnownStudy
-from harness.publishing.records import published_states
+from harness.publishing.adopt import published_states
 from harness.records.faults import is_final
 from harness.records.store import Store
 from harness.study.cells import Cell

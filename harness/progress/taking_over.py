@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from harness.console import counted
 from harness.progress.known import KnownStudy, known_study
-from harness.publishing.records import PUBLISHED, adopt, adopt_findings, made_from_other_data
+from harness.publishing.adopt import adopt, adopt_findings, made_from_other_data
+from harness.publishing.records import PUBLISHED
 from harness.records.store import Store
 from harness.spec import TrialSpec
 from harness.study.selection import choose_cells

@@ -15,15 +15,9 @@ from benchmarks.analysis_scale import synthetic_study, write_records
 from PIL import Image
 
 from harness.errors import UserError
-from harness.publishing.records import (
-    adopt,
-    case_rows,
-    journal_folder,
-    made_from_other_data,
-    publish,
-    published_states,
-    thinned,
-)
+from harness.publishing.adopt import adopt, journal_folder, made_from_other_data, published_states
+from harness.publishing.publish import publish, thinned
+from harness.publishing.records import case_rows
 from harness.records.schema import read_history
 from harness.records.store import Store
 from harness.reporting.write import write_report
@@ -142,7 +136,7 @@ def test_a_publish_that_fails_leaves_nothing(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = publish(study, study.cells, Store(tmp_path), "yes", {})
-    monkeypatch.setattr("harness.publishing.records._page", lambda *_: 1 / 0)
+    monkeypatch.setattr("harness.publishing.publish._page", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish(study, study.cells, Store(tmp_path), "yes", {})
     assert list(folder.parent.iterdir()) == [folder] and (folder / "README.md").is_file()
