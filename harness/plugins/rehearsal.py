@@ -20,7 +20,7 @@ from harness.spec import TrialSpec, Triple, digest
 from harness.study.resolve import Resolver
 from harness.training.batches import pretraining_batches, training_batches
 from harness.training.loop import Trainer
-from harness.trial.run import build_method
+from harness.trial.build import build_method
 
 _SHAPE: Triple = (32, 64, 64)
 _AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])

@@ -53,7 +53,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     from harness.training.checkpoint import save_checkpoint
     from harness.training.loop import Trainer
     from harness.training.memory import peak_bytes, reset_peak
-    from harness.trial.run import build_method
+    from harness.trial.build import build_method
 
     begun = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

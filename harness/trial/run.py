@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from harness import registry
 from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
-from harness.evaluation.conventions import HARNESS, RECORDED_METRICS
+from harness.evaluation.conventions import RECORDED_METRICS
 from harness.evaluation.metrics import score_case
 from harness.evaluation.prediction import predict
 from harness.records.faults import cause_of, rule_of
 from harness.records.schema import (
-    TRAINING_FIELDS,
     Cost,
-    Environment,
-    Protocol,
     Times,
     TransferRecord,
     TrialRecord,
     write_cases,
 )
 from harness.records.store import CHECKPOINT, Attempt, Store
-from harness.seeding import clean_process, seed_everything
-from harness.spec import TrialSpec, plain
+from harness.seeding import clean_process
+from harness.spec import TrialSpec
 from harness.training.batches import pretraining_batches, training_batches, validation_images
 from harness.training.checkpoint import load_checkpoint
-from harness.training.loop import Trainer, memory_format
-from harness.training.losses import segmentation_loss
+from harness.training.loop import Trainer
 from harness.training.memory import limit_memory, peak_bytes, reset_peak
-from harness.training.method import Context, Method, Setting
+from harness.training.method import Method
 from harness.training.pretraining import Pretrained
+from harness.trial.build import build_method
+from harness.trial.environment import environment_of, pick_device
 from harness.trial.fitting import Fitting
 from harness.trial.operations import multiply_accumulates
+from harness.trial.protocol import protocol_of
 from harness.trial.settings import RunSettings
 from harness.trial.trackers import Trackers
 
@@ -99,7 +87,7 @@ def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -
             status="failed",
             kind=spec.kind,
             spec=spec,
-            environment=_environment(_device()),
+            environment=environment_of(pick_device()),
             cause=cause,
             attempts=attempt.number,
         )
@@ -113,7 +101,7 @@ class _TrialRun:
     def __init__(self, spec: TrialSpec, settings: RunSettings, attempt: Attempt) -> None:
         self.spec, self.settings, self.attempt = spec, settings, attempt
         self.recipe = spec.recipe
-        self.device = _device()
+        self.device = pick_device()
         self._transfer: TransferRecord | None = None
         self.started = time.time()
         clean_process(self.recipe.threads)
@@ -148,11 +136,11 @@ class _TrialRun:
             status="complete",
             kind=self.spec.kind,
             spec=self.spec,
-            protocol=_protocol(self.spec, data, method, node),
+            protocol=protocol_of(self.spec, data, method, node),
             selected_step=selected,
             cost=self._cost(method, data, fitting, time.time() - tested, node),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
-            environment=_environment(self.device),
+            environment=environment_of(self.device),
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
@@ -214,96 +202,3 @@ class _TrialRun:
             pretraining_forward_passes=before.forward_passes if before else 0,
             multiply_accumulates=multiply_accumulates(student, channels, self.recipe.patch),
         )
-
-
-def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
-    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
-    architecture_class = registry.load("architecture", spec.architecture.name)
-    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
-    method_class = registry.load("method", spec.method.name)
-    method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
-    recipe, channels = spec.recipe, len(data.dataset.channels)
-    classes = max(data.dataset.labels) + 1
-    layout = memory_format(recipe)
-
-    def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
-        seed_everything(spec.seed, stream)
-        return architecture.build(channels, out_channels, recipe.patch).to(device, memory_format=layout)
-
-    setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
-    method.setup(
-        Context(
-            build_network=build_network,
-            setting=setting,
-            segmentation_loss=segmentation_loss(recipe.loss),
-            in_channels=channels,
-            classes=classes,
-            steps=recipe.steps,
-            batch=recipe.batch,
-            training_cases=len(data.training),
-            seed=spec.seed,
-            stage=spec.kind,
-        )
-    )
-    method.modules.to(device)
-    return method
-
-
-def _protocol(spec: TrialSpec, data: TrialData, method: Method[Any], node: TrialRecord | None) -> Protocol:
-    recipe = spec.recipe
-    images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
-    return Protocol(
-        dataset=spec.dataset.name,
-        dataset_version=spec.dataset.version,
-        content_hash=data.content,
-        split_hash=data.split.hash,
-        split_rule=data.split.rule,
-        training_cases=list(data.split.train if spec.kind == "pretrain" else data.training),
-        validation_cases=list(data.split.validation),
-        test_cases=list(data.split.test),
-        spacing=list(recipe.spacing),
-        patch=list(recipe.patch),
-        intensity=recipe.intensity,
-        crop=recipe.crop,
-        resampling=recipe.resampling,
-        label_resampling=recipe.label_resampling,
-        augmentation=plain(recipe.augmentation),
-        steps=recipe.steps,
-        batch=recipe.batch,
-        training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
-        selection=recipe.selection,
-        inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
-        convention=HARNESS.name,
-        extra_data=f"images of {images} training cases without their labels" if images else "none",
-        pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
-        if node
-        else "none",
-    )
-
-
-def _environment(device: torch.device) -> Environment:
-    packages = ("medcontext-harness", "torch", "monai", "numpy", "scipy", "nibabel")
-    versions = {name: metadata.version(name) for name in packages}
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return Environment(
-        versions={"python": platform.python_version(), **versions},
-        commit=_commit(),
-        device=f"{device.type} {name}",
-        host=socket.gethostname(),
-    )
-
-
-@cache
-def _commit() -> str:
-    """Return the commit of the checkout that runs, marked where it has changes; empty for a wheel."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
-        return ""
-    git: Callable[..., str] = lambda *arguments: subprocess.run(  # noqa: E731
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -73,7 +73,8 @@ def train_only(spec) -> float:
     from harness.seeding import clean_process
     from harness.training.batches import training_batches
     from harness.training.loop import Trainer
-    from harness.trial.run import _device, build_method
+    from harness.trial.build import build_method
+    from harness.trial.run import _device
 
     clean_process(spec.recipe.threads)
     data = load_trial_data(spec, None)

@@ -18,7 +18,8 @@ import pandas as pd
 from harness import registry
 from harness.records.schema import read_history
 from harness.study.resolve import Resolver
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 warnings.filterwarnings("ignore")
 LEAST_FALL = 0.2

@@ -29,7 +29,8 @@ from harness.training.batches import training_batches
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
-from harness.trial.run import _device, build_method
+from harness.trial.build import build_method
+from harness.trial.run import _device
 
 warnings.filterwarnings("ignore")
 WARM_UP = 5

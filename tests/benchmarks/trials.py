@@ -11,7 +11,8 @@ import pandas as pd
 
 from harness.records.schema import TrialRecord
 from harness.study.resolve import Resolver
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 warnings.filterwarnings("ignore")
 

@@ -31,7 +31,7 @@ from harness.training.batches import pretraining_batches, training_batches
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.loop import DrawBatch, StepResult, Trainer
 from harness.training.method import Batch, Losses, Method, Progress, Setting
-from harness.trial.run import build_method
+from harness.trial.build import build_method
 
 METHODS, ARCHITECTURES = registry.names("method"), registry.names("architecture")
 PATCHES: list[Triple] = [(32, 32, 32), (64, 32, 32), (64, 64, 64), (96, 96, 96)]

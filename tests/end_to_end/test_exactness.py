@@ -20,7 +20,8 @@ from harness.records.schema import read_history
 from harness.records.store import Attempt, Store
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 pytestmark = pytest.mark.whole_machine
 

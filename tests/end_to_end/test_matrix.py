@@ -18,7 +18,8 @@ from harness.data.datasets import phantom
 from harness.records.schema import read_history
 from harness.study.cells import Cell
 from harness.study.expand import load_study
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 STUDY = load_study("matrix")
 CELLS = {(str(cell.factors["method"]), str(cell.factors["architecture"])): cell for cell in STUDY.cells}

@@ -17,7 +17,8 @@ from harness.records.store import Store
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.training.loop import Trainer
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 pytestmark = pytest.mark.whole_machine
 

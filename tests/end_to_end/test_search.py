@@ -22,7 +22,8 @@ from harness.study.expand import load_study
 from harness.study.study import Study
 from harness.sweep.agenda import Agenda, Work
 from harness.sweep.suggestions import search_work
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 pytestmark = pytest.mark.whole_machine
 

@@ -14,7 +14,8 @@ from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.sweep.packing import share_for
 from harness.sweep.probe import probe_apart
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 
 def trial(*changes: str) -> TrialSpec:

@@ -28,7 +28,8 @@ from harness.reporting.slices.galleries import _label_names
 from harness.spec import TrialSpec
 from harness.study.cells import Cell
 from harness.study.resolve import Resolver
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 LAYOUTS = [(name, layout) for name in layout_twins._APPEARANCES for layout in layouts_of(name)]
 SHIPPED = [

@@ -16,7 +16,8 @@ from harness.data.trial_data import TrialData, load_trial_data
 from harness.spec import TrialSpec
 from harness.training.loop import Trainer
 from harness.trial.fitting import Fitting
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 
 @pytest.fixture(scope="module")

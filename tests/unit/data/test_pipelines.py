@@ -12,7 +12,8 @@ from harness.data.layout_twins import write_twin
 from harness.parsing import parse
 from harness.spec import Augmentation, Recipe, TrialSpec
 from harness.study.resolve import Resolver
-from harness.trial.run import RunSettings, run_trial
+from harness.trial.run import run_trial
+from harness.trial.settings import RunSettings
 
 PAPERS = [
     (name, pipeline)

@@ -135,7 +135,8 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
 
 
 def test_a_trial_that_was_put_down_has_its_whole_course_in_its_events(tmp_path: Path) -> None:
-    from harness.trial.run import RunSettings, run_trial
+    from harness.trial.run import run_trial
+    from harness.trial.settings import RunSettings
 
     changes = ["recipe.steps=4", "recipe.validate_every=2", "recipe.overlap=0.0"]
     spec = load_study("quickstart", changes).cells[0].spec

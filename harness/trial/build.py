@@ -1,0 +1,49 @@
+"""From a spec to a method with its networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import registry
+from harness.data.trial_data import TrialData
+from harness.seeding import seed_everything
+from harness.spec import TrialSpec
+from harness.training.loop import memory_format
+from harness.training.losses import segmentation_loss
+from harness.training.method import Context, Method, Setting
+
+
+def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
+    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
+    architecture_class = registry.load("architecture", spec.architecture.name)
+    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
+    method_class = registry.load("method", spec.method.name)
+    method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
+    recipe, channels = spec.recipe, len(data.dataset.channels)
+    classes = max(data.dataset.labels) + 1
+    layout = memory_format(recipe)
+
+    def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
+        seed_everything(spec.seed, stream)
+        return architecture.build(channels, out_channels, recipe.patch).to(device, memory_format=layout)
+
+    setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
+    method.setup(
+        Context(
+            build_network=build_network,
+            setting=setting,
+            segmentation_loss=segmentation_loss(recipe.loss),
+            in_channels=channels,
+            classes=classes,
+            steps=recipe.steps,
+            batch=recipe.batch,
+            training_cases=len(data.training),
+            seed=spec.seed,
+            stage=spec.kind,
+        )
+    )
+    method.modules.to(device)
+    return method

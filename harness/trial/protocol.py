@@ -1,0 +1,44 @@
+"""The protocol of a trial, as its record holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.data.trial_data import TrialData
+from harness.evaluation.conventions import HARNESS
+from harness.records.schema import TRAINING_FIELDS, Protocol, TrialRecord
+from harness.spec import TrialSpec, plain
+from harness.training.method import Method
+
+
+def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: TrialRecord | None) -> Protocol:
+    """Return what every number of a trial rests on; ``node`` is the record of its pretraining."""
+    recipe = spec.recipe
+    images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
+    return Protocol(
+        dataset=spec.dataset.name,
+        dataset_version=spec.dataset.version,
+        content_hash=data.content,
+        split_hash=data.split.hash,
+        split_rule=data.split.rule,
+        training_cases=list(data.split.train if spec.kind == "pretrain" else data.training),
+        validation_cases=list(data.split.validation),
+        test_cases=list(data.split.test),
+        spacing=list(recipe.spacing),
+        patch=list(recipe.patch),
+        intensity=recipe.intensity,
+        crop=recipe.crop,
+        resampling=recipe.resampling,
+        label_resampling=recipe.label_resampling,
+        augmentation=plain(recipe.augmentation),
+        steps=recipe.steps,
+        batch=recipe.batch,
+        training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
+        selection=recipe.selection,
+        inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
+        convention=HARNESS.name,
+        extra_data=f"images of {images} training cases without their labels" if images else "none",
+        pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
+        if node
+        else "none",
+    )
