@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commands.arguments import Folder, Say, StudyLike, silent, study_of
-from harness.commands.report import taken_over, write_known
+from harness.commands.report import known_with_published, write_known
 from harness.publishing.publish import publish as publish_study
 from harness.records.store import Store
 from harness.reporting.write import Report
@@ -35,7 +35,7 @@ def publish(
         UserError: no trial is complete, or what was published before cannot be read.
     """
     declared, store = study_of(study), Store(Path(results))
-    known = taken_over(declared, store, say)
+    known = known_with_published(declared, store, say)
     written = write_known(known, store, data, say=say)
     folder = publish_study(declared, known.cells, store, written.answer, written.captions)
     return Published(folder, written)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from harness.commands.arguments import Folder, Say, StudyLike, data_folder, silent, study_of
 from harness.errors import UserError
+from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy
-from harness.progress.taking_over import take_over
 from harness.records.store import Store
 from harness.reporting.write import Report, write_report
 from harness.study.combine import combine
@@ -46,19 +45,19 @@ def report(
         )  # fmt: skip
     folder = _made(Path(output)) if output is not None else None
     store = Store(Path(results))
-    known = [taken_over(one, store, say) for one in studies]
+    known = [known_with_published(one, store, say) for one in studies]
     shown = known[0]
     if folder is not None and len(studies) > 1:
         shown = KnownStudy(combine([one.study for one in known], folder.name))
     return write_known(shown, store, data, folder, references, say)
 
 
-def taken_over(study: Study, store: Store, say: Say) -> KnownStudy:
+def known_with_published(study: Study, store: Store, say: Say) -> KnownStudy:
     """Return what is known of a study, after its trials were taken from published records."""
-    taken = take_over(study, store)
-    for line in taken.lines(store):
+    adoption = adopt_published(study, store)
+    for line in adoption.lines(store):
         say(line)
-    return taken.known
+    return adoption.known
 
 
 def write_known(
@@ -72,9 +71,9 @@ def write_known(
     """Write the report of a study as far as it is known."""
     searches = list(known.findings)
     if searches:
-        from harness.search.optuna_journal import importances
+        from harness.search.optuna_journal import with_importances
 
-        searches = [replace(found, importances=importances(found)) for found in searches]
+        searches = [with_importances(found) for found in searches]
     written = write_report(known.study, store.results, data_folder(data), output, references, searches)
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.arguments import Folder, StudyLike, study_of
+from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy
 from harness.progress.missing import needed_cells, states_of
-from harness.progress.taking_over import take_over
 from harness.records.store import Store
 from harness.study.cells import Cell
 from harness.study.selection import choose_cells
@@ -129,6 +129,6 @@ def results(study: StudyLike, *, results: Folder = "results", only: Sequence[str
         UserError: the study is wrong, a filter leaves nothing, or published records cannot be read.
     """
     store = Store(Path(results))
-    known = take_over(study_of(study), store).known
+    known = adopt_published(study_of(study), store).known
     choose_cells(known.study, only)  # refuses filters that leave nothing
     return StudyResults(known, store.results, tuple(only))

@@ -10,10 +10,10 @@ from harness.commands.report import write_known
 from harness.commands.results import StudyResults
 from harness.console import counted
 from harness.errors import UserError
+from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy, known_study
 from harness.progress.missing import missing_cells
 from harness.progress.same_data import check_data, content_of
-from harness.progress.taking_over import take_over
 from harness.records.store import Store
 from harness.study.cells import Cell
 from harness.study.selection import choose_cells
@@ -59,10 +59,10 @@ def run(
     check_trackers(trackers)
     store.tidy()
     watch = Watch(store, on_progress)
-    taken = take_over(declared, store, only, lambda spec: content_of(spec, root))
-    known, cells = taken.known, choose_cells(taken.known.study, only)
+    adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
+    known, cells = adoption.known, choose_cells(adoption.known.study, only)
     missing = missing_cells(cells, store)
-    for line in (*taken.lines(store), declared.question, _what_to_run(known, cells, missing, store)):
+    for line in (*adoption.lines(store), declared.question, _what_to_run(known, cells, missing, store)):
         watch.say(line)
     if missing or known.searching:
         watch.say("", stage="reading and preprocessing data")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands.report import write_known
-from harness.progress.taking_over import take_over
+from harness.progress.adoption import adopt_published
 from harness.records.store import Store
 from harness.study.expand import load_study
 
@@ -38,7 +38,7 @@ def test_published_tables_are_rebuilt_from_their_records(
     records = PUBLISHED / name / "records" / "trials.jsonl.gz"
     lines = [json.loads(line) for line in gzip.decompress(records.read_bytes()).splitlines()]
     kinds = [line["record"]["kind"] for line in lines]
-    taken = take_over(study, store)
+    taken = adopt_published(study, store)
     assert taken.number == kinds.count("train") > 0
     written = write_known(taken.known, store)
     assert not written.refused

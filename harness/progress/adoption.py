@@ -17,7 +17,7 @@ from harness.study.study import Study
 
 
 @dataclass(frozen=True)
-class TakenOver:
+class Adoption:
     """What was taken over.
 
     Attributes:
@@ -39,12 +39,12 @@ class TakenOver:
             yield f"{counted(self.number, 'trial')} taken from {store.results / PUBLISHED}"
 
 
-def take_over(
+def adopt_published(
     study: Study,
     store: Store,
     only: Sequence[str] = (),
     content_here: Callable[[TrialSpec], str] | None = None,
-) -> TakenOver:
+) -> Adoption:
     """Take a study's trials, or those that pass ``only``, from published records where they are missing.
 
     Given ``content_here``, trials that were made from other data than others will be are left to be trained again.
@@ -54,4 +54,4 @@ def take_over(
     cells = choose_cells(known.study, only) if only else known.cells
     other = made_from_other_data(cells, store, content_here) if content_here else {}
     adopted = adopt([cell for cell in cells if cell.spec.id not in other], store)
-    return TakenOver(known, adopted, Counter(other.values()))
+    return Adoption(known, adopted, Counter(other.values()))
