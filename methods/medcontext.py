@@ -120,10 +120,7 @@ class MedContext(Method[MedContextParameters]):
     @classmethod
     def presets(cls, setting: Setting) -> Mapping[str, Mapping[str, Any]]:
         """Return ``as_published`` (the default) and ``as_released``."""
-        return {
-            "as_published": {"masking": published_masking(setting)},
-            "as_released": _as_released(setting),
-        }
+        return {"as_published": {"masking": published_masking(setting)}, "as_released": _as_released(setting)}
 
     def supports(self, setting: Setting) -> str | None:
         """Refuse to mask tokens where there are none, and a ratio that hides nothing."""

@@ -34,13 +34,12 @@ Root = Annotated[
 def fetch(dataset: DatasetName, data: Root = None) -> None:
     """Download a dataset, or say where to get it and how it has to lie."""
     entry = registry.load("dataset", dataset)
-    from harness.data.fetch import DECATHLON
-    from harness.data.fetch import fetch as download
+    from harness.data.fetch import DECATHLON, fetch_decathlon
 
     if dataset in DECATHLON:
         if data is None:
             raise UserError("--data", "nothing", "a folder to put the dataset in", "Name it with --data DIR.")
-        out.print(f"{dataset}: {download(dataset, data)}", markup=False)
+        out.print(f"{dataset}: {fetch_decathlon(dataset, data)}", markup=False)
         return
     if not entry.layouts:
         out.print(f"{dataset} needs no files", markup=False)

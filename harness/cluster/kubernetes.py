@@ -101,16 +101,8 @@ def manifests(job: KubernetesJob) -> list[Manifest]:
     _check(job)
     objects = [_network_policy(job), _ray_job(job)]
     if job.study_text is not None:
-        data = {f"{job.study}.yaml": job.study_text}
-        objects.insert(
-            1,
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": _metadata(job, _study_map(job)),
-                "data": data,
-            },
-        )
+        study = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(job, _study_map(job))}
+        objects.insert(1, study | {"data": {f"{job.study}.yaml": job.study_text}})
     return objects
 
 
@@ -152,11 +144,9 @@ def _check(job: KubernetesJob) -> None:
     for option, folder in (("results", job.results), ("data", job.data), ("cache", job.cache)):
         if not folder.is_relative_to(job.mount):
             raise UserError(
-                f"--{option}",
-                str(folder),
-                f"a folder on the shared volume, below {job.mount}",
+                f"--{option}", str(folder), f"a folder on the shared volume, below {job.mount}",
                 "Correct the path, or --mount.",
-            )
+            )  # fmt: skip
     quantities = {"cpus-per-worker": job.cpus_per_worker, "memory-per-worker": job.memory_per_worker}
     quantities |= {"head-cpus": job.head_cpus, "head-memory": job.head_memory}
     for option, quantity in quantities.items():
@@ -200,20 +190,14 @@ def _ray_job(job: KubernetesJob) -> Manifest:
         "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
         "template": _pod(job, "ray-head", job.head_cpus, job.head_memory, 0, pause_program(job)),
     }
+    worker_size = job.cpus_per_worker, job.memory_per_worker, job.gpus_per_worker
     worker = {
         "groupName": "workers",
         "replicas": job.workers,
         "minReplicas": job.workers,
         "maxReplicas": job.workers,
         "rayStartParams": {},
-        "template": _pod(
-            job,
-            "ray-worker",
-            job.cpus_per_worker,
-            job.memory_per_worker,
-            job.gpus_per_worker,
-            wait_program(job),
-        ),
+        "template": _pod(job, "ray-worker", *worker_size, wait_program(job)),
     }
     return {
         "apiVersion": "ray.io/v1",

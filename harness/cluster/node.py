@@ -107,10 +107,8 @@ def usable_gpus() -> tuple[tuple[str, ...], str]:
     names = tuple(json.loads(done.stdout.strip().splitlines()[-1]))
     present = Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
     hidden = _environment().get("CUDA_VISIBLE_DEVICES") == ""
-    return (
-        names,
-        "the machine has NVIDIA's driver, torch uses no GPU" if present and not names and not hidden else "",
-    )
+    unused = present and not names and not hidden
+    return names, "the machine has NVIDIA's driver, torch uses no GPU" if unused else ""
 
 
 def _environment() -> dict[str, str]:

@@ -13,9 +13,8 @@ from shlex import join, quote
 from harness.cluster import PAUSE_SECONDS
 from harness.errors import UserError
 
-_TIME = re.compile(
-    r"\d+|\d+:\d+(:\d+)?|\d+-\d+(:\d+){0,2}"
-)  # minutes, minutes:seconds, [days-]hours:minutes:seconds
+# minutes, minutes:seconds, [days-]hours:minutes:seconds
+_TIME = re.compile(r"\d+|\d+:\d+(:\d+)?|\d+-\d+(:\d+){0,2}")
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,8 @@ def slurm_script(job: SlurmJob) -> str:
         raise UserError("--time", repr(job.time), "a time as SLURM has it", "Write for example 24:00:00.")
     head = ["#!/usr/bin/env bash", *(f"#SBATCH {option}" for option in _options(job))]
     head += ["", "# Written by 'medctx launch slurm'; the same command goes on where this job was stopped."]
-    head += [
-        "set -eo pipefail",
-        f"cd {quote(str(job.folder))}",
-        "# shellcheck disable=SC1090,SC1091",
-        job.setup,
-    ]
-    head += list(_variables(job))
+    head += ["set -eo pipefail", f"cd {quote(str(job.folder))}"]
+    head += ["# shellcheck disable=SC1090,SC1091", job.setup, *_variables(job)]
     return "\n".join(head) + "\n" + (Path(__file__).parent / "slurm.sh").read_text()
 
 

@@ -136,11 +136,9 @@ def _link(folder: Path) -> CheckResult:
         os.link(first, second)
     except OSError as error:
         return CheckResult(
-            "hard links",
-            "warning",
-            f"none ({error.strerror}): checkpoints are copied",
+            "hard links", "warning", f"none ({error.strerror}): checkpoints are copied",
             "Expect more room and time.",
-        )
+        )  # fmt: skip
     return CheckResult(
         "hard links", "ok" if first.samefile(second) else "warning", "checkpoints are shared, not copied"
     )
@@ -172,11 +170,9 @@ def check_space(results: Path, cells: Sequence[Cell] | None) -> CheckResult:
     found = f"{_size(free)}; {missing} trials need about {_size(needed)} ({_size(each)} each, {basis})"
     if needed > free:
         return CheckResult(
-            "free space",
-            "error",
-            found,
+            "free space", "error", found,
             "Make room, set 'keep: none' in the study, or choose another folder.",
-        )
+        )  # fmt: skip
     if needed > free / 2:
         return CheckResult("free space", "warning", found, "Keep an eye on it.")
     return CheckResult("free space", "ok", found)

@@ -73,11 +73,9 @@ def wait_for_cluster(
     """
     if not token():
         raise UserError(
-            "RAY_AUTH_TOKEN_PATH",
-            "no token",
-            "a file with the token of the cluster",
+            "RAY_AUTH_TOKEN_PATH", "no token", "a file with the token of the cluster",
             "Make it before Ray is started.",
-        )
+        )  # fmt: skip
     address = resolved(address)
     until = time.monotonic() + timeout
     while not is_reachable(address):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from harness.data.check_report import CaseFacts, CheckReport, Level
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.nifti import label_values
+from harness.data.nifti import label_values, nifti_image
+from harness.data.volume import Volume, corner_distance
 
 _NOISE = 0.01  # of a voxel: what writers round
 _SKEW = 0.01  # cosine between two axes, above which they are not perpendicular
@@ -26,16 +27,8 @@ _REFETCH = "Fetch the file again, or exclude the case."
 _NOTHING = "Nothing has to be done."
 
 
-@dataclass(frozen=True)
-class _Raw:
-    """An array as it is stored, channels last, and where it lies."""
-
-    array: NDArray[Any]
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing(self) -> NDArray[np.float64]:
-        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+class _StoredVolume(Volume):
+    """A volume as it is stored, channels last."""
 
     @property
     def channels(self) -> Sequence[NDArray[Any]]:
@@ -64,7 +57,10 @@ def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | 
         volumes = [_open(path, _Notes(found, case.id, path)) for path in case.files]
     else:  # a dataset that makes its volumes
         whole, made = dataset.image(case), dataset.label(case)
-        volumes = [_Raw(np.moveaxis(whole.array, 0, -1), whole.affine), _Raw(made.array, made.affine)]
+        volumes = [
+            _StoredVolume(np.moveaxis(whole.array, 0, -1), whole.affine),
+            _StoredVolume(made.array, made.affine),
+        ]
     readable = [volume for volume in volumes if volume is not None]
     if len(readable) < len(volumes):
         return None
@@ -80,7 +76,7 @@ def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | 
 
 
 def _facts(
-    case: Case, image: _Raw, label: _Raw, volumes: dict[int, float], hashes: Sequence[str]
+    case: Case, image: _StoredVolume, label: _StoredVolume, volumes: dict[int, float], hashes: Sequence[str]
 ) -> CaseFacts:
     first = image.channels[0]
     finite = first[np.isfinite(first)] if first.dtype.kind == "f" else first
@@ -97,7 +93,7 @@ def _facts(
     )
 
 
-def _open(path: Path, notes: _Notes) -> _Raw | None:
+def _open(path: Path, notes: _Notes) -> _StoredVolume | None:
     """Return a file's array and affine, or None and a finding."""
     try:
         content = path.read_bytes()
@@ -118,8 +114,7 @@ def _open(path: Path, notes: _Notes) -> _Raw | None:
         notes.error("damaged_gzip", f"gzip is damaged ({error})", _REFETCH)
         return None
     try:
-        second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-        file: Any = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+        file = nifti_image(content)
         array = np.asanyarray(file.dataobj)
     except Exception as error:  # whatever a damaged header leads to
         notes.error("not_nifti", f"is no complete NIfTI file ({error})", _REFETCH)
@@ -136,12 +131,12 @@ def _open(path: Path, notes: _Notes) -> _Raw | None:
         message = f"has shape {array.shape}, not that of a volume"
         notes.error("not_a_volume", message, "Replace the file, or exclude the case.")
         return None
-    raw = _Raw(array, affine)
-    _check_header(file, raw, notes)
-    return raw
+    volume = _StoredVolume(array, affine)
+    _check_header(file, volume, notes)
+    return volume
 
 
-def _check_header(file: Any, raw: _Raw, notes: _Notes) -> None:
+def _check_header(file: Any, volume: _StoredVolume, notes: _Notes) -> None:
     """Note what a header says of a volume's place that may be understood in two ways."""
     look = "Check left and right by eye."
     sform, qform = file.header.get_sform(coded=True)[0], file.header.get_qform(coded=True)[0]
@@ -149,22 +144,22 @@ def _check_header(file: Any, raw: _Raw, notes: _Notes) -> None:
         message = "states no position (sform and qform codes are 0); voxel sizes alone are used"
         notes.add("warning", "no_orientation", message, look)
     elif sform is not None and qform is not None:
-        apart = _apart(sform, qform, raw.array.shape)
-        if apart > _NOISE * float(min(raw.spacing)):
+        apart = corner_distance(sform, qform, volume.array.shape)
+        if apart > _NOISE * min(volume.spacing):
             message = f"states two positions {apart:.3g} mm apart (sform and qform); the sform is used"
             notes.add("warning", "two_positions", message, look)
     unit = int(file.header["xyzt_units"]) & 7
     if unit not in (0, 2):
         message = f"gives voxel sizes in {_UNITS.get(unit, f'unit {unit}')}; they are read as mm"
         notes.add("warning", "unit", message, "Correct the header.")
-    axes = raw.affine[:3, :3] / raw.spacing
+    axes = volume.affine[:3, :3] / volume.spacing
     skew = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if skew > _SKEW:
         message = f"has axes that are not perpendicular (cosine {skew:.2g}); distances in it are wrong"
         notes.add("warning", "skewed_axes", message, "Resample the case to a grid of right angles.")
 
 
-def _check_labels(dataset: Dataset, label: _Raw, notes: _Notes) -> dict[int, float]:
+def _check_labels(dataset: Dataset, label: _StoredVolume, notes: _Notes) -> dict[int, float]:
     """Return the millilitres of each label; none where they are no labels."""
     labels = label.array
     if labels.ndim == 4 and labels.shape[3] == 1:
@@ -217,25 +212,19 @@ def _check_channels(names: Sequence[str], hashes: Sequence[str], notes: _Notes) 
             notes.error("duplicate_channel", message, "Restore the channel, or exclude the case.")
 
 
-def _check_grid(image: _Raw, label: _Raw, of: object, notes: _Notes) -> None:
+def _check_grid(image: _StoredVolume, label: _StoredVolume, of: object, notes: _Notes) -> None:
     """Compare the grids of image and labels; rounding is told apart from another place."""
     shape = label.array.shape[:3]
     if image.array.shape[:3] != shape:
         message = f"has labels of shape {shape} for an image of shape {image.array.shape[:3]}"
         notes.error("shape_mismatch", message)
         return
-    apart = _apart(image.affine, label.affine, shape)
-    if apart > _NOISE * float(min(image.spacing)):
+    apart = corner_distance(image.affine, label.affine, shape)
+    if apart > _NOISE * min(image.spacing):
         notes.error("affine_mismatch", f"lies {apart:.3g} mm away from its image {Path(str(of)).name}")
     elif apart > 1e-5:
         message = f"lies {apart:.1g} mm away from its image, within rounding; the image's place is used"
         notes.add("fixed", "affine_noise", message, _NOTHING)
-
-
-def _apart(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> float:
-    """Return how far apart two affines put the corners of a volume at most, mm."""
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
-    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
 
 
 def _hash(array: NDArray[Any]) -> str:

@@ -55,8 +55,7 @@ def check_dataset(
 def _cases_in_folders(dataset: Dataset, root: Path | None) -> list[Case]:
     """Return the cases of which there are files, whatever a listing says."""
     try:
-        place = dataset.place(root)[1]
-        files = read_folders(place)
+        files = read_folders(dataset.place(root)[1])
     except UserError:
         return []
     return [Case(one.id, dataset.patient(one.id), one.images[0], one.label, one.images[1:]) for one in files]
@@ -114,18 +113,16 @@ def _compare_labels(
 
 def _compare_grids(facts: Sequence[CaseFacts], found: CheckReport) -> None:
     usual = Counter(one.orientation for one in facts).most_common(1)[0][0]
-    middle = (
-        np.median([one.spacing for one in facts], axis=0),
-        np.median([one.shape for one in facts], axis=0),
-    )
+    median_spacing = np.median([one.spacing for one in facts], axis=0)
+    median_shape = np.median([one.shape for one in facts], axis=0)
     for one in facts:
         if one.orientation != usual:
             message = f"has orientation {one.orientation}, others {usual}; both are turned to RAS"
             remedy = "Check left and right by eye."
             found.add("fixed", "other_orientation", one.case.id, one.file, message, remedy)
         for code, own, typical in (
-            ("odd_spacing", one.spacing, middle[0]),
-            ("odd_shape", one.shape, middle[1]),
+            ("odd_spacing", one.spacing, median_spacing),
+            ("odd_shape", one.shape, median_shape),
         ):
             ratio = np.maximum(np.array(own) / typical, typical / np.array(own)).max()
             if ratio > _ODD:
@@ -140,7 +137,7 @@ def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, fou
     name, parts = "", {}
     if dataset.splits:
         name, split = f"split {dataset.splits[0]}", shipped_split(dataset.name(), dataset.splits[0])
-        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        parts = split.parts
     listed = {case for ids in parts.values() for case in ids}
     twin = dataset.twin_cases(root)
     owner, expected = (name, listed) if twin is None else ("the twin's card", set(twin))

@@ -10,7 +10,7 @@ from harness.errors import UserError
 DECATHLON = {"hippocampus": "Task04_Hippocampus", "brats": "Task01_BrainTumour"}
 
 
-def fetch(name: str, root: Path) -> Path:
+def fetch_decathlon(name: str, root: Path) -> Path:
     """Download a dataset of the Decathlon below ``root``, and return its folder.
 
     Raises:
@@ -27,14 +27,13 @@ def fetch(name: str, root: Path) -> Path:
     url, checksum = DecathlonDataset.resource[task], DecathlonDataset.md5[task]
     try:
         download_url(url, archive, hash_val=checksum, hash_type="md5")
-        with TemporaryDirectory(
-            dir=root, prefix=f".{task}."
-        ) as partial:  # so that the folder is whole or not there
+        with TemporaryDirectory(dir=root, prefix=f".{task}.") as partial:  # the folder is whole or not there
             extractall(archive, partial, file_type="tar")
             (Path(partial) / task).rename(folder)
     except Exception as error:  # MONAI raises that class itself
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            url, f"a download that failed ({next(iter(str(error).splitlines()), type(error).__name__)})", f"the archive with MD5 {checksum}",
+            url, f"a download that failed ({reason})", f"the archive with MD5 {checksum}",
             f"Remove {archive} and try again, or fetch it by hand and unpack it below {root}.",
         ) from error  # fmt: skip
     archive.unlink()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,6 @@ from harness.data.layouts import TWIN
 from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.seeding import numpy_generator
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Appearance:
     """
 
     shape: tuple[int, int, int]
-    spacing: Triple
-    signs: Triple
+    spacing: tuple[float, float, float]
+    signs: tuple[int, int, int]
     dtype: type
     background: float
     contrast: float
@@ -70,9 +70,8 @@ _APPEARANCES = {
         (35, 50, 36), (1.0, 1.0, 1.0), (1, 1, 1), np.float32, 200, 100, 100, ("hippocampus_002",)
     ),
 }
-_OTHER_CASES = tuple(
-    f"hippocampus_{number:03d}" for number in range(1, 25, 2)
-)  # of a split that is generated
+# of a split that is generated
+_OTHER_CASES = tuple(f"hippocampus_{number:03d}" for number in range(1, 25, 2))
 
 
 def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 4, seed: int = 0) -> Path:
@@ -118,7 +117,7 @@ def _case_ids(dataset: Dataset, name: str, count: int) -> list[str]:
         return list(_OTHER_CASES[: max(3, 3 * count)])
     split = shipped_split(name, dataset.splits[0])
     chosen: list[str] = []
-    for part in (split.train, split.validation, split.test):
+    for part in split.parts.values():
         patients = list(dict.fromkeys(dataset.patient(case) for case in part))[:count]
         chosen += [case for case in part if dataset.patient(case) in patients]
     return chosen
@@ -164,11 +163,10 @@ class _Twin:
         channels = []
         for index in range(len(self.dataset.channels)):
             order = labels if index % 2 == 0 else np.where(labels > 0, highest + 1 - labels, 0)
-            values = appearance.background + appearance.contrast * order
-            values = values + rng.normal(0, appearance.contrast / 4, appearance.shape)
+            noise = rng.normal(0, appearance.contrast / 4, appearance.shape)
+            values = appearance.background + appearance.contrast * order + noise
             channels.append(np.where(inside, values, appearance.air))
-        image = np.stack(channels, axis=-1)
-        return image.astype(appearance.dtype)
+        return np.stack(channels, axis=-1).astype(appearance.dtype)
 
     def save(self, array: NDArray[Any], path: Path) -> None:
         """Write NIfTI with the dataset's header: sform and qform of scanner coordinates, mm."""
@@ -190,6 +188,9 @@ class _Twin:
         self.save(self.label(case), label)
 
 
+Writer = Callable[[_Twin, Path], None]
+
+
 def _btcv(twin: _Twin, root: Path) -> None:
     folder = root / "RawData" / "Training"
     for case in twin.ids:
@@ -200,65 +201,50 @@ def _btcv(twin: _Twin, root: Path) -> None:
 
 
 def _acdc(twin: _Twin, root: Path) -> None:
-    for patient, frames in _by_patient(twin).items():
+    for patient, group in groupby(twin.ids, twin.dataset.patient):
+        frames = list(group)
         folder = root / "training" / patient
         numbers = [int(case[-2:]) for case in frames]
         for case in frames:
             twin.save_case(case, folder / f"{case}.nii.gz", folder / f"{case}_gt.nii.gz")
-        volumes = [
-            twin.image(frames[number >= max(numbers)])[..., 0] for number in range(1, max(numbers) + 1)
-        ]
+        last = max(numbers)
+        volumes = [twin.image(frames[number >= last])[..., 0] for number in range(1, last + 1)]
         twin.save(np.stack(volumes, axis=-1), folder / f"{patient}_4d.nii.gz")
-        facts = {"ED": min(numbers), "ES": max(numbers), "Group": "DCM", "Height": 170.0,
-                 "NbFrame": max(numbers), "Weight": 70.0}  # fmt: skip
+        facts = {"ED": min(numbers), "ES": last, "Group": "DCM", "Height": 170.0, "NbFrame": last, "Weight": 70.0}  # fmt: skip
         (folder / "Info.cfg").write_text("".join(f"{key}: {value}\n" for key, value in facts.items()))
 
 
-def _by_patient(twin: _Twin) -> dict[str, list[str]]:
-    patients: dict[str, list[str]] = {}
-    for case in twin.ids:
-        patients.setdefault(twin.dataset.patient(case), []).append(case)
-    return patients
+def _raw(tool: str, task: str, label_name: Callable[[str], str], twin: _Twin, root: Path) -> None:
+    """Write the raw data of nnFormer or UNETR++; test cases are there twice."""
+    folder = root / f"{tool}_raw" / f"{tool}_raw_data" / task
+    testing = shipped_split(twin.name, twin.dataset.splits[0]).test
+    names = {case: (f"{case}.nii.gz", f"{label_name(case)}.nii.gz") for case in twin.ids}
+    for case, (image, label) in names.items():
+        for part in ("Tr", "Ts") if case in testing else ("Tr",):
+            twin.save_case(case, folder / f"images{part}" / image, folder / f"labels{part}" / label)
+    _write_listing(twin, folder, names, ())
 
 
-def _raw(tool: str, task: str, label_name: Callable[[str], str]) -> Callable[[_Twin, Path], None]:
-    """Return the writer of the raw data of nnFormer or UNETR++; test cases are there twice."""
-
-    def write(twin: _Twin, root: Path) -> None:
-        folder = root / f"{tool}_raw" / f"{tool}_raw_data" / task
-        testing = shipped_split(twin.name, twin.dataset.splits[0]).test
-        names = {case: (f"{case}.nii.gz", f"{label_name(case)}.nii.gz") for case in twin.ids}
-        for case, (image, label) in names.items():
-            for part in ("Tr", "Ts") if case in testing else ("Tr",):
-                twin.save_case(case, folder / f"images{part}" / image, folder / f"labels{part}" / label)
-        _write_listing(twin, folder, names, ())
-
-    return write
+def _converted(task: str, twin: _Twin, root: Path) -> None:
+    """Write the sibling of raw data in which each channel has a file of its own."""
+    folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task.replace("Task", "Task0")
+    _save_by_channel(twin, folder)
+    _write_listing(twin, folder, {case: (f"{case}.nii.gz",) * 2 for case in twin.ids}, ())
 
 
-def _raws(task: str, label_name: Callable[[str], str]) -> dict[str, Callable[[_Twin, Path], None]]:
-    """Return the writers of raw data, and of the sibling in which each channel has a file of its own."""
-
-    def converted(twin: _Twin, root: Path) -> None:
-        folder = root / "nnFormer_raw" / "nnFormer_raw_data" / task.replace("Task", "Task0")
-        _save_by_channel(twin, folder)
-        _write_listing(twin, folder, {case: (f"{case}.nii.gz",) * 2 for case in twin.ids}, ())
-
-    tools = {tool.lower(): _raw(tool, task, label_name) for tool in ("nnFormer", "unetr_pp")}
-    return {**tools, "converted": converted}
+def _raws(task: str, label_name: Callable[[str], str]) -> dict[str, Writer]:
+    tools = {tool.lower(): partial(_raw, tool, task, label_name) for tool in ("nnFormer", "unetr_pp")}
+    return {**tools, "converted": partial(_converted, task)}
 
 
-def _msd(task: str) -> Callable[[_Twin, Path], None]:
-    def write(twin: _Twin, root: Path) -> None:
-        folder = root / task
-        names = {case: (f"{case}.nii.gz", f"{case}.nii.gz") for case in twin.ids}
-        for case, (image, label) in names.items():
-            twin.save_case(case, folder / "imagesTr" / image, folder / "labelsTr" / label)
-        for case in twin.appearance.unlabelled:
-            twin.save_image(case, folder / "imagesTs" / f"{case}.nii.gz")
-        _write_listing(twin, folder, names, twin.appearance.unlabelled)
-
-    return write
+def _msd(task: str, twin: _Twin, root: Path) -> None:
+    folder = root / task
+    names = {case: (f"{case}.nii.gz", f"{case}.nii.gz") for case in twin.ids}
+    for case, (image, label) in names.items():
+        twin.save_case(case, folder / "imagesTr" / image, folder / "labelsTr" / label)
+    for case in twin.appearance.unlabelled:
+        twin.save_image(case, folder / "imagesTs" / f"{case}.nii.gz")
+    _write_listing(twin, folder, names, twin.appearance.unlabelled)
 
 
 def _write_listing(
@@ -299,37 +285,34 @@ def _save_by_channel(twin: _Twin, folder: Path) -> None:
         twin.save(twin.label(case), folder / "labelsTr" / f"{case}.nii.gz")
 
 
-def _nnunet(folder_name: str) -> Callable[[_Twin, Path], None]:
-    def write(twin: _Twin, root: Path) -> None:
-        folder = root / folder_name
-        _save_by_channel(twin, folder)
-        description = {
-            "channel_names": {str(index): name for index, name in enumerate(twin.dataset.channels)},
-            "labels": {name: value for value, name in twin.dataset.labels.items()},
-            "numTraining": len(twin.ids),
-            "file_ending": ".nii.gz",
-        }
-        (folder / "dataset.json").write_text(json.dumps(description, indent=1))
-
-    return write
+def _nnunet(folder_name: str, twin: _Twin, root: Path) -> None:
+    folder = root / folder_name
+    _save_by_channel(twin, folder)
+    description = {
+        "channel_names": {str(index): name for index, name in enumerate(twin.dataset.channels)},
+        "labels": {name: value for value, name in twin.dataset.labels.items()},
+        "numTraining": len(twin.ids),
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=1))
 
 
-_WRITERS: Mapping[str, Mapping[str, Callable[[_Twin, Path], None]]] = {
+_WRITERS: Mapping[str, Mapping[str, Writer]] = {
     "synapse": {
         "btcv": _btcv,
         **_raws("Task02_Synapse", lambda case: case.replace("img", "label")),
         "monai": _monai_list,
-        "nnunet": _nnunet("Dataset002_Synapse"),
+        "nnunet": partial(_nnunet, "Dataset002_Synapse"),
     },
     "acdc": {
         "acdc": _acdc,
         **_raws("Task01_ACDC", lambda case: f"{case}_gt"),
-        "nnunet": _nnunet("Dataset027_ACDC"),
+        "nnunet": partial(_nnunet, "Dataset027_ACDC"),
     },
     "brats": {
-        "msd": _msd("Task01_BrainTumour"),
+        "msd": partial(_msd, "Task01_BrainTumour"),
         **_raws("Task03_tumor", lambda case: case),
-        "nnunet": _nnunet("Dataset001_BrainTumour"),
+        "nnunet": partial(_nnunet, "Dataset001_BrainTumour"),
     },
-    "hippocampus": {"msd": _msd("Task04_Hippocampus")},
+    "hippocampus": {"msd": partial(_msd, "Task04_Hippocampus")},
 }

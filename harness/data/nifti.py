@@ -98,16 +98,12 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
             file: Any = _load(path)
             stored = file.get_data_dtype()
             if stored.kind in "biuf":
-                array = (
-                    np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype=dtype)
-                )
+                array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype)
     except _UNREADABLE as error:
         raise UserError(
-            path,
-            f"a file that cannot be read ({str(error) or type(error).__name__})",
-            "a complete NIfTI file",
-            "Fetch the file again.",
-        ) from error
+            path, f"a file that cannot be read ({str(error) or type(error).__name__})",
+            "a complete NIfTI file", "Fetch the file again.",
+        ) from error  # fmt: skip
     if stored.kind not in "biuf":
         raise UserError(
             path, f"voxels of type {stored}", "one real number for each voxel", "Convert the file."
@@ -115,21 +111,23 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
     affine = np.asarray(file.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         raise UserError(
-            path,
-            f"the affine {affine[:3].tolist()}",
-            "finite numbers that give every axis a direction and a length",
-            "Correct the header.",
-        )
+            path, f"the affine {affine[:3].tolist()}",
+            "finite numbers that give every axis a direction and a length", "Correct the header.",
+        )  # fmt: skip
     return array, affine
 
 
 def _load(path: Path) -> Any:
     """Return nibabel's image; a packed file is unpacked whole, so that its checksum is checked."""
     if path.name.endswith(".nii.gz"):
-        content = gzip.decompress(path.read_bytes())
-        second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-        return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+        return nifti_image(gzip.decompress(path.read_bytes()))
     return nibabel.load(path)
+
+
+def nifti_image(content: bytes) -> Any:
+    """Return nibabel's image of an unpacked file's bytes, NIfTI-1 or NIfTI-2 (whose header is 540 bytes long)."""
+    second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
 
 
 def write_label(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:

@@ -26,12 +26,7 @@ from scipy import ndimage
 
 from harness.data.caches import cache_root
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.resampling import (
-    resample_cubic,
-    resample_labels_linear,
-    resample_linear,
-    resample_nearest,
-)
+from harness.data.resampling import resample_cubic, resample_labels_linear, resample_linear, resample_nearest
 from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.seeding import numpy_generator
@@ -144,13 +139,7 @@ def prepare(
         root.mkdir(parents=True, exist_ok=True)
         contents = _contents(dataset, name, cases, root, heartbeat)
         content = digest(contents)
-        rules = [
-            recipe.spacing,
-            recipe.intensity,
-            recipe.crop,
-            recipe.resampling,
-            recipe.label_resampling,
-        ]
+        rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling, recipe.label_resampling]
         key = digest([_VERSION, name, dataset.version, *rules, contents])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
@@ -234,10 +223,9 @@ def _content(dataset: Dataset, case: Case) -> str:
     except OSError as error:  # not to be taken for an error of the cache
         raise UserError(
             error.filename or case.image or case.id,
-            f"a file that cannot be read ({error.strerror or error})",
-            "a readable file",
+            f"a file that cannot be read ({error.strerror or error})", "a readable file",
             "Correct its permissions, or fetch it again.",
-        ) from error
+        ) from error  # fmt: skip
 
 
 def _build(
@@ -267,18 +255,16 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
     image, label = dataset.image(case), dataset.label(case)
     if image.array.shape[1:] != label.array.shape:
         raise UserError(
-            case.label or case.id,
-            f"labels of shape {label.array.shape}",
+            case.label or case.id, f"labels of shape {label.array.shape}",
             f"{image.array.shape[1:]}, the shape of the image {case.image}",
             "Correct the file, or exclude the case.",
-        )
+        )  # fmt: skip
     if not np.allclose(image.affine, label.affine, atol=_AFFINE_TOLERANCE):
         raise UserError(
-            case.label or case.id,
-            f"labels at the place {np.round(label.affine[:3], 3).tolist()}",
+            case.label or case.id, f"labels at the place {np.round(label.affine[:3], 3).tolist()}",
             f"{np.round(image.affine[:3], 3).tolist()}, the affine of the image {case.image}",
             "Correct the file, or exclude the case.",
-        )
+        )  # fmt: skip
     to_ras = nibabel.io_orientation(image.affine)
     spacing = np.array(image.spacing)[np.argsort(to_ras[:, 0])]
     channels = np.stack([nibabel.apply_orientation(channel, to_ras) for channel in image.array])

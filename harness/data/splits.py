@@ -27,6 +27,11 @@ class Split:
     subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The case ids of each part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def cases(self) -> tuple[str, ...]:
         """All case ids."""
         return (*self.train, *self.validation, *self.test)
@@ -34,7 +39,7 @@ class Split:
     @property
     def hash(self) -> str:
         """16 hexadecimal digits that identify which case is in which part."""
-        return digest({"train": self.train, "validation": self.validation, "test": self.test})
+        return digest(self.parts)
 
 
 def shipped_split(dataset: str, name: str) -> Split:
@@ -49,12 +54,9 @@ def exclude_cases(split: Split, excluded: Sequence[str]) -> Split:
     """Return the split without the excluded cases; the rule, and the hash, say so."""
     if not excluded:
         return split
-    train, validation, test = (
-        tuple(case for case in part if case not in excluded)
-        for part in (split.train, split.validation, split.test)
-    )
+    parts = {name: tuple(case for case in ids if case not in excluded) for name, ids in split.parts.items()}
     subsets = {name: ids for name, ids in split.subsets.items() if not set(ids) & set(excluded)}
-    return Split(train, validation, test, f"{split.rule}; without {', '.join(excluded)}", subsets)
+    return Split(**parts, rule=f"{split.rule}; without {', '.join(excluded)}", subsets=subsets)
 
 
 def split_on_disk(split: Split, cases: Sequence[Case], where: str, twin: bool) -> Split:
@@ -70,7 +72,7 @@ def split_on_disk(split: Split, cases: Sequence[Case], where: str, twin: bool) -
         UserError: a case of the split is not on disk, or a patient is in two parts.
     """
     present = {case.id: case.patient for case in cases}
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    parts = split.parts
     missing = [case for case in split.cases if case not in present]
     if twin:
         parts = {name: tuple(case for case in part if case in present) for name, part in parts.items()}
@@ -90,7 +92,7 @@ def split_on_disk(split: Split, cases: Sequence[Case], where: str, twin: bool) -
             )  # fmt: skip
     rule = f"{split.rule}; cases of a layout twin" if twin else split.rule
     subsets = {name: ids for name, ids in split.subsets.items() if set(ids) <= set(parts["train"])}
-    return Split(parts["train"], parts["validation"], parts["test"], rule, subsets)
+    return Split(**parts, rule=rule, subsets=subsets)
 
 
 def generate_split(cases: Sequence[Case], fractions: Fractions, name: str, seed: int) -> Split:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.data.layouts import SUFFIXES
 from harness.data.nifti import label_values, read_label
-from harness.data.volume import Volume
+from harness.data.volume import Volume, corner_distance
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention, Regions
 from harness.evaluation.metrics import score_case
 
-SUFFIXES = (".nii.gz", ".nii")
 _AGREES = 1e-9  # to medpy
 _SAME_PLACE = 0.05  # of a voxel: what writers round, not what registration moves
 
@@ -72,10 +72,7 @@ class Evaluation:
 
 
 def pair_files(
-    predictions: Path,
-    references: Path,
-    prediction_names: str = "{case}",
-    reference_names: str = "{case}",
+    predictions: Path, references: Path, prediction_names: str = "{case}", reference_names: str = "{case}"
 ) -> Pairs:
     """Find the files of each case in two folders, by its id and never by their order.
 
@@ -93,11 +90,10 @@ def pair_files(
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         raise UserError(
-            predictions,
-            f"cases such as {', '.join(sorted(mine)[:3])}",
+            predictions, f"cases such as {', '.join(sorted(mine)[:3])}",
             f"cases of {references}, such as {', '.join(sorted(theirs)[:3])}",
             "Say with --prediction-names or --reference-names where in a file's name the case stands.",
-        )
+        )  # fmt: skip
     problems = [
         Problem(case, f"no prediction in {predictions}") for case in sorted(theirs.keys() - mine.keys())
     ]
@@ -128,11 +124,9 @@ def _files(folder: Path, names: str) -> dict[str, Path]:
             case = stem[len(before) : len(stem) - len(after)]
             if case in found:
                 raise UserError(
-                    folder,
-                    f"{found[case].name} and {path.name}",
-                    "one file for a case",
+                    folder, f"{found[case].name} and {path.name}", "one file for a case",
                     "Remove one of them.",
-                )
+                )  # fmt: skip
             found[case] = path
     if not found:
         raise UserError(
@@ -167,14 +161,18 @@ def evaluate_pairs(
             ``regions`` is given.
         workers: processes.
         verify: cases, drawn at random from those that were scored, that medpy scores too.
-        tick: told how many files were worked on, of how many, after each.
+        on_progress: told how many files were worked on, of how many, after each.
 
     Raises:
         UserError: two labels would go by the same name, or there is none.
     """
     names = names or {}
     files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
-    labels, unreadable = _each(_reference_labels, files, workers, lambda done: on_progress(done, steps))
+
+    def report_from(offset: int) -> Callable[[int], None]:
+        return lambda done: on_progress(offset + done, steps)
+
+    labels, unreadable = _each(_reference_labels, files, workers, report_from(0))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
     if labels and not chosen:
@@ -182,19 +180,11 @@ def evaluate_pairs(
             "references", "no label in any of them", "labels to score", "Name them with --labels, or check the files."
         )  # fmt: skip
     known = occurring | {*names} | {value for values in chosen.values() for value in values}
-    scored, failed = _each(
-        _score_pair,
-        {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels},
-        workers,
-        lambda done: on_progress(len(files) + done, steps),
-    )
+    to_score = {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels}
+    scored, failed = _each(_score_pair, to_score, workers, report_from(len(files)))
     drawn = np.random.default_rng().permutation(sorted(scored))[:verify].tolist()
-    compared, unverified = _each(
-        _difference,
-        {case: (*files[case], scored[case], chosen, convention) for case in drawn},
-        workers,
-        lambda done: on_progress(steps - len(drawn) + done, steps),
-    )
+    to_compare = {case: (*files[case], scored[case], chosen, convention) for case in drawn}
+    compared, unverified = _each(_difference, to_compare, workers, report_from(steps - len(drawn)))
     differences = [difference for difference in compared.values() if difference is not None]
     problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
     return Evaluation(
@@ -269,8 +259,7 @@ def _check_grid(prediction: Path, mine: Volume, reference: Path, theirs: Volume)
             reference, f"shape {shape}, one slice", "a volume",
             "Stack the slices of a case: in a single slice every voxel would be surface.",
         )  # fmt: skip
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
-    apart = float(np.linalg.norm(corners @ (mine.affine - theirs.affine).T, axis=1).max())
+    apart = corner_distance(mine.affine, theirs.affine, shape)
     if apart > _SAME_PLACE * min(theirs.spacing):
         raise UserError(
             prediction, f"an affine by which a corner lies {apart:.3g} mm away from its place in {reference}",
@@ -288,34 +277,24 @@ def _each(
     results: dict[str, Any] = {}
     problems: list[Problem] = []
     for done, (case, result) in enumerate(_outcomes(function, arguments, workers), start=1):
-        if isinstance(result, UserError):
-            problems.append(Problem(case, str(result)))
-        elif isinstance(result, Exception):
-            problems.append(Problem(case, f"{type(result).__name__}: {result}"))
-        else:
-            results[case] = result
+        try:
+            results[case] = result()
+        except UserError as error:
+            problems.append(Problem(case, str(error)))
+        except Exception as error:  # one broken case, or a process that was killed, must not end the others
+            problems.append(Problem(case, f"{type(error).__name__}: {error}"))
         on_progress(done)
     return results, problems
 
 
 def _outcomes(
     function: Callable[..., Any], arguments: Mapping[str, tuple[Any, ...]], workers: int
-) -> Iterator[tuple[str, Any]]:
-    """Yield each case with its result or its exception, as they come."""
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield each case, as they come, with what returns its result or raises its exception."""
     if workers == 1 or len(arguments) < 2:
-        yield from zip(arguments, map(_caught, repeat(function), arguments.values()), strict=True)
+        yield from ((case, partial(function, *values)) for case, values in arguments.items())
         return
     with ProcessPoolExecutor(min(workers, len(arguments)), mp_context=get_context("spawn")) as pool:
-        cases: dict[Future[Any], str] = {
-            pool.submit(_caught, function, values): case for case, values in arguments.items()
-        }
+        cases = {pool.submit(function, *values): case for case, values in arguments.items()}
         for future in as_completed(cases):
-            error = future.exception()  # of a process that was killed
-            yield cases[future], error or future.result()
-
-
-def _caught(function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-    try:
-        return function(*values)
-    except Exception as error:  # one broken case must not end the others
-        return error
+            yield cases[future], future.result

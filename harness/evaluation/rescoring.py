@@ -67,12 +67,7 @@ VARIANTS = (
 )
 
 
-def rescore(
-    study: Study,
-    results: Path,
-    data_root: Path | None,
-    workers: int = 1,
-) -> pd.DataFrame:
+def rescore(study: Study, results: Path, data_root: Path | None, workers: int = 1) -> pd.DataFrame:
     """Score the kept predictions of a study's complete trials by every variant, and keep the result for its report.
 
     Returns:
@@ -90,17 +85,13 @@ def rescore(
             f"study {study.name}", f"no complete trial with predictions in {results}", "trials that keep them",
             _how_to_keep(study),
         )  # fmt: skip
-    rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for found in pool.map(_score_all, jobs):
-            rows += found
+        rows = [row for scored in pool.map(_score_all, jobs) for row in scored]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     kept, written = folder / RESCORED, folder / f".{RESCORED}"
-    if (
-        kept.is_file()
-    ):  # it may have trials whose predictions are not here: published ones, or of another machine
+    if kept.is_file():  # it may have trials whose predictions are not here: published, or of another machine
         known = pd.read_parquet(kept)
         elsewhere = {cell.spec.id for cell in study.cells} - {job.id for job in jobs}
         frame = pd.concat([known[known["id"].isin(elsewhere)], frame], ignore_index=True)

@@ -137,11 +137,8 @@ class DecoderStage(nn.Module):
         self, stage: int, grids: tuple[Triple, Triple], rates: list[float], options: NNFormerOptions
     ) -> None:
         super().__init__()
-        channels, heads, window = (
-            options.channels(stage),
-            options.decoder_heads[stage],
-            options.windows[stage],
-        )
+        channels, heads = options.channels(stage), options.decoder_heads[stage]
+        window = options.windows[stage]
         self.up = UpSampling(channels, *grids, options.strides[stage])
         self.skip = SkipBlock(channels, heads, grids[0], window, options, drop_path=rates[0])
         self.blocks = nn.ModuleList(
@@ -217,24 +214,18 @@ class UpSampling(nn.Sequential):
 class Block(nn.Module):
     """``x + attention(norm(x))``, then ``x + MLP(norm(x))``, on tokens ``(B, D, H, W, C)``."""
 
+    from_skip = False
+
     def __init__(
-        self,
-        channels: int,
-        heads: int,
-        grid: Triple,
-        window: Triple,
-        options: NNFormerOptions,
-        *,
-        drop_path: float,
-        shifted: bool = False,
-        from_skip: bool = False,
-    ) -> None:
+        self, channels: int, heads: int, grid: Triple, window: Triple, options: NNFormerOptions,
+        *, drop_path: float, shifted: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         window, shift = fit_window(window, grid)
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(
             channels, heads, grid, window, shift if shifted else (0, 0, 0),
-            bias_index=options.bias_index, masked=options.shift_mask, from_skip=from_skip,
+            bias_index=options.bias_index, masked=options.shift_mask, from_skip=self.from_skip,
         )  # fmt: skip
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
@@ -254,17 +245,7 @@ class Block(nn.Module):
 class SkipBlock(Block):
     """A block whose keys and values come from the skip, and whose queries are the up-sampled tokens themselves."""
 
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        grid: Triple,
-        window: Triple,
-        options: NNFormerOptions,
-        *,
-        drop_path: float,
-    ) -> None:
-        super().__init__(channels, heads, grid, window, options, drop_path=drop_path, from_skip=True)
+    from_skip = True
 
     def forward(self, up: Tensor, skip: Tensor) -> Tensor:  # type: ignore[override]
         """Return the shape of both, ``(B, D, H, W, C)``."""
