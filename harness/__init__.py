@@ -14,7 +14,7 @@ Importing it is cheap: PyTorch, Ray and pandas are imported by what needs them. 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers; at run time each name is imported when it is asked for
     from harness.commands.compare import compare
     from harness.commands.evaluate import evaluate
     from harness.commands.plan import plan
@@ -28,35 +28,23 @@ if TYPE_CHECKING:
     from harness.study.expand import load_study
     from harness.study.study import Study
 
+    __all__ = [
+        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "load_study", "plan", "publish", "report",
+        "rescore", "results", "run", "status",
+    ]  # fmt: skip
+
 __version__ = "0.1.0"
 
+COMMANDS = ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")
+"""Functions that are named as the commands; each lies in :mod:`harness.commands`."""
 _HOMES = {
     "Interrupted": "harness.errors",
     "Study": "harness.study.study",
     "StudyResults": "harness.commands.results",
     "UserError": "harness.errors",
     "load_study": "harness.study.expand",
-} | {
-    command: f"harness.commands.{command}"
-    for command in ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")
+    **{name: f"harness.commands.{name}" for name in COMMANDS},
 }
-
-__all__ = [
-    "Interrupted",
-    "Study",
-    "StudyResults",
-    "UserError",
-    "compare",
-    "evaluate",
-    "load_study",
-    "plan",
-    "publish",
-    "report",
-    "rescore",
-    "results",
-    "run",
-    "status",
-]
 
 
 def __getattr__(name: str) -> Any:
@@ -66,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_HOMES]

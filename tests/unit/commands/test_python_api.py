@@ -70,7 +70,8 @@ def test_importing_it_is_cheap_and_brings_no_heavy_package() -> None:
 
 
 def test_what_it_offers_is_there_and_documented() -> None:
-    for name in harness.__all__:
+    names = (*harness.COMMANDS, "load_study", "Study", "StudyResults", "UserError", "Interrupted")
+    for name in names:
         offered = getattr(harness, name)
         assert inspect.getdoc(offered) and name in dir(harness)
         if inspect.isfunction(offered):
