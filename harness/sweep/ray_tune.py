@@ -14,9 +14,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from threading import Event, Thread
 from typing import Any
 
@@ -38,7 +38,6 @@ from ray.tune.search import Searcher
 from harness.errors import Interrupted, UserError
 from harness.evaluation.workers import usable_cores
 from harness.records import preemption
-from harness.records.claims import Process
 from harness.records.faults import cause_of
 from harness.records.preemption import StopFile
 from harness.records.schema import Cause
@@ -110,10 +109,8 @@ class _Worker(tune.Trainable):
         """Return what one trial takes: its threads, and its share of a GPU."""
         return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
-    def setup(self, config: dict[str, Any], shared: dict[str, Any]) -> None:
-        self._shared = shared
-        module, _, name = shared["run"].partition(":")
-        self._run = getattr(import_module(module), name)
+    def setup(self, config: dict[str, Any], settings: RunSettings, run: str) -> None:
+        self._settings, self._run = settings, resolve_name(run)
         preemption.listen()  # over Ray's own handler, which would end the process at once
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -122,17 +119,7 @@ class _Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if preemption.is_signalled():
             ray.actor.exit_actor()
-        shared = self._shared
-        settings = RunSettings(
-            results=Path(shared["results"]),
-            data_root=Path(shared["data_root"]) if shared["data_root"] else None,
-            keep=shared["keep"],
-            checkpoint_minutes=shared["checkpoint_minutes"],
-            driver=Process(**shared["driver"]),
-            pause_at=self.config["pause_at"],
-            share=self.config["gpu"] or 1.0,
-            trackers=tuple(shared["trackers"]),
-        )
+        settings = replace(self._settings, pause_at=self.config["pause_at"], share=self.config["gpu"] or 1.0)
         try:
             self._run(TrialSpec.model_validate_json(self.config["spec"]), settings)
         except Exception as error:  # what a trial does not answer for, such as a full disk
@@ -177,17 +164,9 @@ def sweep(
         Interrupted: it was asked to stop by SIGTERM, SIGUSR1 or Ctrl-C; all trials have been put down with a
             checkpoint, and the same call goes on.
     """
-    driver = Process.this()
-    shared = {
-        "results": str(store.results),
-        "data_root": str(data_root.resolve()) if data_root else None,
-        "keep": keep,
-        "checkpoint_minutes": checkpoint_minutes,
-        "driver": asdict(driver),
-        "trackers": list(trackers),
-        "run": run,
-    }
-    stop_file = store.stop_file(driver)
+    root = data_root.resolve() if data_root else None
+    settings = RunSettings(store.results, root, keep, checkpoint_minutes, trackers=tuple(trackers))
+    stop_file = store.stop_file(settings.driver)
     stop_file.create()
     preemption.listen(signal.SIGINT)
     try:
@@ -195,7 +174,7 @@ def sweep(
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         dispatcher = Dispatcher(Agenda(work, store), store, workers=workers, gpus=has_gpus, say=say)
-        _run_tune(dispatcher, shared, store, stop_file, say)
+        _run_tune(dispatcher, _Tuning(dispatcher, settings, run), store, stop_file, say)
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
         ray.shutdown()
@@ -204,13 +183,12 @@ def sweep(
 
 def _run_tune(
     dispatcher: Dispatcher,
-    shared: dict[str, Any],
+    tuning: _Tuning,
     store: Store,
     stop_file: StopFile,
     say: Callable[[str], None],
 ) -> None:
     """Wait for Tune, and put all trials down where a signal asks for it."""
-    tuning = _Tuning(dispatcher, shared)
     while not tuning.ended.wait(_LOOK):
         if preemption.is_signalled() and not dispatcher.stopping:
             say("asked to stop: each running trial saves a checkpoint")
@@ -228,8 +206,8 @@ def _run_tune(
 class _Tuning:
     """Tune in a thread of its own, so that this one hears signals, which Tune would take for itself."""
 
-    def __init__(self, dispatcher: Dispatcher, shared: dict[str, Any]) -> None:
-        self._dispatcher, self._shared = dispatcher, shared
+    def __init__(self, dispatcher: Dispatcher, settings: RunSettings, run: str) -> None:
+        self._dispatcher, self._settings, self._run = dispatcher, settings, run
         self._error: BaseException | None = None
         self.ended = Event()
         Thread(target=self._fit, daemon=True).start()
@@ -246,7 +224,7 @@ class _Tuning:
         scratch = tempfile.mkdtemp(prefix="medctx-tune-")  # Tune's own files are of no use later
         try:
             tuner = tune.Tuner(
-                tune.with_parameters(_Worker, shared=self._shared),
+                tune.with_parameters(_Worker, settings=self._settings, run=self._run),
                 tune_config=tune.TuneConfig(
                     search_alg=_Searcher(self._dispatcher),
                     num_samples=-1,
