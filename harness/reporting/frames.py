@@ -13,7 +13,15 @@ import pyarrow as pa
 from pyarrow import dataset
 from pydantic import ValidationError
 
-from harness.records.schema import CASE_COLUMNS, Cost, Protocol, TrialRecord, read_history, read_record
+from harness.records.schema import (
+    CASE_COLUMNS,
+    RESCORED,
+    Cost,
+    Protocol,
+    TrialRecord,
+    read_history,
+    read_record,
+)
 from harness.records.store import Store
 from harness.reporting.wording import UNSET
 from harness.spec import canonical_json
@@ -100,6 +108,12 @@ def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
         for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
             columns[name] += values
     return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
+
+
+def rescored_frame(study: Study, results: Path) -> pd.DataFrame | None:
+    """Return the scores by other conventions, of ``rescore``, or None where nobody asked for them."""
+    path = results / study.name / RESCORED
+    return pd.read_parquet(path) if path.is_file() else None
 
 
 def with_numbers(trials: pd.DataFrame) -> pd.DataFrame:

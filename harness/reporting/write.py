@@ -1,8 +1,8 @@
 """From records to tables, figures and one page.
 
-Files are read in ``frames``, ``images``, ``qualitative`` and ``overview`` only; ``estimates`` are pure functions on frames;
-``results``, ``score_table``, ``tables`` and ``provenance`` make plain cells and notes of them; ``formats``,
-``figures`` and ``page`` render. Nothing heavy is imported with this package.
+``frames``, ``references`` and ``slices`` read files. ``statistics`` are pure functions on frames and arrays. ``tables``
+makes plain cells, ``provenance`` notes on the protocol. ``formats``, ``figures`` and ``page`` render. Nothing heavy is
+imported with this module.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, ``report.html``, the answer that it begins with, why tables were refused, and captions.
+    """What was written.
 
-    ``captions`` are of the figures, in the order of the page: the name of the file to title and text.
+    Attributes:
+        page: the path of ``report.html``.
+        answer: the sentence that it begins with.
+        refused: why tables show no numbers, by the name of the table.
+        captions: title and caption of each figure, by the name of its files, in the order of the page.
     """
 
     page: Path
@@ -34,8 +39,8 @@ class Report:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave cycles of objects for later: looking for them among millions of cells takes a tenth of a report's time."""
+def _garbage_collection_off() -> Iterator[None]:
+    """Look for cycles of objects later: among millions of cells that takes a tenth of a report's time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -45,7 +50,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
+@_garbage_collection_off()
 def write_report(
     study: Study,
     results: Path,
@@ -57,25 +62,23 @@ def write_report(
     """Write a study's tables, figures and page from what is on disk.
 
     Args:
-        study: what was declared.
+        study: the study.
         results: the results folder, with ``trials/``.
-        data_root: where datasets lie, for images of which the study has no copy yet.
-        output: where to; by default ``<results>/<study>``.
-        references: names or paths of published numbers to set beside the study's own.
+        data_root: the folder of datasets, for images that the study has no copy of yet.
+        output: the folder to write to; by default ``<results>/<study>``.
+        references: names or paths of published numbers, to set beside the study's own.
         searches: what its searches have found so far.
 
     Raises:
-        UserError: a reference that cannot be read or is of no dataset of the study, a declared table that cannot be made,
-            or two tables of one name.
+        UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, or two
+            tables have one name.
     """
-    import pandas as pd
-
-    from harness.records.schema import RESCORED, safe_name, write_text
+    from harness.records.schema import safe_name, write_text
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.figures.drawing import draw_all
     from harness.reporting.figures.search_figures import plan_search_figures
-    from harness.reporting.formats.files import write_table
-    from harness.reporting.frames import case_frame, history_frame, trial_frame, write_frames
+    from harness.reporting.figures.study_figures import plan_study_figures
+    from harness.reporting.frames import case_frame, history_frame, rescored_frame, trial_frame, write_frames
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
     from harness.reporting.references import read_reference
@@ -87,52 +90,46 @@ def write_report(
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
     published = {name: read_reference(name, datasets) for name in references}
     folder = output or results / study.name
-    folder.mkdir(parents=True, exist_ok=True)
+
     trials = trial_frame(study, results)
-    cases = case_frame(trials, results)
-    history = history_frame(trials, results)
-    found = build_report_data(study, trials, cases)
-    comparisons = comparison_frame(found)
-    kept = results / study.name / RESCORED
-    tables = all_tables(found, comparisons, published, pd.read_parquet(kept) if kept.is_file() else None)
-    tried = [trial_frame(replace(study, cells=one.cells()), results) for one in searches]
-    sought = search_tables(searches, found, history, tried)
-    _check_names([*tables, *sought])
+    cases, history = case_frame(trials, results), history_frame(trials, results)
+    suggested = [trial_frame(replace(study, cells=found.cells()), results) for found in searches]
+    data = build_report_data(study, trials, cases)
+    comparisons = comparison_frame(data)
+    tables = all_tables(data, comparisons, published, rescored_frame(study, results))
+    of_searches = search_tables(searches, data, history, suggested)
+    _write_tables([*tables, *of_searches], folder / "tables", study.name)
     write_frames(trials, cases, folder)
-    for table in [*tables, *sought]:
-        write_table(table, folder / "tables", label=study.name)
-    _leave_only([*tables, *sought], folder / "tables")
-    galleries = all_galleries(found, results, folder, data_root)
-    pictures = draw_all(
-        found, comparisons, history, galleries, folder / "figures", plan_search_figures(searches)
-    )
+    galleries = all_galleries(data, results, folder, data_root)
+    planned = chain(plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches))
+    figures = draw_all(planned, folder / "figures")
+    found = answer(data, comparisons)
     page = folder / "report.html"
-    write_text(page, render_page(found, comparisons, tables, pictures, galleries, folder, sought))
+    write_text(page, render_page(data, found, tables, of_searches, figures, galleries, folder / "figures"))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
-    captions = {safe_name(one.name): (one.title, one.caption) for one in pictures if not one.reason}
-    return Report(page, answer(found, comparisons), refused, captions)
+    captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
+    return Report(page, found, refused, captions)
 
 
-def _check_names(tables: Sequence[Table]) -> None:
-    """Refuse tables that would be written over each other: what is declared may be called as what was asked for."""
+def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:
+    """Write the files of all tables, and remove those of tables that are no longer there.
+
+    Raises:
+        UserError: two tables have one name, since the study declares what a reference is called too.
+    """
     from harness.errors import UserError
     from harness.records.schema import safe_name
+    from harness.reporting.formats.files import write_table
 
-    seen: set[str] = set()
-    for name in (safe_name(table.name) for table in tables):
-        if name in seen:
+    names = [safe_name(table.name) for table in tables]
+    for name in names:
+        if names.count(name) > 1:
             raise UserError(
                 f"table {name} of the report", "two of this name", "a name for each",
                 "Rename the one that the study declares in report.tables, or the file given with --reference.",
             )  # fmt: skip
-        seen.add(name)
-
-
-def _leave_only(tables: Sequence[Table], folder: Path) -> None:
-    """Remove the files of tables that an earlier report wrote and this one does not."""
-    from harness.records.schema import safe_name
-
-    names = {safe_name(table.name) for table in tables}
+    for table in tables:
+        write_table(table, folder, label)
     for path in folder.glob("*"):
         if path.name.removesuffix(".trials.json") not in names and path.stem not in names:
             path.unlink()

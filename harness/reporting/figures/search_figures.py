@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.figures import search_plots
-from harness.reporting.figures.drawing import PlannedFigure
-from harness.reporting.figures.style import MOST_PANELS
+from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
+from harness.reporting.figures.style import left_out_note
 from harness.reporting.wording import count, heading, value_text
 from harness.search.findings import Findings
 from harness.study.searches import Dimension
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SECTION = "search"
 _OBJECTIVE = "Validation Dice of the student at the selected step, mean over regions, cases and seeds, in %"
 
 
@@ -27,24 +23,14 @@ def plan_search_figures(searches: Sequence[Findings]) -> Iterator[PlannedFigure]
     """Yield the figures of a study's searches."""
     if not searches:
         return
-    yield PlannedFigure("search_history", "Search by suggestion", partial(_history, searches), SECTION)
-    yield PlannedFigure(
-        "search_importances", "What the searched parameters matter", partial(_importances, searches), SECTION
-    )
+    plan = partial(PlannedFigure, section="search")
+    yield plan("search_history", "Search by suggestion", partial(_draw_history, searches))
+    title = "What the searched parameters matter"
+    yield plan("search_importances", title, partial(_draw_importances, searches))
     for found in searches:
-        name = safe_name(found.arm.name)
-        yield PlannedFigure(
-            f"search_slices_{name}",
-            f"Searched parameters of {found.arm.name}",
-            partial(_slices, found),
-            SECTION,
-        )
-        yield PlannedFigure(
-            f"search_contours_{name}",
-            f"Pairs of parameters of {found.arm.name}",
-            partial(_contours, found),
-            SECTION,
-        )
+        arm, name = found.arm.name, safe_name(found.arm.name)
+        yield plan(f"search_slices_{name}", f"Searched parameters of {arm}", partial(_draw_slices, found))
+        yield plan(f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_draw_contours, found))
 
 
 def suggestion_frame(found: Findings) -> pd.DataFrame:
@@ -56,7 +42,7 @@ def suggestion_frame(found: Findings) -> pd.DataFrame:
     rows = [
         {"arm": found.arm.name, "number": one.number, "state": one.state,
          "value": float("nan") if one.objective is None else 100 * one.objective,
-         **{dimension.key: _place(dimension, one.values[dimension.key]) for dimension in found.arm.dimensions}}
+         **{dimension.key: _axis_position(dimension, one.values[dimension.key]) for dimension in found.arm.dimensions}}
         for one in found.suggestions if one.state != "running"
     ]  # fmt: skip
     columns = ["arm", "number", "state", "value", *(dimension.key for dimension in found.arm.dimensions)]
@@ -75,31 +61,26 @@ def _is_numeric(dimension: Dimension) -> bool:
     return all(isinstance(end, int | float) and not isinstance(end, bool) for end in dimension.range.ends())
 
 
-def _place(dimension: Dimension, value: Any) -> float:
+def _axis_position(dimension: Dimension, value: Any) -> float:
     if not _is_numeric(dimension):
         return float(dimension.range.choices.index(value))
     return 1 - value if dimension.range.complement else float(value)
-
-
-def _with_values(found: Findings) -> pd.DataFrame:
-    frame = suggestion_frame(found)
-    return frame[frame["value"].notna()]
 
 
 def _by_importance(found: Findings) -> list[Dimension]:
     return sorted(found.arm.dimensions, key=lambda one: -found.importances.get(one.key, 0.0))
 
 
-def _history(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
+def _draw_history(searches: Sequence[Findings]) -> FigureOrReason:
     frame = pd.concat([suggestion_frame(found) for found in searches], ignore_index=True)
     if not len(frame):
         return "no suggestion has ended"
     note = "; of a pruned one at its rung" if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}{note}, by the suggestion's number. Line: the best so far."
-    return search_plots.search_history(frame), caption + _left_out(len(searches))
+    return search_plots.search_history(frame), caption + left_out_note(len(searches))
 
 
-def _importances(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
+def _draw_importances(searches: Sequence[Findings]) -> FigureOrReason:
     rows = [
         {"arm": found.arm.name, "label": heading(key), "share": share}
         for found in searches for key, share in found.importances.items() if len(found.importances) > 1
@@ -114,18 +95,18 @@ def _importances(searches: Sequence[Findings]) -> tuple[Figure, str] | str:
     return search_plots.search_importances(pd.DataFrame(rows), arms), caption
 
 
-def _slices(found: Findings) -> tuple[Figure, str] | str:
-    frame = _with_values(found)
+def _draw_slices(found: Findings) -> FigureOrReason:
+    frame = suggestion_frame(found).dropna(subset="value")
     if not len(frame):
         return "no suggestion has a value"
     axes = [axis_of(dimension) for dimension in _by_importance(found)]
     pruned = " Triangles: pruned, at their rung." if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}, of {count(len(frame), 'suggestion')} against each parameter; later ones are darker.{pruned}"
-    return search_plots.search_slices(frame, axes), caption + _left_out(len(axes))
+    return search_plots.search_slices(frame, axes), caption + left_out_note(len(axes))
 
 
-def _contours(found: Findings) -> tuple[Figure, str] | str:
-    frame = _with_values(found)
+def _draw_contours(found: Findings) -> FigureOrReason:
+    frame = suggestion_frame(found).dropna(subset="value")
     frame = frame[frame["state"] == "complete"]
     if len(frame) < 4:
         return "fewer than four suggestions are complete"
@@ -137,8 +118,6 @@ def _contours(found: Findings) -> tuple[Figure, str] | str:
         f"{_OBJECTIVE}, over pairs of parameters: linear between the {len(frame)} complete suggestions (points), whose "
         "other parameters differ too."
     )
-    return search_plots.search_contours(frame, axes), caption + _left_out(len(axes) * (len(axes) - 1) // 2)
-
-
-def _left_out(panels: int) -> str:
-    return f" The first {MOST_PANELS} of {panels} panels are shown." if panels > MOST_PANELS else ""
+    return search_plots.search_contours(frame, axes), caption + left_out_note(
+        len(axes) * (len(axes) - 1) // 2
+    )

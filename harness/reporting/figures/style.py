@@ -201,3 +201,8 @@ def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
 def _entry_width(names: Sequence[str]) -> float:
     """Return the inches that the widest entry of a legend takes."""
     return 0.5 + _LETTER * max(len(name) for name in names)
+
+
+def left_out_note(panels: int, most: int = MOST_PANELS, rest: str = "") -> str:
+    """Return a sentence on the panels that had no room, if any; ``rest`` says where their numbers are."""
+    return f" The first {most} of {panels} panels are shown{rest}." if panels > most else ""

@@ -16,13 +16,12 @@ from harness.reporting.figures.planned import FigureEntry
 from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import row_dicts
-from harness.reporting.page.answer import answer
 from harness.reporting.page.viewer import viewer_data
 from harness.reporting.provenance import environment_rows, protocol_notes, selection_notes, version_notes
 from harness.reporting.report_data import ReportData
 from harness.reporting.slices.galleries import Gallery
-from harness.reporting.tables.study import skip_row
-from harness.reporting.wording import UNSET, heading, metric_of, value_text
+from harness.reporting.wording import heading, metric_of, value_text
+from harness.study.study import Study
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
@@ -30,62 +29,54 @@ _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
 
 def render_page(
     data: ReportData,
-    comparisons: pd.DataFrame,
+    answer: str,
     tables: Sequence[Table],
-    pictures: Sequence[FigureEntry],
+    search_tables: Sequence[Table],
+    figures: Sequence[FigureEntry],
     galleries: Mapping[str, Gallery | str],
-    folder: Path,
-    searches: Sequence[Table] = (),
+    figure_folder: Path,
 ) -> str:
     """Return the page's HTML.
 
     Args:
-        data: what the report is made from.
-        comparisons: of ``comparison_frame``.
+        data: of the report.
+        answer: to the study's question.
         tables: in the order of the page.
-        pictures: likewise; the files of those that were drawn lie in ``<folder>/figures``.
+        search_tables: the tables of the study's searches.
+        figures: in the order of the page.
         galleries: of ``all_galleries``.
-        folder: of the study's output.
-        searches: the tables of its searches.
+        figure_folder: of the drawn figures.
     """
     environment = Environment(
         loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     study, done = data.study, data.complete
-    entries = {table.name: _entry(table) for table in tables}
+    entries = {table.name: _table_entry(table) for table in tables}
     parts = {
         "comparisons": entries.pop("comparisons"),
         "cost": entries.pop("cost"),
         "trials": entries.pop("trials"),
         "scores": list(entries.values()),
-        "search": [_entry(table) for table in searches],
+        "search": [_table_entry(table) for table in search_tables],
         "viewers": viewer_data(galleries),
-        "failed": failures(data.trials, study.varying()),
-        "skipped": _skipped(data),
+        "failures": failed_trials(data.trials, study.varying()),
+        "skipped": _skipped_cells(study),
         "protocol": protocol_notes(done) if len(done) else [],
     }
     return environment.get_template("template.html").render(
         name=study.name,
         question=study.question,
-        answer=answer(data, comparisons),
+        answer=answer,
         counts=state_counts(data.trials, len(study.skipped)),
-        sections=[
-            (anchor, title)
-            for anchor, title in _SECTIONS.items()
-            if parts.get(_CONTENT.get(anchor, anchor), True)
-        ],
-        drawn=[
-            (picture, data_uri(folder / "figures", picture.name))
-            for picture in pictures
-            if not picture.reason
-        ],
-        omitted=[picture for picture in pictures if picture.reason],
+        sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
+        drawn=[(figure, data_uri(figure_folder, figure.name)) for figure in figures if not figure.reason],
+        omitted=[figure for figure in figures if figure.reason],
         cautions=_cautions(data),
         environment=environment_rows(done) if len(done) else [],
         commands="\n".join(study.commands),
-        css=_asset("page.css"),
-        script=_asset("page.js"),
+        css=_read_asset("page.css"),
+        script=_read_asset("page.js"),
         **parts,
     )
 
@@ -95,10 +86,9 @@ _SECTIONS = {
     "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
     "reproduce": "How to reproduce",
 }  # fmt: skip
-_CONTENT = {"failures": "failed"}
 
 
-def _entry(table: Table) -> dict[str, Any]:
+def _table_entry(table: Table) -> dict[str, Any]:
     return {
         "id": safe_name(table.name),
         "html": Markup(to_html(table)),
@@ -108,11 +98,12 @@ def _entry(table: Table) -> dict[str, Any]:
     }
 
 
-def _asset(name: str) -> Markup:
+def _read_asset(name: str) -> Markup:
     return Markup(Path(__file__).with_name(name).read_text())
 
 
 def _cautions(data: ReportData) -> list[str]:
+    """Return what readers should know before they compare numbers."""
     done = data.complete
     if not len(done):
         return []
@@ -127,37 +118,35 @@ def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:
     return {**counts, **found, "skipped": skipped}
 
 
-def failures(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, str]]:
+def failed_trials(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, str]]:
     """Return id, factors, cause, message and end of the traceback of trials that failed or are damaged."""
     rows = row_dicts(trials[trials["status"].isin(("failed", "damaged"))])
     return [
         {
             "id": row["id"],
             "status": row["status"],
-            "factors": ", ".join(f"{heading(key).lower()} {value_text(row[key])}" for key in varying),
+            "factors": _words(varying, row),
             **{part: row[part] if isinstance(row[part], str) else "" for part in ("cause", "message")},
-            "traceback": _end(row["traceback"]),
+            "traceback": _last_lines(row["traceback"]),
         }
         for row in rows
     ]
 
 
-def _end(traceback: Any) -> str:
-    return (
-        "\n".join(traceback.rstrip().splitlines()[-_TRACEBACK_LINES:]) if isinstance(traceback, str) else ""
-    )
+def _last_lines(traceback: Any) -> str:
+    lines = traceback.rstrip().splitlines() if isinstance(traceback, str) else []
+    return "\n".join(lines[-_TRACEBACK_LINES:])
 
 
-def _skipped(data: ReportData) -> list[tuple[str, str]]:
-    keys = [key for key in data.study.factors if any(key in skip.factors for skip in data.study.skipped)]
-    rows = [skip_row(skip, keys) for skip in data.study.skipped]
-    return [
-        (
-            ", ".join(f"{heading(k).lower()} {value_text(row[k])}" for k in keys if row[k] != UNSET),
-            row["cause"],
-        )
-        for row in rows
-    ]
+def _skipped_cells(study: Study) -> list[tuple[str, str]]:
+    """Return the factors and the reason of each skipped cell."""
+    return [(_words(study.factors, skip.factors), skip.reason) for skip in study.skipped]
+
+
+def _words(keys: Sequence[str], values: Mapping[str, Any]) -> str:
+    """Return ``shots 5, method medcontext``, without the factors that are not set."""
+    set_keys = [key for key in keys if values.get(key) is not None]
+    return ", ".join(f"{heading(key).lower()} {value_text(values[key])}" for key in set_keys)
 
 
 def data_uri(folder: Path, name: str) -> str:

@@ -102,7 +102,7 @@ def trials_table(data: ReportData) -> Table:
         cause = ": ".join(str(row[part]) for part in ("cause", "message") if isinstance(row[part], str))
         rows.append({"id": row["id"], **{k: row[k] for k in keys}, "status": row["status"],
                      "seconds": row["seconds"], "cause": cause})  # fmt: skip
-    rows += [skip_row(skip, keys) for skip in study.skipped]
+    rows += [_skip_row(skip, keys) for skip in study.skipped]
     columns = ["id", *keys, "status", "seconds", "cause"]
     return Table(
         name="trials",
@@ -125,7 +125,7 @@ def _trial_cell(row: dict[str, Any], column: str) -> Cell:
     return Cell(value_text(row[column]), anchor=anchor)
 
 
-def skip_row(skip: Skip, keys: Sequence[str]) -> dict[str, Any]:
+def _skip_row(skip: Skip, keys: Sequence[str]) -> dict[str, Any]:
     """Return a skipped cell in the columns of the table of trials."""
     values = {key: skip.factors.get(key) for key in keys}
     return {

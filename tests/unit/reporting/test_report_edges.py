@@ -10,7 +10,7 @@ import pytest
 from fake_results import case_row, make_cell, make_record, make_study, write_trial
 from fake_tables import load
 
-from harness.reporting.figures.drawing import dice_series, factor_series
+from harness.reporting.figures.study_figures import dice_series, factor_series
 from harness.reporting.write import write_report
 from harness.study.cells import Cell
 from harness.study.study import Study

@@ -174,7 +174,7 @@ def test_import_is_light() -> None:
 def test_report_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys, importlib\n"
-        "for name in ('frames', 'tables.study', 'page.render', 'figures.drawing', 'slices.images'): importlib.import_module(f'harness.reporting.{name}')\n"
+        "for name in ('frames', 'tables.study', 'page.render', 'figures.drawing', 'figures.study_figures', 'slices.images'): importlib.import_module(f'harness.reporting.{name}')\n"
         "print([m for m in ('torch', 'ray', 'monai', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,349 @@
+"""Which figures a study gets: their series and captions, or why there is no figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.records.schema import safe_name
+from harness.reporting.comparisons import mean_intervals
+from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks
+from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
+from harness.reporting.figures.style import (
+    MOST_PANELS,
+    MOST_POINTS,
+    distinct,
+    left_out_note,
+    panel_title,
+    robust_limits,
+)
+from harness.reporting.frames import row_dicts
+from harness.reporting.provenance import sample_note
+from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
+from harness.reporting.slices.galleries import Gallery
+from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
+from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
+from harness.reporting.tables.cost import uneven_note
+from harness.reporting.wording import UNSET, count, heading, metric_of, shots_text
+
+MOST_BOXED_ARMS = 10
+_NO_GROUP = "no three arms have the same dataset, architecture and shots"
+_POINTS = f"points: trials, where an arm has at most {MOST_POINTS}."
+_OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
+
+
+def plan_study_figures(
+    data: ReportData,
+    comparisons: pd.DataFrame,
+    history: pd.DataFrame,
+    galleries: Mapping[str, Gallery | str],
+) -> Iterator[PlannedFigure]:
+    """Yield every figure of a study but those of its searches.
+
+    Args:
+        data: of the report.
+        comparisons: of ``comparison_frame``.
+        history: of ``history_frame``.
+        galleries: of ``all_galleries``.
+    """
+    scores = dice_series(data)
+    sample = sample_note(data.complete, map(len, data.ids_by_arm.values())) if len(scores) else ""
+    for planned in _score_figures(data, comparisons, scores):
+        if data.undeclared_differences:
+            reason = f"refused: {data.undeclared_differences[0]}"
+            yield replace(planned, draw=partial(str, reason))
+        elif not len(scores):
+            yield replace(planned, draw=partial(str, "no trial is complete"))
+        else:
+            yield replace(planned, draw=partial(_with_sample, planned.draw, sample))
+    yield PlannedFigure("training_curves", "Training", partial(_draw_training, data, history))
+    for dataset, found in galleries.items():
+        name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
+        yield PlannedFigure(name, f"Predictions on {dataset}", partial(_draw_gallery, found))
+
+
+def _with_sample(draw: Callable[[], FigureOrReason], note: str) -> FigureOrReason:
+    found = draw()
+    return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
+
+
+def _score_figures(
+    data: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
+) -> Iterator[PlannedFigure]:
+    students = scores[scores["role"] == STUDENT]
+    yield PlannedFigure("gains", "Gains over the baseline", partial(_draw_gains, data, comparisons))
+    yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_draw_bars, students))
+    shots = "Dice against the number of training cases"
+    yield PlannedFigure("few_shot_curves", shots, partial(_draw_few_shot, students))
+    for key in numeric_factors(data):
+        draw = partial(_draw_factor, data, students, key)
+        yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {heading(key)}", draw)
+    yield PlannedFigure("role_bars", "Student and teacher at inference", partial(_draw_roles, scores))
+    yield from _box_figures(data)
+    ranked = ranked_groups(data)
+    yield PlannedFigure("critical_difference", "Ranks over cases", partial(_draw_critical_difference, ranked))
+    yield PlannedFigure("rank_stability", "Stability of ranks", partial(_draw_rank_stability, ranked))
+    yield PlannedFigure("cost", "Dice against time", partial(_draw_cost, data, students))
+
+
+def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
+    """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
+    parts = {dataset: data.of_dataset(dataset) for dataset in dict.fromkeys(data.complete["dataset"])}
+    for metric, (dataset, part) in product(data.study.report.metrics, parts.items()):
+        several = list(dict.fromkeys(part.complete["shots"]))
+        for shots in several:
+            name, title = f"regions_{metric}", f"{metric_of(metric).label} by region"
+            if len(parts) > 1:
+                name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
+            if len(several) > 1:
+                name, title = f"{name}_{shots}", f"{title}, {shots_text(shots)}"
+            yield PlannedFigure(name, title, partial(_draw_boxes, part, shots, metric))
+
+
+def dice_series(data: ReportData) -> pd.DataFrame:
+    """Return one row per trial and role: its factors, ``role``, ``arm``, ``value`` (mean Dice, %), ``training``.
+
+    ``training`` is the number of training cases in the protocol.
+    """
+    scores = data.scores
+    chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
+    rows = scores[chosen & scores["value"].notna()]
+    training = {row["id"]: len(row["training_cases"]) for row in row_dicts(data.complete)
+                if isinstance(row["training_cases"], tuple)}  # fmt: skip
+    rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
+    return with_arm_names(rows, data.study)
+
+
+def numeric_factors(data: ReportData) -> list[str]:
+    """Return the factors that vary, are numbers where they are set, and have no axis of their own."""
+    found = []
+    for key in data.study.varying():
+        values = [value for value in dict.fromkeys(data.complete[key]) if value != UNSET]
+        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        if key not in FIGURE_FACTORS and numeric and len(values) > 1:
+            found.append(key)
+    return found
+
+
+def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
+    rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
+    if not len(rows):
+        return "no arm has a baseline to be compared with"
+    every, by = with_arm_names(data.complete, data.study), gain_panels(data)
+    alone = {key: every[key].iloc[0] for key in by if key not in rows}
+    rows = with_arm_names(rows.assign(**alone), data.study)
+    rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
+                       high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
+    caption = (
+        "Difference of the student's mean Dice over test cases and regions to the student of "
+        f"{data.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
+    )
+    if tested := int(rows["family_retraining"].max()):
+        caption += (
+            f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {count(tested, 'comparison')}."
+        )
+    reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
+    caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
+    caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."
+    most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
+    if most > gains.MOST_GAINS:
+        caption += (
+            f" The first {gains.MOST_GAINS} of {most} arms are shown; the table of comparisons has all."
+        )
+    return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
+
+
+def gain_panels(data: ReportData) -> tuple[str, ...]:
+    """Return what panels of gains differ in: what arms are compared within."""
+    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
+
+
+def _draw_bars(scores: pd.DataFrame) -> FigureOrReason:
+    caption = f"Mean Dice of the student over test cases and regions, in %. Bars: {_OVER_SEEDS}; {_POINTS}"
+    return bars.dice_bars(scores), caption + _left_out(scores, bars.BAR_PANELS)
+
+
+def _draw_few_shot(scores: pd.DataFrame) -> FigureOrReason:
+    scores = scores[scores["training"].notna()]
+    if scores["training"].nunique() < 2:
+        return "complete trials have one number of training cases"
+    caption = (
+        "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: "
+        f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
+    )
+    figure = curves.few_shot_curves(scores.astype({"training": int}))
+    return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
+
+
+def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
+
+    ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
+    differs in more than that.
+    """
+    intervals = mean_intervals(data, "dice")
+    nothing = (float("nan"), float("nan"))
+    arms = scores[list(data.keys)].itertuples(index=False, name=None)
+    reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
+    rows = with_arm_names(scores.drop(columns="arm"), data.study, without=key)
+    planned = with_arm_names(data.trials, data.study, without=key).groupby("arm")[key].nunique()
+    x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
+    return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
+
+
+def _draw_factor(data: ReportData, scores: pd.DataFrame, key: str) -> FigureOrReason:
+    rows = factor_series(data, scores, key)
+    if rows["x"].isna().all():
+        return "no arm has several values of it"
+    caption = (
+        f"Mean Dice of the student over test cases and regions, in %, against {heading(key)}. Lines: mean over "
+        f"seeds; error bars: 95 % interval for new seeds and cases, where they are enough; hollow {_POINTS} Dashed: "
+        "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
+        "difference, taken case by case, holds: see the gains."
+    )
+    figure = curves.factor_curves(rows, heading(key), distinct(scores["arm"]))
+    return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
+
+
+def _draw_roles(scores: pd.DataFrame) -> FigureOrReason:
+    roles = scores.groupby("arm", sort=False)["role"].transform("nunique")
+    rows = scores[roles > 1]
+    if not len(rows):
+        return "no arm has scores of more than one role"
+    caption = (
+        "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Bars: "
+        f"{_OVER_SEEDS}; {_POINTS}"
+    )
+    return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
+
+
+def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReason:
+    every = with_arm_names(data.complete, data.study).set_index("id")
+    arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
+    if arms["arm"].nunique() > MOST_BOXED_ARMS:
+        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
+    cases = data.cases
+    chosen = (cases["metric"] == metric_name) & (cases["role"] == STUDENT) & cases["id"].isin(arms.index)
+    cases = cases[chosen & cases["value"].notna()]
+    if not len(cases):
+        return f"no case has a value of {metric_name}"
+    metric = metric_of(metric_name, str(cases["unit"].iloc[0]))
+    by = ["architecture", "arm", "region", "case"]
+    joined = cases[["id", "region", "case", "value"]].assign(
+        **{key: _of_trials(cases["id"], arms[key]) for key in arms}
+    )
+    means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    means["value"] *= metric.scale
+    order = [region for region in dict.fromkeys(data.scores["region"]) if region in set(means["region"])]
+    means["region"] = pd.Categorical(means["region"], order)
+    caption = (
+        f"{metric.label} of the student in {metric.unit} over test cases. Boxes: quartiles and median; "
+        "whiskers: the last case within 1.5 box lengths; points: cases."
+    )
+    if any(len(ids) > 1 for ids in data.ids_by_arm.values()):
+        caption += " A case's value is the mean over an arm's seeds, which no single network need have."
+    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
+    return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
+
+
+def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
+    """Return what each of many ids stands for; fast where ids are categories."""
+    ids = ids.astype("category").cat.remove_unused_categories()
+    codes, names = pd.factorize(values.loc[ids.cat.categories].to_numpy())
+    return pd.Categorical.from_codes(codes[ids.cat.codes.to_numpy()], names)
+
+
+def _draw_critical_difference(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
+    tested = [group for group in groups if not group.ranking.reason]
+    if not tested:
+        return "; ".join(sorted({group.ranking.reason for group in groups})) or _NO_GROUP
+    return ranks.critical_difference(tested[:MOST_PANELS]), (
+        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
+        "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
+        f"of these networks on new cases, not of retraining.{left_out_note(len(tested))}"
+    )
+
+
+def _draw_rank_stability(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
+    if not groups:
+        return _NO_GROUP
+    return ranks.rank_stability(groups[:MOST_PANELS]), (
+        f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
+        "Area: how often an arm has a rank; of these networks on new cases, not of retraining."
+        f"{left_out_note(len(groups))}"
+    )
+
+
+def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
+    """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
+    keys = ["dataset", "architecture", "shots"]
+    trials = with_arm_names(data.complete, data.study).set_index("id")
+    scores = data.case_means
+    scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
+    table = scores.pivot(index="id", columns="case", values="value")
+    groups = []
+    for names, rows in trials.groupby(keys, sort=False):
+        values = table.loc[table.index.intersection(rows.index)].dropna(axis="columns", how="all")
+        arms = values.groupby(rows.loc[values.index, "arm"].to_numpy(), sort=False).mean()
+        arms = arms.loc[[arm for arm in dict.fromkeys(trials["arm"]) if arm in arms.index]]
+        complete = arms.dropna(axis="columns").T.to_numpy()
+        if len(arms) > 2 and len(complete):
+            title = panel_title(trials, dict(zip(keys, names, strict=True)))
+            stability = rank_stability(complete, True, np.random.default_rng(0))
+            groups.append(ranks.RankedArms(title, list(arms.index), rank_arms(complete, True), stability))
+    return groups
+
+
+def _draw_cost(data: ReportData, scores: pd.DataFrame) -> FigureOrReason:
+    complete = data.complete
+    seconds = train_and_test_seconds(complete) + complete["pretraining_seconds"].astype(float)
+    minutes = dict(zip(complete["id"], seconds / 60, strict=True))
+    rows = scores.assign(minutes=scores["id"].map(minutes))
+    rows = rows[rows["minutes"] > 0]
+    if not len(rows):
+        return "no time was recorded"
+    caption = (
+        "Mean Dice of the student over test cases and regions, in %, against the time that an arm's "
+        f"fastest trial trained and tested for; {_OVER_SEEDS.partition('; ')[2]}.{_beyond(rows)} Times of different machines do not compare."
+        f"{uneven_note(data)}"
+    )
+    return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
+
+
+def _draw_training(data: ReportData, history: pd.DataFrame) -> FigureOrReason:
+    total = (history["kind"] == "loss") & (history["name"] == "total")
+    rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
+    if not len(rows):
+        return "no complete trial has a history"
+    factors = data.trials[["id", *data.study.factors]]
+    series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), data.study)
+    caption = (
+        "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
+        f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
+        "Methods differ in the terms of their total loss, so its height does not compare them."
+    )
+    left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
+    return curves.training_curves(series), caption + left_out
+
+
+def _draw_gallery(found: Gallery | str) -> FigureOrReason:
+    return found if isinstance(found, str) else (gallery.qualitative(found), found.caption)
+
+
+def _beyond(scores: pd.DataFrame) -> str:
+    """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
+    if robust_limits(scores["value"]) is None:
+        return ""
+    return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
+
+
+def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = MOST_PANELS) -> str:
+    """Return a sentence on the panels that had no room, if any."""
+    return left_out_note(len(frame[list(keys)].drop_duplicates()), most, "; the tables have all")
