@@ -13,11 +13,10 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from harness import registry
 from harness.errors import UserError, did_you_mean, nearest
-from harness.study.axes import check_axes, check_baseline, check_regions, check_rows, check_tables, row_keys
 from harness.study.cells import DEFAULTS, FACTORS, Cell, Trials, node_cell
 from harness.study.file import KEYS, StudyFile, find_study, flatten, load_yaml, read_study
+from harness.study.report_checks import check_report
 from harness.study.resolve import Resolver
 from harness.study.searches import Search, expand_arm
 from harness.study.study import Skip, Study
@@ -146,7 +145,7 @@ class _Expansion:
             factors=tuple(factors_seen),
             search=search,
         ).joined_by(declared)
-        _check_report(str(self.path), study)
+        check_report(str(self.path), study)
         return study
 
     @cached_property
@@ -273,19 +272,3 @@ def _check_value(where: str, value: Any, values: Sequence[Any]) -> None:
         if one not in values:
             known = {str(value) for value in values}
             raise UserError(where, repr(one), "a value that a cell has", did_you_mean(str(one), known))
-
-
-def _check_report(where: str, study: Study) -> None:
-    """Refuse a report that cannot be made, or that would show nothing."""
-    report, varying = study.report, study.varying()
-    check_rows(where, report, study.factors)
-    datasets = {cell.spec.dataset.name for cell in study.cells}
-    check_tables(where, report, datasets)
-    if not study.cells:
-        return
-    check_baseline(where, report, [cell.factors for cell in study.cells], row_keys(report, varying))
-    classes = [registry.load("dataset", name) for name in datasets]
-    if all(one.folder_layout is None for one in classes):  # a folder says itself which regions it has
-        check_regions(where, report, [region for one in classes for region in one().scored_regions()])
-    for table in report.tables:
-        check_axes(where, table, row_keys(report, varying), study.factors if study.search else ())

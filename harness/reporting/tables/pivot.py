@@ -16,8 +16,9 @@ from harness.reporting.tables.comparisons import significance_notes
 from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
 from harness.reporting.tables.scores import ScoreCells, best_in_groups
 from harness.reporting.wording import UNSET, heading, metric_of, shots_text, value_text
-from harness.study.axes import SCORED, check_axes
+from harness.study.axes import SCORED
 from harness.study.file import TableSpec
+from harness.study.report_checks import check_axes
 
 
 def pivot_table(spec: TableSpec, data: ReportData, comparisons: pd.DataFrame) -> Table:
