@@ -31,17 +31,17 @@ def check_report(where: str, study: Study) -> None:
     keys = row_keys(report, study.varying())
     _check_baseline(f"{where}: report.baseline", study, keys)
     classes = [registry.load("dataset", name) for name in datasets]
-    known = None  # a folder says itself which regions it has
-    if all(one.folder_layout is None for one in classes):
-        known = dict.fromkeys(
-            [*(region for one in classes for region in one().scored_regions()), MEAN_REGION]
-        )
+    folders = any(
+        one.folder_layout is not None for one in classes
+    )  # which say themselves what regions they have
+    regions = [] if folders else [region for one in classes for region in one().scored_regions()]
     for table in report.tables:
-        place = f"{where}: report.tables[{table.name}]"
-        for region in table.regions if known else ():
-            if region not in known:
-                expected = f"one of {', '.join(known)}"
-                raise UserError(f"{place}.regions", repr(region), expected, did_you_mean(region, known))
+        for region in () if folders else table.regions:
+            if region not in (known := list(dict.fromkeys([*regions, MEAN_REGION]))):
+                raise UserError(
+                    f"{where}: report.tables[{table.name}].regions", repr(region), f"one of {', '.join(known)}",
+                    did_you_mean(region, known),
+                )  # fmt: skip
         check_axes(where, table, keys, study.factors if study.search else ())
 
 
