@@ -51,7 +51,7 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
 
     def supports(self, setting: Setting) -> str | None:
         """Refuse patches without a square plane to turn in, and networks that hide their deepest features."""
-        if _plane(setting.patch) is None:
+        if _square_plane(setting.patch) is None:
             return f"patch {list(setting.patch)} has no two equal sides to be turned in"
         if setting.architecture.bottleneck() is None:
             return "it does not say where its deepest features are (bottleneck)"
@@ -67,7 +67,7 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         super().setup_pretraining(context)
         student, patch = self.modules["student"], context.setting.patch
         self._path = str(context.setting.architecture.bottleneck())
-        self._turned = _plane(patch) or []
+        self._plane = _square_plane(patch) or []
         device = next(student.parameters()).device
         with torch.no_grad():
             image = torch.zeros(1, context.in_channels, *patch, device=device)
@@ -86,26 +86,23 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         weights, student = self.parameters.losses, self.modules["student"]
         rng = progress.numpy_generator("views")
         count = len(batch.image)
-        turns = torch.from_numpy(rng.integers(0, 4, 2 * count))
-        images = torch.cat([batch.image, batch.image])
-        target = torch.stack(
-            [torch.rot90(image, int(turn), self._turned) for image, turn in zip(images, turns, strict=True)]
-        )
+        turns = rng.integers(0, 4, 2 * count)
+        views = zip(torch.cat([batch.image, batch.image]), turns.tolist(), strict=True)
+        target = torch.stack([torch.rot90(image, turn, self._plane) for image, turn in views])
         with capture_outputs(student, self._path) as found:
             restored = finest(student(self._cut(target, rng))).float()
         features = spatial_mean(found[0]).float()
         vectors = self.modules["contrast"](features)
+        predicted, turned = self.modules["rotation"](features), torch.from_numpy(turns).to(features.device)
         terms = {
             "restoration": (restored - target).abs().mean(),
-            "rotation": functional.cross_entropy(
-                self.modules["rotation"](features), turns.to(features.device)
-            ),
+            "rotation": functional.cross_entropy(predicted, turned),
             "contrast": nt_xent(vectors[:count], vectors[count:], self.parameters.temperature),
         }
         return Losses.weigh(terms, weights.model_dump())
 
     def _cut(self, target: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the views with boxes of noise, and boxes of another sample, or of the other view where there is one sample."""
+        """Return the views with boxes of noise, and with boxes of another sample (of the other view, if there is one)."""
         import numpy as np
         import torch
 
@@ -138,9 +135,7 @@ def _boxes(shape: tuple[int, ...], drop: float, rng: np.random.Generator) -> lis
     return boxes
 
 
-def _plane(patch: tuple[int, ...]) -> list[int] | None:
+def _square_plane(patch: tuple[int, ...]) -> list[int] | None:
     """Return the axes of ``(C, D, H, W)`` that span the first square plane of a patch."""
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        if patch[one] == patch[other]:
-            return [one + 1, other + 1]
-    return None
+    planes = ((0, 1), (0, 2), (1, 2))
+    return next(([one + 1, other + 1] for one, other in planes if patch[one] == patch[other]), None)

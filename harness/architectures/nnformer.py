@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from harness.architectures.contract import Architecture, Tokens
@@ -59,12 +60,9 @@ class NNFormer(Architecture[NNFormerOptions]):
 
         A patch is padded to whole tokens; of these, there must be one left along each axis after all halvings.
         """
-        least = []
-        for axis, size in enumerate(self.options.patch_size()):
-            tokens = 1
-            for stride in self.options.strides:
-                tokens *= stride[axis]
-            least.append((tokens - 1) * size + 1)
+        strides_by_axis = zip(*self.options.strides, strict=True)
+        sizes = zip(strides_by_axis, self.options.patch_size(), strict=True)
+        least = [(math.prod(strides) - 1) * size + 1 for strides, size in sizes]
         nearest = [max(side, floor) for side, floor in zip(patch, least, strict=True)]
         if list(patch) == nearest:
             return None

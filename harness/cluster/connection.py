@@ -32,13 +32,11 @@ print("connected")
 
 @dataclass(frozen=True)
 class RayNode:
-    """A live node of a Ray cluster, with what Ray was told that it has."""
+    """A live node of a Ray cluster, and the GPUs that Ray was told of."""
 
     id: str
     name: str
-    host: str
     address: str
-    cpus: float
     gpus: float
 
 
@@ -106,9 +104,7 @@ def live_nodes() -> list[RayNode]:
         RayNode(
             id=node["NodeID"],
             name=node["NodeName"],
-            host=node["NodeManagerHostname"],
             address=node["NodeManagerAddress"],
-            cpus=node["Resources"].get("CPU", 0.0),
             gpus=node["Resources"].get("GPU", 0.0),
         )
         for node in ray.nodes()

@@ -41,7 +41,6 @@ class NodeReport:
     """What a node says of itself.
 
     Attributes:
-        host: its name.
         versions: of Python and the packages that can change a number.
         gpus: names of those that torch can use.
         gpu_problem: why torch uses none, where the machine has some.
@@ -51,7 +50,6 @@ class NodeReport:
         lock_taken: whether it could take the lock that the asking process holds; None where there is none.
     """
 
-    host: str
     versions: dict[str, str]
     gpus: tuple[str, ...]
     gpu_problem: str
@@ -74,7 +72,6 @@ def describe_node(
     gpus, gpu_problem = usable_gpus()
     cache = cache_root()
     return NodeReport(
-        host=socket.gethostname(),
         versions=versions(),
         gpus=gpus,
         gpu_problem=gpu_problem,

@@ -80,7 +80,7 @@ def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 
     Args:
         name: synapse, acdc, brats or hippocampus.
         folder: new or empty.
-        layout: one of ``layouts_of(name)``; by default the first.
+        layout: one of the dataset's in ``_WRITERS``; by default the first.
         cases: patients of each part of the split.
         seed: of the volumes.
 
@@ -104,11 +104,6 @@ def write_twin(name: str, folder: Path, layout: str | None = None, cases: int = 
     card = {"twin_of": name, "layout": layout, "cases": ids, "seed": seed}
     (folder / TWIN).write_text(json.dumps(card, indent=1) + "\n")
     return folder
-
-
-def layouts_of(name: str) -> list[str]:
-    """Return the layouts in which a twin can be written."""
-    return list(_WRITERS[name])
 
 
 def _case_ids(dataset: Dataset, name: str, count: int) -> list[str]:

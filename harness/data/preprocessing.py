@@ -1,8 +1,8 @@
 """Preprocessing once per host: a memory-mapped cache that all trials share.
 
-A cache is a folder named by the hash of what it was made from: dataset, its files' contents, spacing and
-intensity rule. It is built under a lock in another folder and renamed when it is complete, so a changed
-source makes another cache and a half-written one is never seen.
+A cache is a folder named by the hash of what it was made from: the dataset, the contents of its files, spacing,
+intensity rule, crop and resampling. So a changed source makes another cache. It is built under a lock in another
+folder and renamed when it is complete, so nobody sees a half-written one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VERSION = 4  # of the rules in this file
 CT_WINDOW = (-175.0, 250.0)  # HU
 _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
-_WAIT = 5.0  # seconds between ticks while another process builds a cache
+_WAIT = 5.0  # seconds between heartbeats while another process builds a cache
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
 
@@ -128,8 +128,8 @@ def prepare(
         dataset: reads the cases.
         name: the dataset's registered name.
         cases: what to preprocess.
-        recipe: its ``spacing`` and ``intensity`` are applied.
-        heartbeat: called after each case.
+        recipe: its spacing, intensity, crop and resampling are applied.
+        heartbeat: called after each case, and every few seconds while another process builds the cache.
 
     Raises:
         UserError: a file is broken, or the cache's folder cannot be written.
@@ -170,9 +170,7 @@ def _locked(folder: Path, heartbeat: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
-@lru_cache(maxsize=8)
-def _open(folder: Path) -> CaseCache:
-    return CaseCache(folder)
+_open = lru_cache(maxsize=8)(CaseCache)
 
 
 def _contents(
@@ -189,7 +187,9 @@ def _contents(
             unknown = [case for case in cases if case.files and case.id not in known]
             known |= {case.id: [stamps[case.id], _content(dataset, case)] for case in unknown}
             if unknown:
-                _write_text(path, json.dumps(known))
+                partial = path.with_name(f".{os.getpid()}.{path.name}")
+                partial.write_text(json.dumps(known))
+                partial.replace(path)
     made = {case.id: _content(dataset, case) for case in cases if not case.files}
     return made | {id: content for id, (_, content) in known.items()}
 
@@ -272,15 +272,15 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
     whole = tuple(slice(0, side) for side in labels.shape)
     box = _content_box(channels, recipe.intensity) if recipe.crop == "foreground" else whole
     channels, labels = channels[(slice(None), *box)], labels[box]
-    shape = tuple(
-        np.maximum(1, np.round(np.array(labels.shape) * spacing / recipe.spacing)).astype(int).tolist()
-    )
+    rounded = np.round(np.array(labels.shape) * spacing / recipe.spacing)
+    shape = tuple(np.maximum(1, rounded).astype(int).tolist())
     if shape != labels.shape:
-        channels = np.stack([_resample(channel, shape, recipe, spacing) for channel in channels])
-        if recipe.label_resampling == "linear":
-            labels = resample_labels_linear(labels, shape, spacing.tolist())
-        else:
-            labels = resample_nearest(labels, shape)
+        cubic, mm = recipe.resampling == "cubic", spacing.tolist()
+        channels = np.stack(
+            [resample_cubic(one, shape, mm) if cubic else resample_linear(one, shape) for one in channels]
+        )
+        linear = recipe.label_resampling == "linear"
+        labels = resample_labels_linear(labels, shape, mm) if linear else resample_nearest(labels, shape)
     array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
     np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
@@ -301,14 +301,6 @@ def _content_box(channels: NDArray[Any], rule: str) -> tuple[slice, ...]:
     content = ((channels > CT_WINDOW[0]) if rule == "ct_soft_tissue" else (channels != 0)).any(axis=0)
     boxes = ndimage.find_objects(content.astype(np.uint8))
     return boxes[0] if boxes else tuple(slice(0, side) for side in content.shape)
-
-
-def _resample(
-    channel: NDArray[Any], shape: tuple[int, ...], recipe: Recipe, spacing: NDArray
-) -> NDArray[Any]:
-    if recipe.resampling == "cubic":
-        return resample_cubic(channel, shape, spacing.tolist())
-    return resample_linear(channel, shape)
 
 
 def normalise(channel: NDArray[Any], rule: str) -> NDArray[np.float32]:
@@ -349,9 +341,3 @@ def _foreground(labels: NDArray[np.uint8], case: str) -> NDArray[np.int32]:
             points = points[np.sort(chosen)]
         rows.append(np.column_stack([np.full(len(points), value), points]))
     return np.concatenate(rows).astype(np.int32) if rows else np.zeros((0, 4), np.int32)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    partial.write_text(text)
-    partial.replace(path)

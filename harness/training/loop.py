@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -116,16 +118,12 @@ class Trainer:
             for step in range(self.step, stop):
                 yield self._to_device(self._draw(step))
             return
+        steps = iter(range(self.step, stop))
         with ThreadPoolExecutor(1) as pool:
-            pending = [
-                pool.submit(self._draw, s) for s in range(self.step, min(stop, self.step + _PREFETCHED))
-            ]
-            following = self.step + len(pending)
+            pending = deque(pool.submit(self._draw, step) for step in islice(steps, _PREFETCHED))
             while pending:
-                batch = pending.pop(0).result()
-                if following < stop:
-                    pending.append(pool.submit(self._draw, following))
-                    following += 1
+                batch = pending.popleft().result()
+                pending.extend(pool.submit(self._draw, step) for step in islice(steps, 1))
                 yield self._to_device(batch)
 
     def _to_device(self, batch: Batch) -> Batch:

@@ -29,7 +29,7 @@ VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 
 def member(name: str, ray_gpus: float | None = None, ahead: float = 0.0, **report: object) -> CheckedNode:
     known = {
-        "host": name, "versions": VERSIONS, "gpus": (), "gpu_problem": "", "cache": Path("/cache"),
+        "versions": VERSIONS, "gpus": (), "gpu_problem": "", "cache": Path("/cache"),
         "cache_problem": "", "data": (),
     }  # fmt: skip
     return CheckedNode(name, NodeReport(**(known | report)), ray_gpus, ahead)  # type: ignore[arg-type]

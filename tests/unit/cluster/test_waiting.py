@@ -23,7 +23,7 @@ from harness.errors import UserError
 
 
 def node(name: str, gpus: float = 1.0) -> RayNode:
-    return RayNode(id=name * 8, name=name, host=name, address=f"10.0.0.{ord(name)}", cpus=4.0, gpus=gpus)
+    return RayNode(id=name * 8, name=name, address=f"10.0.0.{ord(name)}", gpus=gpus)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from harness import registry
 from harness.data import layout_twins
 from harness.data.check_dataset import check_dataset
 from harness.data.datasets.contract import Case, Dataset
-from harness.data.layout_twins import layouts_of, write_twin
+from harness.data.layout_twins import write_twin
 from harness.data.splits import few_shot_cases, shipped_split
 from harness.data.trial_data import load_trial_data
 from harness.errors import UserError
@@ -31,7 +31,7 @@ from harness.study.resolve import Resolver
 from harness.trial.run import run_trial
 from harness.trial.settings import RunSettings
 
-LAYOUTS = [(name, layout) for name in layout_twins._APPEARANCES for layout in layouts_of(name)]
+LAYOUTS = [(name, layout) for name in layout_twins._APPEARANCES for layout in layout_twins._WRITERS[name]]
 SHIPPED = [
     (name, split) for name in ("synapse", "acdc", "brats") for split in registry.load("dataset", name).splits
 ]
