@@ -13,15 +13,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.reporting.figures.style import (
-    PAGE,
-    arm_styles,
-    distinct,
-    legend,
-    panel_groups,
-    panel_title,
-    styled,
-)
+from harness.reporting.figures import style
 
 BOX_PANELS = ("architecture",)
 MOST_BOX_PANELS = 6
@@ -29,7 +21,7 @@ _MOST_CASES = 60  # drawn one by one beside the boxes
 _EDGE = "0.28"
 
 
-@styled
+@style.applied
 def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figure:
     """Return a box per region and arm, over cases: a panel per architecture, one below the other.
 
@@ -41,10 +33,10 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         label: of the values, with their unit.
         every: arm of the study, so that each has one colour in all figures.
     """
-    arms, regions = distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
-    palette = {arm: look.colour for arm, look in arm_styles(every).items()}
-    shown = panel_groups(values, BOX_PANELS)[:MOST_BOX_PANELS]
-    width = min(PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
+    arms, regions = style.distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
+    palette = {arm: look.colour for arm, look in style.arm_styles(every).items()}
+    shown = style.panel_groups(values, BOX_PANELS)[:MOST_BOX_PANELS]
+    width = min(style.PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axis, (names, rows) in zip(axes, shown, strict=True):
@@ -55,12 +47,12 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         axis.set_xticks(range(len(regions)), regions)
         axis.set_xlim(-0.5, len(regions) - 0.5)
         axis.xaxis.grid(False)
-        axis.set(xlabel="", ylabel=label, title=panel_title(values, names))
+        axis.set(xlabel="", ylabel=label, title=style.panel_title(values, names))
         axis.tick_params(axis="x", length=0)
     axes[0].set_ylim(
         bottom=max(0, axes[0].get_ylim()[0])
     )  # after the last: a limit that is set is not widened
-    legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
+    style.legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
     return figure
 
 

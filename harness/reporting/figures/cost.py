@@ -8,25 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from harness.reporting.figures.style import (
-    MARKERS,
-    arm_styles,
-    distinct,
-    label_left,
-    legend,
-    limit_with_arrows,
-    panel_grid,
-    panel_groups,
-    panel_title,
-    robust_limits,
-    styled,
-    use_log_scale,
-)
+from harness.reporting.figures import style
 
 COST_PANELS = ("dataset", "shots")
 
 
-@styled
+@style.applied
 def cost_scatter(scores: pd.DataFrame) -> Figure:
     """Return mean Dice against the time of an arm's fastest trial: a panel per dataset and shots.
 
@@ -35,29 +22,32 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
     Args:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
     """
-    arms, architectures = distinct(scores["arm"]), distinct(scores["architecture"])
-    styles, markers = arm_styles(arms), {a: MARKERS[i % len(MARKERS)] for i, a in enumerate(architectures)}
-    shown = panel_groups(scores, COST_PANELS)
-    figure, axes = panel_grid(len(shown), width=2.4, height=2.1)
+    arms, architectures = style.distinct(scores["arm"]), style.distinct(scores["architecture"])
+    styles, markers = (
+        style.arm_styles(arms),
+        {a: style.MARKERS[i % len(style.MARKERS)] for i, a in enumerate(architectures)},
+    )
+    shown = style.panel_groups(scores, COST_PANELS)
+    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)
     times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].min()
-    limits = robust_limits(scores["value"])
+    limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for (architecture, arm), own in rows.groupby(["architecture", "arm"], sort=False, observed=True):
             look, time, mean, sd = styles[arm], own["minutes"].min(), own["value"].mean(), own["value"].std()
             sd = 0.0 if np.isnan(sd) else sd
-            limit_with_arrows(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
+            style.limit_with_arrows(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
             axis.errorbar(time, mean, sd, color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
                           markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
         if times.max() > 10 * times.min():
-            use_log_scale(axis, "x")
+            style.use_log_scale(axis, "x")
         else:
             axis.set_xlim(0, 1.1 * times.max())
         axis.set_xlabel("Minutes, pretraining included")
-        axis.set_title(panel_title(scores, values))
-    label_left(axes, "Dice (%)")
+        axis.set_title(style.panel_title(scores, values))
+    style.label_left(axes, "Dice (%)")
     kinds = {arm: Patch(edgecolor=look.colour, facecolor="white" if look.hatch else look.colour)
              for arm, look in styles.items()}  # fmt: skip
     shapes = {a: Line2D([], [], color="0.3", marker=markers[a], linestyle="", markersize=4.5)
               for a in architectures}  # fmt: skip
-    legend(figure, kinds, shapes if len(shapes) > 1 else {})
+    style.legend(figure, kinds, shapes if len(shapes) > 1 else {})
     return figure

@@ -14,23 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from harness.reporting.figures.style import (
-    COLUMN,
-    MOST_POINTS,
-    PAGE,
-    PlotStyle,
-    arm_styles,
-    distinct,
-    label_left,
-    legend,
-    limit_with_arrows,
-    panel_grid,
-    panel_groups,
-    panel_title,
-    robust_limits,
-    styled,
-    use_log_scale,
-)
+from harness.reporting.figures import style
 from harness.reporting.palette import CURVE_COLOURS
 from harness.reporting.statistics.estimates import bin_by_step
 
@@ -49,7 +33,7 @@ _DASHES = (
 """Of arms one by one, so that a line exactly under another is seen in its gaps; seven, which ten colours do not divide."""
 
 
-@styled
+@style.applied
 def few_shot_curves(scores: pd.DataFrame) -> Figure:
     """Return mean Dice against the number of training cases: a panel per dataset and architecture.
 
@@ -57,11 +41,11 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         scores: one row per trial: ``dataset``, ``architecture``, ``shots``, ``training`` (number of training
             cases), ``arm``, ``value`` (%).
     """
-    arms = distinct(scores["arm"])
-    styles = arm_styles(arms)
-    shown = panel_groups(scores, FEW_SHOT_PANELS)
-    figure, axes = panel_grid(len(shown), width=2.2, height=2.2)
-    limits = robust_limits(scores["value"])
+    arms = style.distinct(scores["arm"])
+    styles = style.arm_styles(arms)
+    shown = style.panel_groups(scores, FEW_SHOT_PANELS)
+    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2)
+    limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         counts = sorted(rows["training"].unique())
         apart = max(2.0, counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
@@ -73,7 +57,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
             _line(axis, x, summary["mean"], summary["std"], styles[arm])
             low, high = np.minimum(low, summary["min"]), np.maximum(high, summary["max"])
-            limit_with_arrows(axis, x, low, high, limits, styles[arm].colour)
+            style.limit_with_arrows(axis, x, low, high, limits, styles[arm].colour)
             _points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
@@ -82,22 +66,22 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         axis.set_xticklabels([f"all ({n})" if every[n] else str(n) for n in counts])
         axis.set_xlim(counts[0] / apart**6, counts[-1] * apart**6)
         axis.set_xlabel("Training cases")
-        axis.set_title(panel_title(scores, values))
-    label_left(axes, "Dice (%)")
-    legend(figure, {arm: _key(styles[arm], "o") for arm in arms})
+        axis.set_title(style.panel_title(scores, values))
+    style.label_left(axes, "Dice (%)")
+    style.legend(figure, {arm: _key(styles[arm], "o") for arm in arms})
     return figure
 
 
-def _line(axis: Axes, x: Any, y: Any, reach: Any, look: PlotStyle) -> None:
+def _line(axis: Axes, x: Any, y: Any, reach: Any, look: style.PlotStyle) -> None:
     axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker="o", markersize=3.5,
                   linewidth=1.2, elinewidth=0.8)  # fmt: skip
 
 
-def _key(look: PlotStyle, marker: str = "", line: Any = "") -> Line2D:
+def _key(look: style.PlotStyle, marker: str = "", line: Any = "") -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.5)
 
 
-@styled
+@style.applied
 def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Figure:
     """Return mean Dice against a numeric factor: a panel per dataset, architecture and shots.
 
@@ -113,12 +97,12 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     unset = {str(arm): bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
     setting = [arm for arm, dashed in unset.items() if not dashed]
     own_looks = {
-        arm: PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)
+        arm: style.PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)
     }
-    styles = {arm: own_looks.get(arm) or arm_styles([*every, arm])[arm] for arm in unset}
+    styles = {arm: own_looks.get(arm) or style.arm_styles([*every, arm])[arm] for arm in unset}
     places, even = _places(scores["x"])
-    shown = panel_groups(scores, FACTOR_PANELS)
-    figure, axes = panel_grid(len(shown), width=2.2, height=2.2)
+    shown = style.panel_groups(scores, FACTOR_PANELS)
+    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for arm, own in rows.groupby("arm", sort=False):
             look = styles[str(arm)]
@@ -135,14 +119,14 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
             _points(axis, own["x"].map(places) + nudge, own["value"], look.colour)
         axis.set_xticks(list(places.values()), [f"{value:g}" for value in places])
         axis.set_xlabel(f"{label} (evenly spaced)" if even else label)
-        axis.set_title(panel_title(scores, values))
-    label_left(axes, "Dice (%)")
+        axis.set_title(style.panel_title(scores, values))
+    style.label_left(axes, "Dice (%)")
     keys = {arm: _key(look, "", "--") if unset[arm] else _key(look, "o") for arm, look in styles.items()}
-    legend(figure, keys)
+    style.legend(figure, keys)
     return figure
 
 
-def _across(axis: Axes, own: pd.DataFrame, look: PlotStyle) -> None:
+def _across(axis: Axes, own: pd.DataFrame, look: style.PlotStyle) -> None:
     """Draw an arm that does not vary the factor: a line with its interval as a band."""
     mean, low, high = own[["value", "low", "high"]].mean()
     axis.axhline(mean, color=look.colour, linewidth=1, linestyle="--")
@@ -164,12 +148,12 @@ def _least_gap(places: Mapping[float, float]) -> float:
 
 def _points(axis: Axes, x: pd.Series, y: pd.Series, colour: Any) -> None:
     """Draw trials one by one, where they are few."""
-    if y.groupby(x.to_numpy()).size().max() <= MOST_POINTS:
+    if y.groupby(x.to_numpy()).size().max() <= style.MOST_POINTS:
         axis.plot(x, y, "o", markerfacecolor="white", markeredgecolor=colour, markeredgewidth=0.6,
                   markersize=2.2, zorder=3)  # fmt: skip
 
 
-@styled
+@style.applied
 def training_curves(history: pd.DataFrame) -> Figure:
     """Return total loss by step (logarithmic where no loss is negative), and below it validation Dice where there is any.
 
@@ -179,17 +163,17 @@ def training_curves(history: pd.DataFrame) -> Figure:
         history: ``dataset``, ``architecture``, ``shots``, ``arm``, ``id``, ``step``, ``kind`` (``loss`` or
             ``dice``), ``value``.
     """
-    arms = distinct(history["arm"])
+    arms = style.distinct(history["arm"])
     styles = {
         arm: replace(look, line=_DASHES[i % len(_DASHES)])
-        for i, (arm, look) in enumerate(arm_styles(arms).items())
+        for i, (arm, look) in enumerate(style.arm_styles(arms).items())
     }
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())
-    shown = panel_groups(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
+    shown = style.panel_groups(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
     columns = min(len(shown), 4 if len(shown) < 9 else 5)
     blocks = -(-len(shown) // columns)
-    size = (min(PAGE, max(COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
+    size = (min(style.PAGE, max(style.COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
     figure = Figure(figsize=size, layout="constrained")
     axes = np.atleast_2d(figure.subplots(blocks * len(kinds), columns, squeeze=False, sharey="row"))
     for axis in axes.flat:
@@ -202,22 +186,22 @@ def training_curves(history: pd.DataFrame) -> Figure:
             _curves(axis, rows[rows["kind"] == kind], styles)
             axis.set_xlim(0, 1.02 * rows["step"].max())
             if kind == "loss" and positive:
-                use_log_scale(axis, "y")
+                style.use_log_scale(axis, "y")
             if k == 0:
-                axis.set_title(panel_title(history, values).replace(", ", "\n"))
+                axis.set_title(style.panel_title(history, values).replace(", ", "\n"))
             if k == len(kinds) - 1:
                 axis.set_xlabel("Step")
             if column == 0:
                 axis.set_ylabel({"loss": "Total loss", "dice": "Validation Dice (%)"}[kind])
-    legend(figure, {arm: _key(styles[arm]) for arm in arms})
+    style.legend(figure, {arm: _key(styles[arm]) for arm in arms})
     return figure
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, PlotStyle]) -> None:
+def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, style.PlotStyle]) -> None:
     scale = 100.0 if (rows["kind"] == "dice").any() else 1.0
     for arm, own in rows.groupby("arm", sort=False):
         look, thin = styles[str(arm)], bin_by_step(own, ["id"])
-        if thin["id"].nunique() <= MOST_POINTS:
+        if thin["id"].nunique() <= style.MOST_POINTS:
             for _, one in thin.groupby("id", sort=False, observed=True):
                 axis.plot(one["step"], one["value"] * scale, color=look.colour, linewidth=0.5, alpha=0.4)
         mean = thin.groupby("step")["value"].mean()

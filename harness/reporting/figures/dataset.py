@@ -17,22 +17,24 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
-from harness.reporting.figures.style import PAGE, SUFFIXES, label_colour, legend, styled, wrap_text
+from harness.reporting.figures import style
 from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
 
 _PLAIN, _FLAGGED = "#4d4d4d", "#D55E00"
 _COLUMNS = 4
 
 
-@styled
+@style.applied
 def write_overview(name: str, dataset: Dataset, check: CheckReport, path: Path) -> None:
     """Write the overview of a checked dataset, as the suffix of ``path`` says, whole or not at all.
 
     Raises:
         UserError: another suffix than pdf, svg or png.
     """
-    if path.suffix[1:] not in SUFFIXES:
-        raise UserError("--figure", path.name, f"a name that ends in .{', .'.join(SUFFIXES)}", "Rename it.")
+    if path.suffix[1:] not in style.SUFFIXES:
+        raise UserError(
+            "--figure", path.name, f"a name that ends in .{', .'.join(style.SUFFIXES)}", "Rename it."
+        )
     buffer = BytesIO()
     overview(name, dataset, check).savefig(buffer, format=path.suffix[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,14 +43,14 @@ def write_overview(name: str, dataset: Dataset, check: CheckReport, path: Path) 
     partial.replace(path)
 
 
-@styled
+@style.applied
 def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     """Return the figure of a checked dataset with at least one readable case."""
     flagged, pictures = flagged_cases(check), slices(dataset, chosen_facts(check))
     names = {value: name for value, name in dataset.labels.items() if value}
     rows = -(-len(pictures) // _COLUMNS)
     low = max(1.9, 0.5 + 0.16 * len(names))
-    figure = Figure(figsize=(PAGE, 1.75 * rows + low + 0.5), layout="constrained")
+    figure = Figure(figsize=(style.PAGE, 1.75 * rows + low + 0.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.75 * rows, low])
     above, below = parts
     _draw_slices(above, rows, pictures, flagged)
@@ -66,18 +68,20 @@ def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     )
     if flagged:
         mark = Line2D([], [], marker="o", linestyle="", color=_FLAGGED, markersize=4)
-        legend(figure, {"a case with an error or a warning": mark})
+        style.legend(figure, {"a case with an error or a warning": mark})
     return figure
 
 
 def _draw_slices(figure: Any, rows: int, pictures: Sequence[Slice | str], flagged: set[str]) -> None:
     axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
-    palette = ListedColormap([label_colour(value) for value in range(256)])
+    palette = ListedColormap([style.label_colour(value) for value in range(256)])
     for axis in axes:
         axis.set_axis_off()
     for axis, picture in zip(axes, pictures, strict=False):
         if isinstance(picture, str):
-            axis.text(0.5, 0.5, wrap_text(picture, 1.6), ha="center", va="center", fontsize=7, color=_FLAGGED)
+            axis.text(
+                0.5, 0.5, style.wrap_text(picture, 1.6), ha="center", va="center", fontsize=7, color=_FLAGGED
+            )
             continue
         colour = _FLAGGED if picture.case in flagged else "black"
         axis.set_title(picture.case, fontsize=7, color=colour)
@@ -117,11 +121,11 @@ def _volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -
     for place, value in enumerate(names):
         found = [one.volumes[value] for one in facts if value in one.volumes]
         aside = place + rng.uniform(-0.25, 0.25, len(found))
-        axis.scatter(found, aside, s=5, color=label_colour(value), linewidths=0)
+        axis.scatter(found, aside, s=5, color=style.label_colour(value), linewidths=0)
         if found:
             axis.vlines(float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1)
     axis.set_title("Volume of labels, ml")
-    axis.set_yticks(range(len(names)), [wrap_text(name, 1.7) for name in names.values()])
+    axis.set_yticks(range(len(names)), [style.wrap_text(name, 1.7) for name in names.values()])
     axis.set_ylim(len(names) - 0.4, -0.6)
     every = [one.volumes[value] for one in facts for value in names if value in one.volumes]
     if every and max(every) > 10 * min(every):

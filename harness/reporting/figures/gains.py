@@ -10,16 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.reporting.figures.style import (
-    PAGE,
-    PlotStyle,
-    arm_styles,
-    panel_grid,
-    panel_groups,
-    panel_title,
-    styled,
-    wrap_text,
-)
+from harness.reporting.figures import style
 from harness.reporting.wording import signed
 
 MOST_GAINS = 16
@@ -33,7 +24,7 @@ _NAME, _LETTER, _LINE, _SCALE = (
 _FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 
 
-@styled
+@style.applied
 def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> Figure:
     """Return gains and intervals, written beside them: a panel for each value of ``by``, a line per arm.
 
@@ -45,16 +36,18 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
         by: what panels differ in.
         arms: all arms of the study, in the order of their colours.
     """
-    styles = arm_styles(arms)
+    styles = style.arm_styles(arms)
     limits = {name: _limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)}
-    shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in panel_groups(gains, by)]
-    names = {arm: wrap_text(str(arm), _NAME) for arm in gains["arm"]}
+    shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in style.panel_groups(gains, by)]
+    names = {arm: style.wrap_text(str(arm), _NAME) for arm in gains["arm"]}
     texts = {text for _, rows in shown for text in map(_words, rows.itertuples())}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
     height = 0.75 + _LINE * max(lines, 5)
-    figure, axes = panel_grid(len(shown), width=min(PAGE, beside + _SCALE), height=height, share_y=False)
+    figure, axes = style.panel_grid(
+        len(shown), width=min(style.PAGE, beside + _SCALE), height=height, share_y=False
+    )
     for axis, (values, rows) in zip(axes, shown, strict=True):
         limit = limits[values["architecture"]]
         axis.axvline(0, color="0.4", linewidth=0.8)
@@ -62,7 +55,7 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
             _line(axis, place, row, styles[str(row.arm)], limit)
         axis.set_yticks(range(len(rows)), [names[arm] for arm in rows["arm"]])
         axis.tick_params(axis="y", length=0, pad=5)
-        axis.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6), title=panel_title(gains, values))
+        axis.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6), title=style.panel_title(gains, values))
         axis.grid(True, axis="x")
         axis.grid(False, axis="y")
         axis.spines["left"].set_visible(False)
@@ -78,7 +71,7 @@ def _limit(gains: pd.DataFrame) -> float:
     return 1.06 * float(near.max()) or 1.0
 
 
-def _line(axis: Axes, place: int, row: Any, look: PlotStyle, limit: float) -> None:
+def _line(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
     low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
     axis.hlines(place, max(low, -limit), min(high, limit), color=look.colour, linewidth=1.2)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):

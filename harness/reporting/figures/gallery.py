@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
-from harness.reporting.figures.style import PAGE, label_colour, legend, styled, wrap_text
+from harness.reporting.figures import style
 from harness.reporting.palette import ERROR_COLOURS
 from harness.reporting.slices.galleries import CaseRow, Gallery, Panel
 
 
-@styled
+@style.applied
 def qualitative(gallery: Gallery) -> Figure:
     """Return two rows of pictures per case: labels over the slice, and below it the framed part with the errors."""
     columns = len(gallery.columns)
-    side = min(1.6, (PAGE - 0.4) / columns)
+    side = min(1.6, (style.PAGE - 0.4) / columns)
     heights = [height for row in gallery.rows for height in (_height(row), _height(row))]
     size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(gallery.rows) + 0.2)
     close = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -30,13 +30,13 @@ def qualitative(gallery: Gallery) -> Figure:
             _picture(whole, panel, row)
             _zoom(part, panel, row)
             if i == 0:
-                whole.set_title(wrap_text(gallery.columns[j], side), fontsize=7)
+                whole.set_title(style.wrap_text(gallery.columns[j], side), fontsize=7)
         axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
         axes[2 * i + 1, 0].set_ylabel("errors,\nenlarged", fontsize=7)
     present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
                       for v in np.unique(p.label) if v})  # fmt: skip
-    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=label_colour(v)) for v in present}
-    legend(
+    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=style.label_colour(v)) for v in present}
+    style.legend(
         figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERROR_COLOURS.items()}
     )
     return figure
@@ -45,11 +45,11 @@ def qualitative(gallery: Gallery) -> Figure:
 def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
     _gray(axis, panel, row)
     if panel.label is not None:
-        palette = ListedColormap([label_colour(value) for value in range(256)])
+        palette = ListedColormap([style.label_colour(value) for value in range(256)])
         _overlay(axis, panel.label, palette, row.aspect, 255)
         for value in np.unique(panel.label[panel.label > 0]):
             axis.contour(
-                panel.label == value, levels=[0.5], colors=[label_colour(int(value))], linewidths=0.8
+                panel.label == value, levels=[0.5], colors=[style.label_colour(int(value))], linewidths=0.8
             )
     top, bottom, left, right = row.box
     axis.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,

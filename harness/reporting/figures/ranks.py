@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.reporting.figures.style import COLUMN, PAGE, arm_styles, legend, panel_grid, styled, wrap_text
+from harness.reporting.figures import style
 from harness.reporting.statistics.significance import FloatArray, Ranking
 
 _NAME, _LETTER, _LINE = 2.4, 0.05, 0.15  # inches: the most of a name's line, a letter of 6.5 pt, a line
@@ -35,18 +35,18 @@ class RankedArms:
     frequencies: FloatArray
 
 
-@styled
+@style.applied
 def critical_difference(groups: Sequence[RankedArms]) -> Figure:
     """Return a diagram of mean ranks for each group; bars join arms that Nemenyi's test does not tell apart.
 
     Source: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), figure 1.
     """
-    names = {arm: wrap_text(arm, _NAME) for group in groups for arm in group.arms}
+    names = {arm: style.wrap_text(arm, _NAME) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     margin = 0.2 + _LETTER * max(len(line) for name in names.values() for line in f"{name} 1.00".split("\n"))
-    width = min(PAGE, max(COLUMN, 2 * margin + 1.1))
+    width = min(style.PAGE, max(style.COLUMN, 2 * margin + 1.1))
     height = 0.35 + _LINE * max(_height(group, lines) for group in groups)
-    figure, axes = panel_grid(len(groups), width=width, height=height, share_y=False)
+    figure, axes = style.panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
         _diagram(axis, group, names, palette, margin / (width - 2 * margin), lines)
@@ -55,7 +55,7 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
 
 def _palette(groups: Sequence[RankedArms]) -> dict[str, Any]:
     arms = [arm for group in groups for arm in group.arms]
-    return {arm: look.colour for arm, look in arm_styles(arms).items()}
+    return {arm: look.colour for arm, look in style.arm_styles(arms).items()}
 
 
 def _height(group: RankedArms, lines: int) -> float:
@@ -113,7 +113,7 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
-@styled
+@style.applied
 def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     """Return discs whose areas are how often each arm takes each rank when cases are drawn anew.
 
@@ -121,11 +121,11 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     Scientific Reports 11 (2021), figure 4.
     """
     most = max(len(group.arms) for group in groups)
-    names = {arm: wrap_text(arm, _NAME) for group in groups for arm in group.arms}
+    names = {arm: style.wrap_text(arm, _NAME) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     width = max(2.2, 0.06 * widest + 0.4 + 0.3 * most)
-    figure, axes = panel_grid(
+    figure, axes = style.panel_grid(
         len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False
     )
     palette = _palette(groups)
@@ -143,5 +143,5 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
         axis.set_title(group.title)
     sizes = {f"{share:.0%}".replace("%", " %"): Line2D([], [], color="0.4", marker="o", linestyle="", markeredgewidth=0,
              markersize=np.sqrt(_DISC * share)) for share in (0.1, 0.5, 1.0)}  # fmt: skip
-    legend(figure, sizes)
+    style.legend(figure, sizes)
     return figure

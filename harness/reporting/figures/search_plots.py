@@ -17,15 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation, UniformTriRefiner
 
-from harness.reporting.figures.style import (
-    MOST_PANELS,
-    arm_styles,
-    label_left,
-    legend,
-    panel_grid,
-    styled,
-    wrap_text,
-)
+from harness.reporting.figures import style
 
 _DICE = "Validation Dice (%)"
 _COMPLETE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}
@@ -45,7 +37,7 @@ class Axis:
     categories: tuple[str, ...] = ()
 
 
-@styled
+@style.applied
 def search_history(frame: pd.DataFrame) -> Figure:
     """Return the objective of each suggestion in order, and the best so far: a panel per arm.
 
@@ -53,9 +45,9 @@ def search_history(frame: pd.DataFrame) -> Figure:
         frame: one row per suggestion: ``arm``, ``number``, ``state``, ``value`` (%; NaN where it failed).
     """
     arms = list(dict.fromkeys(frame["arm"]))
-    look = arm_styles(arms)
-    shown = arms[:MOST_PANELS]
-    figure, axes = panel_grid(len(shown), width=2.4, height=2.1)
+    look = style.arm_styles(arms)
+    shown = arms[: style.MOST_PANELS]
+    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)
     for axis, arm in zip(axes, shown, strict=True):
         rows, colour = frame[frame["arm"] == arm], look[arm].colour
         complete = rows[rows["state"] == "complete"]
@@ -70,18 +62,18 @@ def search_history(frame: pd.DataFrame) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("Suggestion")
         axis.set_title(arm)
-    label_left(axes, _DICE)
+    style.label_left(axes, _DICE)
     seen = set(frame["state"])
     kinds = {"complete": Line2D([], [], color="0.3", **_COMPLETE),
              "pruned, at its rung": Line2D([], [], markeredgecolor="0.3", **_PRUNED),
              "failed": Line2D([], [], **_FAILED), "best so far": Line2D([], [], color="0.3")}  # fmt: skip
-    legend(
+    style.legend(
         figure, {kind: one for kind, one in kinds.items() if kind.partition(",")[0] in {*seen, "best so far"}}
     )
     return figure
 
 
-@styled
+@style.applied
 def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
     """Return bars of the share of each parameter: a panel per arm.
 
@@ -89,10 +81,10 @@ def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
         frame: one row per arm and parameter, in order: ``arm``, ``label``, ``share`` (0 to 1).
         arms: all that were searched, so that each has the colour that it has elsewhere.
     """
-    look = arm_styles(arms)
-    shown = list(dict.fromkeys(frame["arm"]))[:MOST_PANELS]
+    look = style.arm_styles(arms)
+    shown = list(dict.fromkeys(frame["arm"]))[: style.MOST_PANELS]
     most = max(int((frame["arm"] == arm).sum()) for arm in shown)
-    figure, axes = panel_grid(len(shown), width=3.0, height=0.7 + 0.22 * most, share_y=False)
+    figure, axes = style.panel_grid(len(shown), width=3.0, height=0.7 + 0.22 * most, share_y=False)
     for axis, arm in zip(axes, shown, strict=True):
         rows = frame[frame["arm"] == arm]
         places = np.arange(len(rows))
@@ -101,7 +93,7 @@ def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
             axis.annotate(
                 f"{share:.2f}", (share, place), (3, 0), textcoords="offset points", va="center", fontsize=6.5
             )
-        axis.set_yticks(places, [wrap_text(label, 1.2) for label in rows["label"]])
+        axis.set_yticks(places, [style.wrap_text(label, 1.2) for label in rows["label"]])
         axis.tick_params(axis="y", length=0)
         axis.grid(False)
         axis.set_xlim(0, 1.12)
@@ -111,7 +103,7 @@ def search_importances(frame: pd.DataFrame, arms: Sequence[str]) -> Figure:
     return figure
 
 
-@styled
+@style.applied
 def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
     """Return the objective against each parameter; later suggestions are darker.
 
@@ -119,8 +111,8 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         frame: one row per suggestion that has a value: ``number``, ``state``, ``value`` (%), and the columns of ``dimensions``.
         dimensions: the axes.
     """
-    shown = dimensions[:MOST_PANELS]
-    figure, axes = panel_grid(len(shown), width=1.75, height=2.0)
+    shown = dimensions[: style.MOST_PANELS]
+    figure, axes = style.panel_grid(len(shown), width=1.75, height=2.0)
     shades = Normalize(0, max(int(frame["number"].max()), 1))
     pruned = (frame["state"] == "pruned").to_numpy()
     for axis, dimension in zip(axes, shown, strict=True):
@@ -129,12 +121,12 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
             axis.scatter(rows[dimension.column], rows["value"], c=rows["number"], cmap="viridis_r", norm=shades,
                          s=14, marker="o" if edge == "none" else "v", edgecolors=edge, linewidths=0.5)  # fmt: skip
         _scale(axis, dimension)
-    label_left(axes, _DICE)
+    style.label_left(axes, _DICE)
     _bar(figure, axes, ScalarMappable(shades, "viridis_r"), "Suggestion").locator = MaxNLocator(integer=True)
     return figure
 
 
-@styled
+@style.applied
 def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
     """Return the objective over pairs of parameters, linear between suggestions: a panel per pair.
 
@@ -143,7 +135,7 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         dimensions: axes with numbers, at least two.
     """
     pairs = contour_pairs(dimensions)
-    figure, axes = panel_grid(len(pairs), width=2.2, height=1.9, share_y=False)
+    figure, axes = style.panel_grid(len(pairs), width=2.2, height=1.9, share_y=False)
     levels = MaxNLocator(10).tick_values(frame["value"].min(), frame["value"].max())
     shades = Normalize(levels[0], levels[-1])
     for axis, (across, up) in zip(axes, pairs, strict=True):
@@ -165,7 +157,7 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
 def contour_pairs(dimensions: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
     """Return the pairs of axes that have a panel, those of the first axes first."""
     return sorted(combinations(dimensions, 2), key=lambda pair: sum(map(list(dimensions).index, pair)))[
-        :MOST_PANELS
+        : style.MOST_PANELS
     ]
 
 
@@ -199,7 +191,9 @@ def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
         getattr(axis, f"set_{name}scale")("log")
     elif dimension.categories:
         ticks = range(len(dimension.categories))
-        getattr(axis, f"set_{name}ticks")(ticks, [wrap_text(word, 0.8) for word in dimension.categories])
+        getattr(axis, f"set_{name}ticks")(
+            ticks, [style.wrap_text(word, 0.8) for word in dimension.categories]
+        )
         getattr(axis, f"set_{name}lim")(-0.5, len(dimension.categories) - 0.5)
     else:
         getattr(axis, f"{name}axis").set_major_locator(MaxNLocator(4, integer=dimension.whole))

@@ -14,16 +14,8 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks
+from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks, style
 from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
-from harness.reporting.figures.style import (
-    MOST_PANELS,
-    MOST_POINTS,
-    distinct,
-    left_out_note,
-    panel_title,
-    robust_limits,
-)
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
@@ -35,15 +27,12 @@ from harness.reporting.wording import UNSET, count, heading, metric_of, shots_te
 
 MOST_BOXED_ARMS = 10
 _NO_GROUP = "no three arms have the same dataset, architecture and shots"
-_POINTS = f"points: trials, where an arm has at most {MOST_POINTS}."
+_POINTS = f"points: trials, where an arm has at most {style.MOST_POINTS}."
 _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
 
 
 def plan_study_figures(
-    data: ReportData,
-    comparisons: pd.DataFrame,
-    history: pd.DataFrame,
-    galleries: Mapping[str, Gallery | str],
+    data: ReportData, comparisons: pd.DataFrame, history: pd.DataFrame, galleries: Mapping[str, Gallery | str]
 ) -> Iterator[PlannedFigure]:
     """Yield every figure of a study but those of its searches.
 
@@ -157,7 +146,7 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
         caption += (
             f" The first {gains.MOST_GAINS} of {most} arms are shown; the table of comparisons has all."
         )
-    return gains.gain_forest(rows, by, distinct(every["arm"])), caption + _left_out(rows, by)
+    return gains.gain_forest(rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by)
 
 
 def gain_panels(data: ReportData) -> tuple[str, ...]:
@@ -208,7 +197,7 @@ def _draw_factor(data: ReportData, scores: pd.DataFrame, key: str) -> FigureOrRe
         "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
         "difference, taken case by case, holds: see the gains."
     )
-    figure = curves.factor_curves(rows, heading(key), distinct(scores["arm"]))
+    figure = curves.factor_curves(rows, heading(key), style.distinct(scores["arm"]))
     return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
 
 
@@ -249,7 +238,7 @@ def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReaso
     )
     if any(len(ids) > 1 for ids in data.ids_by_arm.values()):
         caption += " A case's value is the mean over an arm's seeds, which no single network need have."
-    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", distinct(every["arm"]))
+    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", style.distinct(every["arm"]))
     return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
 
 
@@ -264,20 +253,20 @@ def _draw_critical_difference(groups: Sequence[ranks.RankedArms]) -> FigureOrRea
     tested = [group for group in groups if not group.ranking.reason]
     if not tested:
         return "; ".join(sorted({group.ranking.reason for group in groups})) or _NO_GROUP
-    return ranks.critical_difference(tested[:MOST_PANELS]), (
+    return ranks.critical_difference(tested[: style.MOST_PANELS]), (
         "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
         "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
-        f"of these networks on new cases, not of retraining.{left_out_note(len(tested))}"
+        f"of these networks on new cases, not of retraining.{style.left_out_note(len(tested))}"
     )
 
 
 def _draw_rank_stability(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
     if not groups:
         return _NO_GROUP
-    return ranks.rank_stability(groups[:MOST_PANELS]), (
+    return ranks.rank_stability(groups[: style.MOST_PANELS]), (
         f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
         "Area: how often an arm has a rank; of these networks on new cases, not of retraining."
-        f"{left_out_note(len(groups))}"
+        f"{style.left_out_note(len(groups))}"
     )
 
 
@@ -295,7 +284,7 @@ def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
         arms = arms.loc[[arm for arm in dict.fromkeys(trials["arm"]) if arm in arms.index]]
         complete = arms.dropna(axis="columns").T.to_numpy()
         if len(arms) > 2 and len(complete):
-            title = panel_title(trials, dict(zip(keys, names, strict=True)))
+            title = style.panel_title(trials, dict(zip(keys, names, strict=True)))
             stability = rank_stability(complete, True, np.random.default_rng(0))
             groups.append(ranks.RankedArms(title, list(arms.index), rank_arms(complete, True), stability))
     return groups
@@ -326,7 +315,7 @@ def _draw_training(data: ReportData, history: pd.DataFrame) -> FigureOrReason:
     series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), data.study)
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
-        f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {MOST_POINTS}; the loss in at most 150 bins of steps. "
+        f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {style.MOST_POINTS}; the loss in at most 150 bins of steps. "
         "Methods differ in the terms of their total loss, so its height does not compare them."
     )
     left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
@@ -339,11 +328,11 @@ def _draw_gallery(found: Gallery | str) -> FigureOrReason:
 
 def _beyond(scores: pd.DataFrame) -> str:
     """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
-    if robust_limits(scores["value"]) is None:
+    if style.robust_limits(scores["value"]) is None:
         return ""
     return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
 
 
-def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = MOST_PANELS) -> str:
+def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = style.MOST_PANELS) -> str:
     """Return a sentence on the panels that had no room, if any."""
-    return left_out_note(len(frame[list(keys)].drop_duplicates()), most, "; the tables have all")
+    return style.left_out_note(len(frame[list(keys)].drop_duplicates()), most, "; the tables have all")

@@ -42,7 +42,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 
-def styled(function: Draw) -> Draw:
+def applied(function: Draw) -> Draw:
     """Make a function draw in the one style, and leave matplotlib's settings as they were."""
 
     @wraps(function)

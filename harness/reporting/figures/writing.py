@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from harness.records.schema import safe_name
-from harness.reporting.figures.style import styled
+from harness.reporting.figures.style import applied
 
 _DPI = 220
 _MANY = 16  # figures; of fewer, a process takes longer to start than it saves
@@ -60,7 +60,7 @@ def _sender(stream: IO[bytes]) -> WriteFigure:
     return send
 
 
-@styled
+@applied
 def write_figure(figure: Figure, name: str, folder: Path) -> None:
     """Write ``<folder>/<name>.{pdf,svg,png}``, each whole or not at all, without dates."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.reporting.palette import ERROR_COLOURS, LABEL_COLOURS
-from harness.reporting.slices.galleries import CaseVolumes, Gallery, axial
+from harness.reporting.slices.galleries import CaseVolumes, Gallery
+from harness.reporting.slices.geometry import axial
 
 MOST_PIXELS = 160
 """Rows and columns of a slice; larger ones are thinned out."""

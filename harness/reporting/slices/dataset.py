@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
-from harness.reporting.slices.galleries import axial, fullest_slice, to_ras
+from harness.reporting.slices.geometry import axial, fullest_slice, to_ras
 from harness.reporting.slices.images import to_8_bit
 
 MOST_SLICES = 8

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 from harness.reporting.figures import bars, boxes, cost, curves, gains, ranks
 from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
-from harness.reporting.slices.galleries import zoom_box
+from harness.reporting.slices.geometry import zoom_box
 from harness.reporting.statistics.significance import rank_arms, rank_stability
 
 LONG = ["supervised"] + [

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from fake_results import Fake, make_cell, make_record, make_study, write_trial
 
-from harness.reporting.slices.galleries import fullest_slice, to_ras
+from harness.reporting.slices.geometry import fullest_slice, to_ras
 from harness.reporting.slices.images import CaseImage, case_image, to_8_bit
 from harness.reporting.write import write_report
 
