@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harness import registry
-from harness.data.datasets.contract import Case
 from harness.data.nifti import read_label
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention
@@ -118,47 +117,49 @@ class _Job:
     id: str
     role: str
     dataset: str
-    cases: tuple[Case, ...]
+    data_root: Path | None
+    cases: tuple[str, ...]
     folder: Path
 
 
 def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]:
-    store, known = Store(results, writable=False), dict[str, dict[str, Case]]()
+    store, known = Store(results, writable=False), dict[str, set[str]]()
     for cell in study.cells:
         record, folder = store.record(cell.spec.id), results / "trials" / cell.spec.id / "predictions"
         if record is None or record.status != "complete" or record.protocol is None or not folder.is_dir():
             continue
         name = cell.spec.dataset.name
         if name not in known:
-            known[name] = {case.id: case for case in registry.load("dataset", name)().cases(data_root)}
+            known[name] = {case.id for case in registry.load("dataset", name)().cases(data_root)}
         missing = [id for id in record.protocol.test_cases if id not in known[name]]
         if missing:
             raise UserError(
                 f"dataset {name}", f"no case {missing[0]}", f"the test cases of trial {cell.spec.id}",
                 "Name the data root that it was trained on with --data.",
             )  # fmt: skip
-        cases = tuple(known[name][id] for id in record.protocol.test_cases)
+        cases = tuple(record.protocol.test_cases)
         roles = {path.name.removesuffix(_SUFFIX).rpartition(".")[2] for path in folder.glob(f"*{_SUFFIX}")}
         for role in sorted(roles):
-            yield _Job(cell.spec.id, role, name, cases, folder)
+            yield _Job(cell.spec.id, role, name, data_root, cases, folder)
 
 
 def _score_all(job: _Job) -> list[dict[str, Any]]:
     dataset = registry.load("dataset", job.dataset)()
+    cases = {case.id: case for case in dataset.cases(job.data_root)}  # a folder says now what its labels are
     labels = [value for value in dataset.labels if value]
     regions = dataset.scored_regions()
     every = {name: (value,) for value, name in dataset.labels.items() if value}
     rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
-    for case in job.cases:
-        reference = dataset.label(case)
-        prediction = read_label(job.folder / f"{case.id}.{job.role}{_SUFFIX}", dataset.labels).array
+    for id in job.cases:
+        reference = dataset.label(cases[id])
+        prediction = read_label(job.folder / f"{id}.{job.role}{_SUFFIX}", dataset.labels).array
         cleaned = largest_components(prediction, labels)
         for variant in VARIANTS:
             scored = score_case(
                 cleaned if variant.largest_component else prediction, reference.array, reference.spacing,
                 every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
             )  # fmt: skip
-            rows[variant.name] += [{"case": case.id, **row} for row in scored]
+            rows[variant.name] += [{"case": id, **row} for row in scored]
     _check_unchanged(job, rows[VARIANTS[0].name])
     return [
         {"id": job.id, "role": job.role, "variant": variant.name, "metric": one.metric, "value": one.mean,
