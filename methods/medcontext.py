@@ -157,12 +157,12 @@ class MedContext(Method[MedContextParameters]):
         if weights.sup or self._needs_whole():
             whole = student(image if self._needs_whole() else batch.image)
         if weights.sup:
-            terms["supervised"] = segmentation(_head(whole, count), batch.label)
+            terms["supervised"] = segmentation(_labelled_part(whole, count), batch.label)
         if weights.masked_sup or weights.cons:
             mask = self._masked_pass.draw(image, progress)
             masked = self._masked_pass(student, image, mask)
         if weights.masked_sup:
-            terms["masked"] = segmentation(_head(masked, count), batch.label)
+            terms["masked"] = segmentation(_labelled_part(masked, count), batch.label)
         if weights.cons:
             target = self._target(image, batch.label, whole, terms)
             terms["consistency"] = self._consistency(target, masked, mask)
@@ -189,7 +189,7 @@ class MedContext(Method[MedContextParameters]):
         with torch.no_grad():
             target = self.modules["teacher"](image)
             if self.parameters.teacher.log_loss:
-                terms["teacher"] = self._context.segmentation_loss(_head(target, len(label)), label)
+                terms["teacher"] = self._context.segmentation_loss(_labelled_part(target, len(label)), label)
         return target
 
     def _consistency(self, target: Any, masked: Any, mask: Tensor) -> Tensor:
@@ -256,10 +256,10 @@ def _with_unlabelled(batch: Batch) -> Tensor:
     return batch.image if batch.unlabelled is None else torch.cat([batch.image, batch.unlabelled])
 
 
-def _head(logits: Any, count: int) -> Any:
+def _labelled_part(logits: Any, count: int) -> Any:
     """Return the logits, or a list of them by level, of the first ``count`` samples: the labelled ones."""
     if isinstance(logits, list):
-        return [_head(level, count) for level in logits]
+        return [_labelled_part(level, count) for level in logits]
     # a slice of all changes the last bits of the gradient
     return logits if len(logits) == count else logits[:count]
 

@@ -85,7 +85,7 @@ class VoCo(Pretrained[VoCoParameters]):
 
         rng = progress.numpy_generator("crops")
         size, corners = _cells(self._context.setting.patch, self.parameters.cells)
-        drawn = [self._draw(size, rng) for _ in batch.image]
+        drawn = [self._random_corners(size, rng) for _ in batch.image]
         base = self._features(batch.image, [corners] * len(drawn), size, rng)
         random = self._features(batch.image, drawn, size, rng)
         prediction, spread = [], []
@@ -96,7 +96,8 @@ class VoCo(Pretrained[VoCoParameters]):
         terms = {"prediction": torch.stack(prediction).mean(), "regularisation": torch.stack(spread).mean()}
         return Losses.weigh(terms, {"prediction": 1.0, "regularisation": self.parameters.regularisation})
 
-    def _draw(self, size: Triple, rng: np.random.Generator) -> list[Corner]:
+    def _random_corners(self, size: Triple, rng: np.random.Generator) -> list[Corner]:
+        """Return where the random crops of a patch begin."""
         room = [side - part for side, part in zip(self._context.setting.patch, size, strict=True)]
         corners = rng.integers(0, room, endpoint=True, size=(self.parameters.targets, 3)).tolist()
         return [(x, y, z) for x, y, z in corners]

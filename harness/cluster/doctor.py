@@ -220,18 +220,13 @@ def check_cache(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
 
 def check_data(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
     """Yield what each node sees of the datasets; they have to agree on the number of cases."""
-    most: dict[str, int] = {}
-    for node in nodes:
-        for one in node.report.data:
-            most[one.dataset] = max(most.get(one.dataset, 0), one.cases)
-    for node in nodes:
-        for one in node.report.data:
-            if one.problem:
-                yield CheckResult("data", "error", f"{one.dataset}: {one.problem}", one.remedy, node.name)
-            elif one.cases < most[one.dataset]:
-                found = f"{one.dataset}: {one.cases} cases, another node sees {most[one.dataset]}"
-                yield CheckResult(
-                    "data", "error", found, "Put the data on storage that all nodes share.", node.name
-                )
-            else:
-                yield CheckResult("data", "ok", f"{one.dataset}: {one.cases} cases", node=node.name)
+    seen = [(node.name, one) for node in nodes for one in node.report.data]
+    for name, one in seen:
+        most = max(other.cases for _, other in seen if other.dataset == one.dataset)
+        if one.problem:
+            yield CheckResult("data", "error", f"{one.dataset}: {one.problem}", one.remedy, name)
+        elif one.cases < most:
+            found = f"{one.dataset}: {one.cases} cases, another node sees {most}"
+            yield CheckResult("data", "error", found, "Put the data on storage that all nodes share.", name)
+        else:
+            yield CheckResult("data", "ok", f"{one.dataset}: {one.cases} cases", node=name)

@@ -109,7 +109,10 @@ def usable_gpus() -> tuple[tuple[str, ...], str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment that decides on GPUs: Ray hides them from a worker without any, not from its own raylet."""
+    """Return this process's environment with the GPUs of its node.
+
+    Ray hides all GPUs from an actor that asked for none, but not from the raylet that started it.
+    """
     environment = dict(os.environ)
     raylet = os.environ.get("RAY_RAYLET_PID")
     if raylet:

@@ -1,4 +1,4 @@
-"""Does another node see the folders that this one sees: a mark is left in each, and looked for there."""
+"""Does another node see the same folders? A marker file is left in each here, and looked for there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENCE = 10.0  # seconds; network file systems show a new file a little later
 
 @dataclass(frozen=True)
 class FolderView:
-    """What a node sees of a folder: a problem, or nothing wrong and, of a folder that is only read, its names."""
+    """What a node sees of a folder: a problem or none; of a folder that is only read, also the names in it."""
 
     folder: Path
     problem: str = ""
@@ -37,7 +37,7 @@ def marker_files(folders: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def view_folders(markers: Sequence[Path], data: Path | None) -> list[FolderView]:
-    """Return what this node sees of the marked folders, and of the data."""
+    """Return what this node sees of the folders of ``markers``, and of the data."""
     until = time.monotonic() + _PATIENCE
     views = [FolderView(path.parent, _problem(path, until)) for path in markers]
     if data is not None:

@@ -21,14 +21,14 @@ def statistics_rows(facts: Sequence[CaseFacts], labels: Mapping[int, str]) -> li
         labels: label value -> name, background (0) included.
     """
     rows = [
-        _row("shape, voxels", [one.shape for one in facts]),
-        _row("spacing, mm", [one.spacing for one in facts]),
-        _row("intensity, 99th percentile", [(one.level,) for one in facts]),
+        _statistics("shape, voxels", [one.shape for one in facts]),
+        _statistics("spacing, mm", [one.spacing for one in facts]),
+        _statistics("intensity, 99th percentile", [(one.level,) for one in facts]),
     ]
     for value, name in labels.items():
         found = [(one.volumes[value],) for one in facts if value in one.volumes]
         if value and found:
-            rows.append(_row(f"{value} {name}, ml", found))
+            rows.append(_statistics(f"{value} {name}, ml", found))
     return rows
 
 
@@ -43,14 +43,14 @@ def statistics_notes(facts: Sequence[CaseFacts]) -> list[str]:
     ]
 
 
-def _row(name: str, values: Sequence[Sequence[float]]) -> Row:
+def _statistics(name: str, values: Sequence[Sequence[float]]) -> Row:
     """Return smallest, median and largest of each component, joined by a multiplication sign."""
     array = np.array(values, float)
     smallest, median, largest = (
-        _text(numbers) for numbers in (array.min(axis=0), np.median(array, axis=0), array.max(axis=0))
+        _joined(numbers) for numbers in (array.min(axis=0), np.median(array, axis=0), array.max(axis=0))
     )
     return name, str(len(values)), smallest, median, largest
 
 
-def _text(numbers: Iterable[float]) -> str:
+def _joined(numbers: Iterable[float]) -> str:
     return " × ".join(f"{number:.4g}" for number in numbers)

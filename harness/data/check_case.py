@@ -52,9 +52,9 @@ class _Notes:
 
 def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | None:
     """Note what is wrong with a case; return what it looks like, or None where a file cannot be read."""
-    files: list[object] = list(case.files) or [case.id, case.id]
+    notes = [_Notes(found, case.id, file) for file in case.files or (case.id, case.id)]
     if case.files:
-        volumes = [_open(path, _Notes(found, case.id, path)) for path in case.files]
+        volumes = [_open(path, own) for path, own in zip(case.files, notes, strict=True)]
     else:  # a dataset that makes its volumes
         whole, made = dataset.image(case), dataset.label(case)
         volumes = [
@@ -64,7 +64,7 @@ def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | 
     readable = [volume for volume in volumes if volume is not None]
     if len(readable) < len(volumes):
         return None
-    *notes, notes_on_label = (_Notes(found, case.id, file) for file in files)
+    *notes, notes_on_label = notes
     *images, label = readable
     volumes_of_labels = _check_labels(dataset, label, notes_on_label)
     for own, image in zip(notes, images, strict=True):

@@ -97,17 +97,16 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
         with np.errstate(over="ignore"):
             file: Any = _load(path)
             stored = file.get_data_dtype()
-            if stored.kind in "biuf":
-                array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype)
+            if stored.kind not in "biuf":
+                raise UserError(
+                    path, f"voxels of type {stored}", "one real number for each voxel", "Convert the file."
+                )
+            array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype)
     except _UNREADABLE as error:
         raise UserError(
             path, f"a file that cannot be read ({str(error) or type(error).__name__})",
             "a complete NIfTI file", "Fetch the file again.",
         ) from error  # fmt: skip
-    if stored.kind not in "biuf":
-        raise UserError(
-            path, f"voxels of type {stored}", "one real number for each voxel", "Convert the file."
-        )
     affine = np.asarray(file.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         raise UserError(

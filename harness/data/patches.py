@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from harness.seeding import numpy_generator
 from harness.spec import Recipe, Triple
 
 NO_MARGIN: Triple = (0, 0, 0)
-"""Of a patch that is cut as it is used: voxels that it is longer by at both ends of each side."""
+"""The margin of a patch is how many voxels longer it is cut at both ends of each side; this patch has none."""
 
 
 class PatchSampler:
@@ -36,7 +37,7 @@ class PatchSampler:
         self._images = {case: cache.image(case) for case in cases}
         self._labels = {case: cache.label(case) for case in cases}
         self._points = {case: cache.foreground(case) for case in cases}
-        self._by_label = {case: _ranges(points) for case, points in self._points.items()}
+        self._label_rows = {case: _rows_of_labels(points) for case, points in self._points.items()}
 
     def draw(self, step: int, margin: Triple = NO_MARGIN) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return images ``(B, C, D, H, W)`` and labels ``(B, 1, D, H, W)`` of update ``step``.
@@ -56,7 +57,7 @@ class PatchSampler:
         sides, patch = np.array(label.shape), np.array(self._recipe.patch)
         lowest, highest = np.minimum(0, sides - patch), np.maximum(0, sides - patch)
         start = rng.integers(lowest, highest, endpoint=True)
-        ranges = self._by_label[case]
+        ranges = self._label_rows[case]
         if ranges and rng.random() < self._recipe.foreground:
             begin, end = ranges[rng.integers(len(ranges))]
             point = self._points[case][rng.integers(begin, end), 1:]
@@ -102,11 +103,10 @@ def _case_of(cases: Sequence[str], sample: int, seed: int, stream: str) -> str:
     return cases[numpy_generator(seed, stream, epoch).permutation(len(cases))[position]]
 
 
-def _ranges(points: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """Return the first and last row + 1 of each label in rows sorted by label."""
-    values, firsts = np.unique(points[:, 0], return_index=True)
-    lasts = [*firsts, len(points)][1:]  # none where there is no label
-    return [(int(first), int(last)) for _, first, last in zip(values, firsts, lasts, strict=True)]
+def _rows_of_labels(points: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Return the first row and last row + 1 of each label, in rows (label, x, y, z) sorted by label."""
+    firsts = np.unique(points[:, 0], return_index=True)[1].tolist()
+    return list(pairwise([*firsts, len(points)]))
 
 
 def _crop(array: NDArray, start: NDArray, patch: NDArray) -> NDArray:

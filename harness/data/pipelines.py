@@ -51,6 +51,6 @@ _TRAINING: dict[str, dict[str, Any]] = {
 
 
 def with_paper_training(pipelines: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the pipelines and, as ``<name>_paper``, each with the training that papers combine it with."""
+    """Return the pipelines and, as ``<name>_paper``, each with the optimisation that papers combine it with."""
     whole = {f"{name}_paper": merge(recipe, _TRAINING[name]) for name, recipe in pipelines.items()}
     return {**pipelines, **whole}

@@ -78,7 +78,7 @@ def _within_slices(
 
 
 def _slice_axis(old: Shape, new: Shape, spacing: Sequence[float]) -> int | None:
-    """Return the one axis along which slices are far apart in the old grid or else in the new one."""
+    """Return the axis along which slices are far apart, in the old grid or else in the new one; None if there is no such axis, or more than one."""
     after = [size * o / n for size, o, n in zip(spacing, old, new, strict=True)]
     for sizes in (list(spacing), after):
         if max(sizes) > _ANISOTROPIC * min(sizes):

@@ -121,7 +121,7 @@ def load_trial_data(
     name = spec.dataset.name
     dataset: Dataset = registry.load("dataset", name)()
     cases = dataset.cases(root)
-    split = _split(dataset, spec.dataset, cases, root)
+    split = _find_split(dataset, spec.dataset, cases, root)
     if not split.validation and spec.recipe.validate_every and spec.recipe.selection != "test_oracle":
         raise UserError(
             f"dataset {name!r}", f"no validation cases in the split {spec.dataset.split_name!r}",
@@ -134,7 +134,7 @@ def load_trial_data(
     return TrialData(dataset, split, training, cache, spec)
 
 
-def _split(dataset: Dataset, spec: DatasetSpec, cases: Sequence[Case], root: Path | None) -> Split:
+def _find_split(dataset: Dataset, spec: DatasetSpec, cases: Sequence[Case], root: Path | None) -> Split:
     excluded = spec.split_exclude
     unknown = sorted(set(excluded) - {case.id for case in cases})
     twin = dataset.is_twin(root)

@@ -1,4 +1,4 @@
-"""What a method is fed: batches as a pure function of seed and step."""
+"""The batches of a method, as a pure function of seed and step."""
 
 from __future__ import annotations
 

@@ -33,17 +33,12 @@ class StepResult:
     losses: dict[str, float]
     learning_rate: float
 
-    def as_line(self) -> dict[str, Any]:
-        """Return the line of the history."""
-        return {"step": self.step, "losses": self.losses, "learning_rate": self.learning_rate}
-
 
 class Trainer:
     """Runs updates of a method under a recipe on a device.
 
-    All randomness of update k, that of layers such as dropout included, is seeded from the trial's seed and
-    k; the learning rate is a function of k. So networks, optimiser, scaler and the step are all that a
-    checkpoint needs.
+    All randomness of update k, also that of dropout, is seeded from the trial's seed and k. The learning rate
+    is a function of k. So a checkpoint needs no more than networks, optimiser, scaler and the step.
 
     Args:
         method: set up, its modules on ``device``.
@@ -100,9 +95,9 @@ class Trainer:
 
     @torch.no_grad()
     def mean_losses(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Return the mean losses of ``batches``, each as the step of its number would see it; nothing is changed.
+        """Return the mean losses of fixed ``batches``, without an update, in evaluation mode.
 
-        The modules are in evaluation mode meanwhile.
+        The n-th batch gets random numbers of its own, the same at every call.
         """
         with eval_mode(self.method.modules), autocast(self.device, self.recipe.precision):
             results = []

@@ -28,17 +28,14 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
     """
     from monai.losses import DiceCELoss
 
-    if name == "dice_ce":
-        loss = DiceCELoss(softmax=True, to_onehot_y=True, squared_pred=True, smooth_nr=0.0, smooth_dr=1e-6)
-    else:
-        loss = DiceCELoss(
-            softmax=True,
-            to_onehot_y=True,
-            include_background=False,
-            batch=name == "dice_ce_nnunet",
-            smooth_nr=1e-5,
-            smooth_dr=1e-5,
-        )
+    unetr = {"squared_pred": True, "smooth_nr": 0.0, "smooth_dr": 1e-6}
+    nnunet = {
+        "include_background": False,
+        "batch": name == "dice_ce_nnunet",
+        "smooth_nr": 1e-5,
+        "smooth_dr": 1e-5,
+    }
+    loss = DiceCELoss(softmax=True, to_onehot_y=True, **(unetr if name == "dice_ce" else nnunet))
 
     def supervise(logits: Logits, label: Tensor) -> Tensor:
         if isinstance(logits, Tensor):

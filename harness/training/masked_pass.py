@@ -6,7 +6,6 @@ Parameters and presets are read without PyTorch; :class:`MaskedPass` does the wo
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -87,11 +86,10 @@ class MaskedPass:
 
         self._masking = masking
         self._grid = _mask_grid(context.setting, masking)
-        self._tokens = context.setting.architecture.tokens(context.setting.patch)
+        by_token = masking.level == "token"
+        self._tokens = context.setting.architecture.tokens(context.setting.patch) if by_token else None
         self._skip = context.setting.architecture.image_skip() if masking.mask_image_skip else None
-        by_token = masking.level == "token" and self._tokens is not None
-        channels = self._tokens.channels if by_token and self._tokens else context.in_channels
-        self.masker = Masker(channels, masking.fill)
+        self.masker = Masker(self._tokens.channels if self._tokens else context.in_channels, masking.fill)
 
     def draw(self, image: Tensor, progress: Progress, name: str = "mask") -> Tensor:
         """Return the masks ``(B, *grid)`` of a step for the images ``(B, C, D, H, W)``."""
@@ -110,14 +108,10 @@ class MaskedPass:
 
     def __call__(self, network: nn.Module, image: Tensor, mask: Tensor) -> Tensor | list[Tensor]:
         """Return what ``network`` gives where ``mask`` hides tokens or blocks of the image."""
-        masking = self._masking
-        if masking.level == "image":
+        if self._tokens is None:
             return network(self.masker.hide_image(image, mask))
-        assert self._tokens is not None
-        hidden: AbstractContextManager[Any] = self.masker.hide_tokens(
-            network, self._tokens, mask, before_position=masking.before_pos, skip=self._skip
-        )
-        with hidden:
+        before = self._masking.before_pos
+        with self.masker.hide_tokens(network, self._tokens, mask, before_position=before, skip=self._skip):
             return network(image)
 
 

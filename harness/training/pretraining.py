@@ -47,19 +47,10 @@ def pretraining_node(
     shared = {key: value for key, value in plain(spec.recipe).items() if key in _SHARED}
     chosen = merge({**shared, "steps": spec.recipe.steps, **method.pretraining}, own)
     if isinstance(chosen["steps"], int):
-        chosen = {
-            "warmup_steps": chosen["steps"] // 10,
-            "validate_every": max(1, chosen["steps"] // 10),
-        } | chosen
-    return spec.model_copy(
-        update={
-            "kind": "pretrain",
-            "shots": "all",
-            "subset": 0,
-            "seed": spec.seed if seed == "paired" else 0,
-            "recipe": parse(Recipe, chosen, where),
-        }
-    )
+        tenth = chosen["steps"] // 10
+        chosen = {"warmup_steps": tenth, "validate_every": max(1, tenth)} | chosen
+    seeded = {"seed": spec.seed if seed == "paired" else 0, "recipe": parse(Recipe, chosen, where)}
+    return spec.model_copy(update={"kind": "pretrain", "shots": "all", "subset": 0, **seeded})
 
 
 class Pretrained(Method[ParametersT]):

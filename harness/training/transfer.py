@@ -42,11 +42,10 @@ def transfer(
         TrialFailure: ``transfer``, where less than ``least_share`` of the network's parameters is loaded.
     """
     own = network.state_dict()
-    missing = [name for name in own if name in names and name not in source]
-    unfit = [
-        name for name in own if name in names and name in source and source[name].shape != own[name].shape
-    ]
-    loaded = [name for name in own if name in names and name not in (*missing, *unfit)]
+    wanted = [name for name in own if name in names]
+    missing = [name for name in wanted if name not in source]
+    unfit = [name for name in wanted if name in source and source[name].shape != own[name].shape]
+    loaded = [name for name in wanted if name not in (*missing, *unfit)]
     for name in loaded:
         own[name].copy_(source[name])
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}

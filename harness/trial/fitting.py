@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Fitting:
         try:
             for result in trainer.run_until(recipe.steps):
                 if result is not None:
-                    self._lines.append(result.as_line())
+                    self._lines.append(asdict(result))
                 if recipe.validate_every and (
                     trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
                 ):
