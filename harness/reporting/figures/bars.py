@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,8 @@ def role_bars(scores: pd.DataFrame) -> Figure:
         scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
     """
     by = role_panels(scores)
-    styles = {
-        role: style.PlotStyle(ROLE_COLOURS[i % len(ROLE_COLOURS)], "", "-")
-        for i, role in enumerate(style.distinct(scores["role"]))
-    }
+    roles = style.distinct(scores["role"])
+    styles = {role: style.PlotStyle(colour) for role, colour in zip(roles, cycle(ROLE_COLOURS), strict=False)}
     return _bars(scores, by, "arm" if "architecture" in by else "architecture", "role", styles)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -25,7 +27,7 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
     arms, architectures = style.distinct(scores["arm"]), style.distinct(scores["architecture"])
     styles, markers = (
         style.arm_styles(arms),
-        {a: style.MARKERS[i % len(style.MARKERS)] for i, a in enumerate(architectures)},
+        dict(zip(architectures, cycle(style.MARKERS), strict=False)),
     )
     shown = style.panel_groups(scores, COST_PANELS)
     figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)

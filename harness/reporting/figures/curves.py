@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,9 @@ FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
 MOST_TRAINING_PANELS = 10
 _DASHES = (
-    "-",
-    (0, (5, 2)),
-    (0, (1.5, 1)),
-    (0, (7, 2, 1.5, 2)),
-    (0, (3, 3)),
-    (0, (7, 1, 1.5, 1, 1.5, 1)),
-    (0, (1, 2)),
-)
-"""Of arms one by one, so that a line exactly under another is seen in its gaps; seven, which ten colours do not divide."""
+    "-", (0, (5, 2)), (0, (1.5, 1)), (0, (7, 2, 1.5, 2)), (0, (3, 3)), (0, (7, 1, 1.5, 1, 1.5, 1)), (0, (1, 2)),
+)  # fmt: skip
+"""Of arms one by one: a line exactly under another is seen in its gaps. Ten colours and seven dashes make seventy looks."""
 
 
 @style.applied
@@ -97,7 +91,7 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     unset = {str(arm): bool(rows["x"].isna().all()) for arm, rows in scores.groupby("arm", sort=False)}
     setting = [arm for arm, dashed in unset.items() if not dashed]
     own_looks = {
-        arm: style.PlotStyle(CURVE_COLOURS[i % len(CURVE_COLOURS)], "", "-") for i, arm in enumerate(setting)
+        arm: style.PlotStyle(colour) for arm, colour in zip(setting, cycle(CURVE_COLOURS), strict=False)
     }
     styles = {arm: own_looks.get(arm) or style.arm_styles([*every, arm])[arm] for arm in unset}
     places, even = _places(scores["x"])
@@ -164,9 +158,9 @@ def training_curves(history: pd.DataFrame) -> Figure:
             ``dice``), ``value``.
     """
     arms = style.distinct(history["arm"])
+    looks = style.arm_styles(arms).items()
     styles = {
-        arm: replace(look, line=_DASHES[i % len(_DASHES)])
-        for i, (arm, look) in enumerate(style.arm_styles(arms).items())
+        arm: replace(look, line=dashes) for (arm, look), dashes in zip(looks, cycle(_DASHES), strict=False)
     }
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())

@@ -58,8 +58,8 @@ class PlotStyle:
     """How an arm is drawn: the ``hatch`` of its bars and the ``line`` of its curves tell arms of one colour apart."""
 
     colour: Any
-    hatch: str
-    line: Any
+    hatch: str = ""
+    line: Any = "-"
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, PlotStyle]:

@@ -99,98 +99,86 @@ class Gallery:
 
 
 def all_galleries(
-    results: ReportData, folder: Path, study_folder: Path, data_root: Path | None
+    data: ReportData, results: Path, study_folder: Path, data_root: Path | None
 ) -> dict[str, Gallery | str]:
     """Return the gallery of each dataset of a study, or why there can be none.
 
+    The choice of cases rests on the baseline, or on the first arm where none of the baseline's predictions were kept.
+
     Args:
-        results: what the study found.
-        folder: the results folder, with ``trials/``.
-        study_folder: where copies of images lie.
-        data_root: where datasets lie, if they do.
+        data: of the report.
+        results: the results folder, with ``trials/``.
+        study_folder: the folder with the study's copies of images.
+        data_root: the folder of datasets, if there is one.
     """
-    trials = with_arm_names(results.trials, results.study)
-    shared = [key for key in results.keys if key.partition(".")[0] != "method"]
+    trials = with_arm_names(data.trials, data.study)
     return {
-        str(dataset): gallery(
-            rows, results.cases, results.study.report.baseline, shared, folder, study_folder, data_root
-        )
+        str(dataset): _gallery(data, rows, results, study_folder, data_root)
         for dataset, rows in trials.groupby("dataset", sort=False)
     }
 
 
-def gallery(
-    trials: pd.DataFrame,
-    cases: pd.DataFrame,
-    baseline: str,
-    shared: Sequence[str],
-    results: Path,
-    study_folder: Path,
-    data_root: Path | None,
+def _gallery(
+    data: ReportData, trials: pd.DataFrame, results: Path, study_folder: Path, data_root: Path | None
 ) -> Gallery | str:
-    """Return what the qualitative figure of one dataset shows, or why there can be none.
+    kept = _kept_trials(trials, results)
+    if isinstance(kept, str):
+        return kept
+    reference = next((row for row in kept if row["method"] == data.baseline), kept[0])
+    dice = {row["id"]: cases_by_dice(data.cases, row["id"]) for row in kept}
+    if not len(dice[reference["id"]]):
+        return "no case has a Dice value"
+    shared = [key for key in data.keys if key.partition(".")[0] != "method"]
+    compared = _compared_arm(kept, reference, shared)
+    shown = _shown_arms(kept, reference)
+    chosen = _chosen_cases(dice[reference["id"]], dice[compared["id"]] if compared else None)
+    volumes = []
+    for title, case in chosen.items():
+        image = case_image(study_folder, reference["dataset"], case, data_root)
+        if isinstance(image, str):
+            return f"no image of case {case}: {image}"
+        predictions = tuple(_prediction(results, row["id"], case, image) for row in shown)
+        values = (dice[row["id"]].get(case) for row in shown)
+        notes = tuple(UNSET if value is None else f"Dice {100 * value:.1f} %" for value in values)
+        array, spacing = to_ras(image.image, image.affine)
+        label = to_ras(image.label, image.affine)[0]
+        volumes.append(CaseVolumes(f"{title}: {case}", spacing, array, label, predictions, notes))
+    return Gallery(
+        columns=("Image", "Reference", *_arm_titles(shown)),
+        volumes=tuple(volumes),
+        labels=_label_names(reference["dataset"]),
+        caption=_caption(reference, compared, shown, len(kept)),
+    )
 
-    Args:
-        trials: of ``trial_frame``, of one dataset, with the column ``arm``.
-        cases: of ``case_frame``.
-        baseline: the method that the choice of cases rests on; the first arm where none of its predictions were kept.
-        shared: the factors in which an arm has to agree for its gain to be one of the method.
-        results: the results folder.
-        study_folder: where copies of images lie.
-        data_root: where the dataset lies, if it does.
+
+def _kept_trials(trials: pd.DataFrame, results: Path) -> list[dict[str, Any]] | str:
+    """Return the lowest seed with predictions of each arm and architecture, for the first number of training cases.
+
+    Trials that were taken over from published records have no predictions.
     """
     done = trials[trials["status"] == "complete"]
     if not len(done):
         return "no trial is complete"
-    # the lowest seed of an arm may have been taken over from published records, which have no predictions
     done = done[[(trial_folder(results, id) / "predictions").is_dir() for id in done["id"]]]
     if not len(done):
         return "no predictions were kept"
-    by_seed = _first_shots(done).sort_values("seed", kind="stable")
-    kept = row_dicts(by_seed.drop_duplicates(["architecture", "arm"]).sort_index())
-    reference = next((row for row in kept if row["method"] == baseline), kept[0])
-    ranked = cases_by_dice(cases, reference["id"])
-    if not len(ranked):
-        return "no case has a Dice value"
-    dice = {row["id"]: cases_by_dice(cases, row["id"]) for row in kept}
-    other = _rival(kept, reference, shared)
-    shown = _shown(kept, reference)
-    volumes = []
-    for title, case in _picked(ranked, dice[other["id"]] if other else None).items():
-        image = case_image(study_folder, reference["dataset"], case, data_root)
-        if isinstance(image, str):
-            return f"no image of case {case}: {image}"
-        predictions = [_prediction(results, row["id"], case, image) for row in shown]
-        notes = [
-            f"Dice {100 * dice[row['id']][case]:.1f} %" if case in dice[row["id"]] else UNSET for row in shown
-        ]
-        volumes.append(_volumes(f"{title}: {case}", image, predictions, notes))
-    return Gallery(
-        columns=("Image", "Reference", *_names(shown)),
-        volumes=tuple(volumes),
-        labels=_label_names(reference["dataset"]),
-        caption=_caption(reference, other, shown, len(kept)),
-    )
+    first = done[[shots == done["shots"].iloc[0] for shots in done["shots"]]]
+    by_seed = first.sort_values("seed", kind="stable")
+    return row_dicts(by_seed.drop_duplicates(["architecture", "arm"]).sort_index())
 
 
-def _first_shots(done: pd.DataFrame) -> pd.DataFrame:
-    return done[[value == done["shots"].iloc[0] for value in done["shots"]]]
-
-
-def _rival(
+def _compared_arm(
     kept: list[dict[str, Any]], reference: Mapping[str, Any], shared: Sequence[str]
 ) -> dict[str, Any] | None:
     """Return the arm whose gain over ``reference`` chooses a case: the first that differs in its method alone, or the next."""
     others = [row for row in kept if row["id"] != reference["id"]]
-    alike = (
-        row
-        for row in others
-        if row["method"] != reference["method"] and all(row[key] == reference[key] for key in shared)
-    )
-    return next(alike, next(iter(others), None))
+    for row in others:
+        if row["method"] != reference["method"] and all(row[key] == reference[key] for key in shared):
+            return row
+    return others[0] if others else None
 
 
-def _names(shown: list[dict[str, Any]]) -> list[str]:
+def _arm_titles(shown: list[dict[str, Any]]) -> list[str]:
     """Return the titles of arms, with their architectures and seeds where these are not the same."""
     names = [str(row["arm"]) for row in shown]
     if len({row["architecture"] for row in shown}) > 1:
@@ -200,26 +188,27 @@ def _names(shown: list[dict[str, Any]]) -> list[str]:
     return names
 
 
-def _shown(kept: list[dict[str, Any]], reference: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _shown_arms(kept: list[dict[str, Any]], reference: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the arms that have room: where not all do, the first ones on the architecture of ``reference``."""
     if len(kept) > MOST_ARMS:
         kept = [row for row in kept if row["architecture"] == reference["architecture"]] or kept
     return kept[:MOST_ARMS]
 
 
-def _picked(ranked: pd.Series, other: pd.Series | None) -> dict[str, str]:
-    """Return the median case (the lower one of two), the worst one, and that of the largest gain of ``other``.
+def _chosen_cases(dice: pd.Series, compared: pd.Series | None) -> dict[str, str]:
+    """Return the median case (the lower one of two), the worst one, and that of the largest gain; none twice.
 
-    A case that is picked already is not picked again.
+    Args:
+        dice: of the reference by case, lowest first.
+        compared: of the arm whose gain counts, if there is one.
     """
-    ids = [str(case) for case in ranked.index]
-    picked = {"Median": ids[(len(ids) - 1) // 2], "Worst": ids[0]}
-    gains = (other - ranked).dropna() if other is not None else ranked.iloc[:0]
+    ids = [str(case) for case in dice.index]
+    chosen = {ids[(len(ids) - 1) // 2]: "Median"}
+    chosen.setdefault(ids[0], "Worst")
+    gains = (compared - dice).dropna() if compared is not None else dice.iloc[:0]
     if len(gains):
-        picked["Largest gain"] = str(gains.idxmax())
-    return {
-        title: case for i, (title, case) in enumerate(picked.items()) if case not in list(picked.values())[:i]
-    }
+        chosen.setdefault(str(gains.idxmax()), "Largest gain")
+    return {title: case for case, title in chosen.items()}
 
 
 def _prediction(results: Path, trial_id: str, case: str, image: CaseImage) -> NDArray[np.uint8] | None:
@@ -230,14 +219,6 @@ def _prediction(results: Path, trial_id: str, case: str, image: CaseImage) -> ND
     except UserError:
         return None
     return to_ras(label, image.affine)[0] if label.shape == image.label.shape else None
-
-
-def _volumes(
-    title: str, case: CaseImage, predictions: Sequence[NDArray[np.uint8] | None], notes: Sequence[str]
-) -> CaseVolumes:
-    reference, spacing = to_ras(case.label, case.affine)
-    image = to_ras(case.image, case.affine)[0]
-    return CaseVolumes(title, spacing, image, reference, tuple(predictions), tuple(notes))
 
 
 def _case_row(case: CaseVolumes) -> CaseRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -58,11 +59,7 @@ def score_table(
     has_gains = bool(numbers["gain"].notna().any())
     interval = _interval_target(cells.comparisons) if has_gains else ""
     label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline}"
-
-    def scores_of(region: str) -> tuple[Column, list[Cell]]:
-        places = best_in_groups([cells.merit(*row, region) for row in rows], groups)
-        shown = [cells.score(*row, region, place) for row, place in zip(rows, places, strict=True)]
-        return Column("Mean" if region == MEAN else region, "number", label), shown
+    scores_of = partial(_score_column, cells, rows, groups)
 
     by_region = [
         scores_of(region) for region in dict.fromkeys(numbers["region"]) if region != MEAN and regions
@@ -94,6 +91,15 @@ def score_table(
         footnotes=_footnotes(data, cells, interval, has_gains),
         metric=metric_name,
     )
+
+
+def _score_column(
+    cells: ScoreCells, rows: Sequence[tuple[Arm, str]], groups: Sequence[Arm], region: str
+) -> tuple[Column, list[Cell]]:
+    metric = cells.metric
+    places = best_in_groups([cells.merit(*row, region) for row in rows], groups)
+    scores = [cells.score(*row, region, place) for row, place in zip(rows, places, strict=True)]
+    return Column("Mean" if region == MEAN else region, "number", f"{metric.label} ({metric.unit})"), scores
 
 
 def _interval_target(comparisons: pd.DataFrame) -> str:

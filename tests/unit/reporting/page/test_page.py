@@ -6,11 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from fake_results import Fake, make_cell, make_record, make_study, write_trial
 
-from harness.reporting.slices.geometry import fullest_slice, to_ras
-from harness.reporting.slices.images import CaseImage, case_image, to_8_bit
 from harness.reporting.write import write_report
 
 FIGURES = (
@@ -116,53 +113,6 @@ def test_what_cannot_be_drawn_is_said_and_its_files_go(tmp_path: Path) -> None:
     (folder / "predictions").mkdir()
     text = write_report(make_study([cell]), tmp_path).page.read_text()
     assert "no image of case 1: dataset &#39;elsewhere:Gone&#39;" in text
-
-
-def test_image_is_copied_once_and_read_back(tmp_path: Path) -> None:
-    found = case_image(tmp_path, "phantom", "phantom_001", None)
-    assert isinstance(found, CaseImage)
-    assert found.image.dtype == found.label.dtype == np.uint8
-    assert found.image.shape == found.label.shape
-    assert found.spacing == (1.0, 1.0, 2.0)
-    copies = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert copies == [tmp_path / "images" / "phantom" / "phantom_001.npz"]
-    again = case_image(tmp_path, "phantom", "phantom_001", None)
-    assert isinstance(again, CaseImage)
-    assert np.array_equal(again.image, found.image) and np.array_equal(again.affine, found.affine)
-    copies[0].write_bytes(b"torn")
-    assert isinstance(case_image(tmp_path, "phantom", "phantom_001", None), CaseImage)
-
-
-def test_image_that_is_nowhere_has_a_reason(tmp_path: Path) -> None:
-    assert "phantom has no case nobody" in str(case_image(tmp_path, "phantom", "nobody", None))
-    assert "--data" in str(case_image(tmp_path, "hippocampus", "hippocampus_001", None))
-    assert "an address that fails to load" in str(case_image(tmp_path, "no.module:Set", "x/../y", None))
-
-
-def test_window_is_that_of_the_labelled_box() -> None:
-    image = np.full((4, 4, 4), -1000.0)
-    image[1:3, 1:3, 1:3] = np.linspace(0, 100, 8).reshape(2, 2, 2)
-    label = np.zeros((4, 4, 4), np.uint8)
-    label[1:3, 1:3, 1:3] = 1
-    found = to_8_bit(image, label)
-    assert (found[0, 0, 0], found[1, 1, 1], found[2, 2, 2]) == (0, 0, 255)
-    assert to_8_bit(np.zeros((2, 2, 2)), np.zeros((2, 2, 2), np.uint8)).max() == 0
-
-
-def test_ras() -> None:
-    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    affine = np.array([[0, -2.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])  # axes: anterior, left
-    turned, spacing = to_ras(array, affine)
-    assert turned.shape == (3, 2, 4)
-    assert spacing == (2.0, 1.0, 3.0)
-    assert turned[0, 1, 0] == array[1, 2, 0]
-
-
-def test_fullest_slice() -> None:
-    label = np.zeros((3, 3, 5), np.uint8)
-    assert fullest_slice(label) == 2
-    label[0, 0, 1], label[:2, 0, 3] = 1, 1
-    assert fullest_slice(label) == 3
 
 
 def test_import_is_light() -> None:

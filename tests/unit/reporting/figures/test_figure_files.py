@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.reporting.figures import boxes
 from harness.reporting.figures.writing import figure_writer, write_figure
-from tests.unit.reporting.test_report_figures import FIGURES, SHORT, values
+from tests.unit.reporting.figures.test_figures import FIGURES, SHORT, values
 
 
 def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from matplotlib.text import Text
 
 from harness.reporting.figures import bars, boxes, cost, curves, gains, ranks
 from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
-from harness.reporting.slices.geometry import zoom_box
 from harness.reporting.statistics.significance import rank_arms, rank_stability
 
 LONG = ["supervised"] + [
@@ -252,14 +251,3 @@ def test_one_case_is_no_cases() -> None:
     frame = pd.DataFrame({"shots": [1, 5, "all"]})
     titles = [panel_title(frame, {"shots": shots}) for shots in frame["shots"]]
     assert titles == ["1 training case", "5 training cases", "all training cases"]
-
-
-def test_the_enlarged_part_is_where_most_errors_are() -> None:
-    labelled, wrong = np.zeros((100, 200), bool), np.zeros((100, 200), int)
-    labelled[30:50, 60:100] = True  # a fifth of either side
-    wrong[5:15, 150:170] = 2
-    top, bottom, left, right = zoom_box(labelled, wrong)
-    assert (bottom - top, right - left) == (20, 40)  # the least: a fifth of the slice
-    assert top <= 5 and bottom >= 15 and left <= 150 and right >= 170
-    assert zoom_box(labelled, np.zeros((100, 200), int)) == (40, 60, 80, 120)
-    assert zoom_box(np.zeros((100, 200), bool), wrong * 0) == (25, 75, 50, 150)
