@@ -118,12 +118,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_text)
 
 
 def submit(objects: Sequence[Manifest]) -> str:
@@ -248,7 +248,7 @@ def entry_program(job: KubernetesJob) -> str:
     run = ["medctx", "run", *job.run_arguments, "--results", str(job.results), *data, "--address", "auto"]
     lines = [
         "set -eu",
-        _running(job),
+        _pid_file_variable(job),
         join(["mkdir", "-p", *folders]),
         f"exec >>{quote(str(job.log))} 2>&1",
         'rm -f "$running"',
@@ -265,18 +265,18 @@ def entry_program(job: KubernetesJob) -> str:
 def pause_program(job: KubernetesJob) -> str:
     """Return what the head does before it is stopped: tell the driver, and give it time to save checkpoints."""
     signal = 'if [ -e "$running" ]; then kill -s USR1 "$(cat "$running")"; fi'
-    return "\n".join([_running(job), signal, _UNTIL_PAUSED])
+    return "\n".join([_pid_file_variable(job), signal, _UNTIL_PAUSED])
 
 
 def wait_program(job: KubernetesJob) -> str:
     """Return what a worker does before it is stopped: serve its trials until the driver has let them save."""
-    return "\n".join([_running(job), _UNTIL_PAUSED])
+    return "\n".join([_pid_file_variable(job), _UNTIL_PAUSED])
 
 
 _UNTIL_PAUSED = 'while [ -e "$running" ]; do sleep 1; done'
 
 
-def _running(job: KubernetesJob) -> str:
+def _pid_file_variable(job: KubernetesJob) -> str:
     return f"running={quote(str(job.running))}"
 
 

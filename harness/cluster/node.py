@@ -77,7 +77,7 @@ def describe_node(
         gpu_problem=gpu_problem,
         cache=cache,
         cache_problem=_cache_problem(cache),
-        data=tuple(_data(name, data_root) for name in datasets),
+        data=tuple(_report_data(name, data_root) for name in datasets),
         lock_taken=_can_take(held_lock) if held_lock else None,
     )
 
@@ -134,7 +134,7 @@ def _cache_problem(cache: Path) -> str:
     return ""
 
 
-def _data(name: str, root: Path | None) -> DataReport:
+def _report_data(name: str, root: Path | None) -> DataReport:
     try:
         cases = registry.load("dataset", name)().cases(root)
     except UserError as error:

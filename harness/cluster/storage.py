@@ -45,7 +45,12 @@ def check_storage(results: Path, alone: bool) -> list[CheckResult]:
         results: the folder; made where it is not there.
         alone: whether this machine alone will use it.
     """
-    checks = {"lock": _lock, "rename": _rename, "hard links": _link, "file times": _clock}
+    checks = {
+        "lock": _check_lock,
+        "rename": _check_rename,
+        "hard links": _check_hard_links,
+        "file times": _check_file_times,
+    }
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=results) as scratch:
@@ -54,7 +59,7 @@ def check_storage(results: Path, alone: bool) -> list[CheckResult]:
         remedy = "Name another folder with --results DIR."
         return [CheckResult("results", "error", f"{results} cannot be written ({error.strerror})", remedy)]
     writable = CheckResult("results", "ok", f"{results} can be written")
-    return [writable, _judge_file_system(file_system(results), alone), *findings]
+    return [writable, _check_file_system(file_system(results), alone), *findings]
 
 
 def _run_check(name: str, check: Callable[[Path], CheckResult], folder: Path) -> CheckResult:
@@ -71,7 +76,7 @@ def file_system(path: Path) -> str:
     return next((mounts[parent] for parent in (place, *place.parents) if parent in mounts), "unknown")
 
 
-def _judge_file_system(kind: str, alone: bool) -> CheckResult:
+def _check_file_system(kind: str, alone: bool) -> CheckResult:
     if kind in _SHARED:
         return CheckResult("file system", "ok", f"{kind}, which nodes share")
     if kind in _MEMORY:
@@ -86,7 +91,7 @@ def _judge_file_system(kind: str, alone: bool) -> CheckResult:
     return CheckResult("file system", "warning", f"{kind}, which is mostly of one machine", remedy)
 
 
-def _lock(folder: Path) -> CheckResult:
+def _check_lock(folder: Path) -> CheckResult:
     """Let two processes contend for one lock; both hold on to what they got until both have tried."""
     command = [sys.executable, "-c", _CONTENDER, str(folder / "lock")]
     pipe = subprocess.PIPE
@@ -112,7 +117,7 @@ def held_lock_result(node: str, taken: bool) -> CheckResult:
     return CheckResult("lock", "ok", "respects a lock that is held on another node", node=node)
 
 
-def _rename(folder: Path) -> CheckResult:
+def _check_rename(folder: Path) -> CheckResult:
     """Replace a file, and give a filled folder another name, as publishing a record does."""
     old, new = folder / "record", folder / "partial"
     old.write_text("old")
@@ -129,7 +134,7 @@ def _rename(folder: Path) -> CheckResult:
     )
 
 
-def _link(folder: Path) -> CheckResult:
+def _check_hard_links(folder: Path) -> CheckResult:
     first, second = folder / "first", folder / "second"
     first.write_text("x")
     try:
@@ -144,7 +149,7 @@ def _link(folder: Path) -> CheckResult:
     )
 
 
-def _clock(folder: Path) -> CheckResult:
+def _check_file_times(folder: Path) -> CheckResult:
     path = folder / "clock"
     path.touch()
     ahead = path.stat().st_mtime - time.time()

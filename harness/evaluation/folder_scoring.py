@@ -172,7 +172,7 @@ def evaluate_pairs(
     def report_from(offset: int) -> Callable[[int], None]:
         return lambda done: on_progress(offset + done, steps)
 
-    labels, unreadable = _each(_reference_labels, files, workers, report_from(0))
+    labels, unreadable = _run_cases(_reference_labels, files, workers, report_from(0))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
     if labels and not chosen:
@@ -181,10 +181,12 @@ def evaluate_pairs(
         )  # fmt: skip
     known = occurring | {*names} | {value for values in chosen.values() for value in values}
     to_score = {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels}
-    scored, failed = _each(_score_pair, to_score, workers, report_from(len(files)))
+    scored, failed = _run_cases(_score_pair, to_score, workers, report_from(len(files)))
     drawn = np.random.default_rng().permutation(sorted(scored))[:verify].tolist()
     to_compare = {case: (*files[case], scored[case], chosen, convention) for case in drawn}
-    compared, unverified = _each(_difference, to_compare, workers, report_from(steps - len(drawn)))
+    compared, unverified = _run_cases(
+        _difference_to_medpy, to_compare, workers, report_from(steps - len(drawn))
+    )
     differences = [difference for difference in compared.values() if difference is not None]
     problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
     return Evaluation(
@@ -234,13 +236,30 @@ def _score_pair(
     return score_case(mine.array, theirs.array, theirs.spacing, regions, metrics, convention)
 
 
-def _difference(
+def _difference_to_medpy(
     prediction: Path, reference: Path, rows: list[dict[str, Any]], regions: Regions, convention: Convention
 ) -> float | None:
-    from harness.evaluation.medpy_check import largest_difference_to_medpy
+    """Return the largest difference of the values to medpy's, None where there is none to compare.
+
+    Compared are the metrics that medpy has, of the regions that both maps have.
+    """
+    from medpy.metric import binary
 
     mine, theirs = _read(prediction), _read(reference)
-    return largest_difference_to_medpy(rows, mine.array, theirs.array, theirs.spacing, regions, convention)
+    scale = convention.spacing(theirs.spacing)
+    medpy = {
+        "dice": binary.dc,
+        "hd95": partial(binary.hd95, voxelspacing=scale),
+        "assd": partial(binary.assd, voxelspacing=scale),
+        "sensitivity": binary.recall,
+        "precision": binary.precision,
+    }
+    differences = []
+    for row in rows:
+        if row["empty"] == "none" and row["metric"] in medpy:
+            a, b = (np.isin(volume.array, regions[row["region"]]) for volume in (mine, theirs))
+            differences.append(abs(row["value"] - float(medpy[row["metric"]](a, b))))
+    return float(np.max(differences)) if differences else None
 
 
 def _read(path: Path) -> Volume:
@@ -267,7 +286,7 @@ def _check_grid(prediction: Path, mine: Volume, reference: Path, theirs: Volume)
         )  # fmt: skip
 
 
-def _each(
+def _run_cases(
     function: Callable[..., Any],
     arguments: Mapping[str, tuple[Any, ...]],
     workers: int,
