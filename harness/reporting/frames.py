@@ -76,7 +76,7 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
 def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     """Return the per-case rows of complete trials: ``id`` and :data:`CASE_COLUMNS`, all but ``value`` categorical.
 
-    The factors and the protocol of a row are those of its ``id`` in ``trial_frame``.
+    ``trial_frame`` has the factors and the protocol of each ``id``.
     """
     paths = [str(trial_folder(results, id) / "cases.parquet") for id in _complete(trials)]
     words = [name for name in CASE_COLUMNS if name != "value"]

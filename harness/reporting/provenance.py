@@ -1,4 +1,4 @@
-"""What the numbers of a table rest on, worded from records: protocol, and where it is not the same."""
+"""Sentences on the protocol that the numbers of a table rest on, and on its differences."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             name: " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
             for name in _CASES
         }
-        text = {name: _of_methods(rows, name) for name in PROTOCOL_COLUMNS if name not in _CASES}
+        text = {name: _by_method(rows, name) for name in PROTOCOL_COLUMNS if name not in _CASES}
         draws = " (few cases are drawn anew for each seed)" if drawn_by_seed(rows).any() else ""
         notes.append(
             f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
@@ -66,12 +66,14 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _of_methods(rows: pd.DataFrame, field: str) -> str:
-    """Return a field of the protocol in words: what most trials have, and in brackets the methods that have something else."""
+def _by_method(rows: pd.DataFrame, field: str) -> str:
+    """Return a field of the protocol in words: the value of most trials, and in brackets the methods with another one."""
     methods: dict[str, list[str]] = {}
     trials: dict[str, int] = {}
     for method, own in rows.groupby("method", sort=False):
-        text = _alternatives([_acting(value) for value in _distinct(own[field])]) or "unknown"
+        text = (
+            _joined_alternatives([_effective_settings(value) for value in _distinct(own[field])]) or "unknown"
+        )
         methods.setdefault(text, []).append(str(method))
         trials[text] = trials.get(text, 0) + len(own)
     most = max(trials, key=trials.__getitem__)
@@ -79,8 +81,8 @@ def _of_methods(rows: pd.DataFrame, field: str) -> str:
     return most + (f" ({'; '.join(others)})" if others else "")
 
 
-def _alternatives(texts: Sequence[str]) -> str:
-    """Return ``2 / 5 cases`` of texts that differ in one word, else all of them."""
+def _joined_alternatives(texts: Sequence[str]) -> str:
+    """Return ``2 / 5 cases`` where texts differ in one word, else all texts."""
     words = [text.split(" ") for text in texts]
     differing = [i for i, place in enumerate(zip(*words, strict=False)) if len(set(place)) > 1]
     if len({len(one) for one in words}) != 1 or len(differing) != 1:
@@ -89,8 +91,8 @@ def _alternatives(texts: Sequence[str]) -> str:
     return " ".join([*words[0][:place], " / ".join(one[place] for one in words), *words[0][place + 1 :]])
 
 
-def _acting(value: Any) -> str:
-    """Return a field of the protocol as words, without settings that change nothing."""
+def _effective_settings(value: Any) -> str:
+    """Return a field of the protocol as words, without settings that have no effect."""
     if not (isinstance(value, str) and value.startswith("{")):
         return short_text(value)
     settings = json.loads(value)
@@ -100,7 +102,7 @@ def _acting(value: Any) -> str:
 
 
 def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
-    """Return in a sentence what the numbers of a figure rest on: seeds, test cases, split, selection, convention.
+    """Return a sentence on the sample of a figure: seeds, test cases, split, selection, convention.
 
     Args:
         trials: complete rows of ``trial_frame``.
@@ -122,11 +124,11 @@ def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
 def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list[str]:
     """Return a sentence for each protocol field that differs between trials though no factor declares it.
 
-    Numbers of such trials do not belong into one table.
+    Numbers of such trials do not belong in one table.
 
     Args:
         trials: complete rows of ``trial_frame``.
-        factors: those of the study.
+        factors: the study's.
     """
     factors = tuple(factors)
     notes = []
@@ -136,10 +138,10 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
             declared.append("seed")
         if SETTING in declared and "method" not in declared:
             declared.append("method")  # each arm is tuned on its own
-        compared = trials.assign(steps=_steps_in_all(trials)) if field == "steps" else trials
+        compared = trials.assign(steps=_total_steps(trials)) if field == "steps" else trials
         groups = compared.groupby(declared, sort=False)[field] if declared else [((), compared[field])]
         for key, values in groups:
-            tally = _tally(values)
+            tally = _counts_by_text(values)
             if len(tally) > 1:
                 where = ", ".join(value_text(part) for part in key)
                 found = "; ".join(f"{value} in {count(n, 'trial')}" for value, n in tally.items())
@@ -150,8 +152,8 @@ def undeclared_differences(trials: pd.DataFrame, factors: Iterable[str]) -> list
     return notes
 
 
-def _steps_in_all(trials: pd.DataFrame) -> pd.Series:
-    """Return the steps of each trial, with those of its pretraining where the study declares both together."""
+def _total_steps(trials: pd.DataFrame) -> pd.Series:
+    """Return the steps of each trial; where the study declares them with the pretraining, both together."""
     both = trials["steps"] + trials["pretraining_steps"].fillna(0)
     return trials["steps"].where(both != trials["declared_steps"], trials["declared_steps"])
 
@@ -180,7 +182,7 @@ def version_notes(trials: pd.DataFrame) -> list[str]:
         parts[package] = pd.Series([versions.get(package, "absent") for versions in known], dtype=object)
     notes = []
     for part, values in parts.items():
-        tally = _tally(values)
+        tally = _counts_by_text(values)
         if len(tally) > 1:
             found = ", ".join(f"{value or 'unknown'} ({count(n, 'trial')})" for value, n in tally.items())
             notes.append(f"Caution: trials of different code or hardware are mixed: {part} {found}.")
@@ -214,16 +216,16 @@ def _distinct(values: pd.Series) -> list[Any]:
     return list(dict.fromkeys(values.dropna()))
 
 
-def _tally(values: pd.Series) -> dict[str, int]:
-    """Return how often each value occurs, by a short text that tells the values apart."""
+def _counts_by_text(values: pd.Series) -> dict[str, int]:
+    """Return how often each value occurs, by a short text that distinguishes the values."""
     counts: dict[Any, int] = {}
     for value in values.dropna().tolist():
         counts[value] = counts.get(value, 0) + 1
-    return {_telling(value, list(counts)): n for value, n in counts.items()}
+    return {_distinguishing_text(value, list(counts)): n for value, n in counts.items()}
 
 
-def _telling(value: Any, among: Sequence[Any]) -> str:
-    """Return a short text of ``value``; of a long list or a mapping, what is not in all others."""
+def _distinguishing_text(value: Any, among: Sequence[Any]) -> str:
+    """Return a short text of ``value``; a long list or a mapping shows only what is not in all others."""
     if isinstance(value, str) and value.startswith("{"):
         own, others = json.loads(value), [json.loads(other) for other in among]
         telling = {key: part for key, part in own.items() if any(other.get(key) != part for other in others)}

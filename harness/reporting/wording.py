@@ -112,6 +112,11 @@ def count(number_of: int, noun: str, nouns: str = "") -> str:
     return f"{number_of} {noun if number_of == 1 else nouns or f'{noun}s'}"
 
 
+def factor_text(key: str, value: Any) -> str:
+    """Return a factor's value where its name does not stand beside it."""
+    return shots_text(value) if key == "shots" else value_text(value)
+
+
 def shots_text(shots: Any) -> str:
     """Return ``1 training case``, ``5 training cases`` or ``all training cases``."""
     return f"{value_text(shots)} training case{'' if shots == 1 else 's'}"

@@ -33,7 +33,7 @@ def role_bars(scores: pd.DataFrame) -> Figure:
     """Return bars of mean Dice by role: panels of :func:`role_panels`, a point per seed.
 
     Args:
-        scores: one row per trial and role: as of :func:`dice_bars`, with ``role``.
+        scores: one row per trial and role: the columns of :func:`dice_bars`, and ``role``.
     """
     by = role_panels(scores)
     roles = style.distinct(scores["role"])
@@ -42,7 +42,7 @@ def role_bars(scores: pd.DataFrame) -> Figure:
 
 
 def role_panels(scores: pd.DataFrame) -> tuple[str, ...]:
-    """Return what panels of roles differ in: of architectures and arms those that are fewer; the others stand side by side."""
+    """Return the keys of panels of roles: architectures or arms, whichever are fewer; the others stand side by side."""
     several = scores["architecture"].nunique() > scores["arm"].nunique()
     return ("dataset", "shots", "arm") if several else ("dataset", "architecture", "shots")
 

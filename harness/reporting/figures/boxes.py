@@ -49,9 +49,8 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         axis.xaxis.grid(False)
         axis.set(xlabel="", ylabel=label, title=style.panel_title(values, names))
         axis.tick_params(axis="x", length=0)
-    axes[0].set_ylim(
-        bottom=max(0, axes[0].get_ylim()[0])
-    )  # after the last: a limit that is set is not widened
+    # after the last panel: a limit that is set is not widened
+    axes[0].set_ylim(bottom=max(0, axes[0].get_ylim()[0]))
     style.legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
     return figure
 
@@ -64,7 +63,7 @@ def _places(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> 
 
 
 def _boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
-    """Draw boxes as two collections: the hundreds of a study as lines of their own take seconds to draw and to save."""
+    """Draw all boxes as two collections: hundreds of single lines take seconds to draw and to save."""
     corners, colours, lines = [], [], []
     for (arm, place), values in rows.groupby(["arm", "place"], observed=True)["value"]:
         (box,) = boxplot_stats(values.to_numpy())

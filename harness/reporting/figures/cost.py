@@ -19,16 +19,13 @@ COST_PANELS = ("dataset", "shots")
 def cost_scatter(scores: pd.DataFrame) -> Figure:
     """Return mean Dice against the time of an arm's fastest trial: a panel per dataset and shots.
 
-    The shortest time is the one that other work on the machine has least to do with. Logarithmic where times differ tenfold.
+    Other work on the machine affects the shortest time least. The axis is logarithmic where times differ tenfold.
 
     Args:
         scores: one row per trial: ``dataset``, ``shots``, ``architecture``, ``arm``, ``value`` (%), ``minutes``.
     """
     arms, architectures = style.distinct(scores["arm"]), style.distinct(scores["architecture"])
-    styles, markers = (
-        style.arm_styles(arms),
-        dict(zip(architectures, cycle(style.MARKERS), strict=False)),
-    )
+    styles, markers = style.arm_styles(arms), dict(zip(architectures, cycle(style.MARKERS), strict=False))
     shown = style.panel_groups(scores, COST_PANELS)
     figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)
     times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].min()

@@ -15,12 +15,8 @@ from harness.reporting.wording import signed
 
 MOST_GAINS = 16
 """Arms of one panel; the table of comparisons has the rest."""
-_NAME, _LETTER, _LINE, _SCALE = (
-    1.5,
-    0.052,
-    0.12,
-    1.2,
-)  # inches: a name's line, a letter, a line, the least axis
+# inches: a name's line, a letter, a line, the least axis
+_NAME, _LETTER, _LINE, _SCALE = 1.5, 0.052, 0.12, 1.2
 _FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 
 
@@ -31,8 +27,8 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     One scale for all panels of an architecture; what lies far beyond the other intervals is cut off at an arrow.
 
     Args:
-        gains: one row per arm: the columns ``by``, one of them ``architecture``, ``arm``, ``gain``, ``low``, ``high`` (percentage points; NaN where there is no
-            interval), ``holds``.
+        gains: one row per arm: the columns ``by``, one of them ``architecture``, ``arm``; ``gain``, ``low``, ``high``
+            (percentage points; NaN where there is no interval), ``holds``.
         by: what panels differ in.
         arms: all arms of the study, in the order of their colours.
     """
@@ -45,9 +41,8 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
     height = 0.75 + _LINE * max(lines, 5)
-    figure, axes = style.panel_grid(
-        len(shown), width=min(style.PAGE, beside + _SCALE), height=height, share_y=False
-    )
+    width = min(style.PAGE, beside + _SCALE)
+    figure, axes = style.panel_grid(len(shown), width=width, height=height, share_y=False)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         limit = limits[values["architecture"]]
         axis.axvline(0, color="0.4", linewidth=0.8)

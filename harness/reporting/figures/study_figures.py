@@ -34,7 +34,7 @@ _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds
 def plan_study_figures(
     data: ReportData, comparisons: pd.DataFrame, history: pd.DataFrame, galleries: Mapping[str, Gallery | str]
 ) -> Iterator[PlannedFigure]:
-    """Yield every figure of a study but those of its searches.
+    """Yield every figure of a study except the figures of its searches.
 
     Args:
         data: of the report.
@@ -135,17 +135,15 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
         f"{data.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
     )
     if tested := int(rows["family_retraining"].max()):
-        caption += (
-            f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {count(tested, 'comparison')}."
-        )
+        family = count(tested, "comparison")
+        caption += f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {family}."
     reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
     caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
     caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."
     most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
     if most > gains.MOST_GAINS:
-        caption += (
-            f" The first {gains.MOST_GAINS} of {most} arms are shown; the table of comparisons has all."
-        )
+        shown = f"The first {gains.MOST_GAINS} of {most} arms are shown"
+        caption += f" {shown}; the table of comparisons has all."
     return gains.gain_forest(rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by)
 
 
@@ -172,10 +170,10 @@ def _draw_few_shot(scores: pd.DataFrame) -> FigureOrReason:
 
 
 def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return ``scores`` with arms that the factor does not tell apart, its value ``x`` and their intervals ``low``, ``high``.
+    """Return ``scores`` for a curve: arms that differ in more than the factor, its value ``x``, intervals ``low``, ``high``.
 
-    ``x`` is NaN for arms that have one value of it or none: what an arm has by its preset is no point of a curve, since it
-    differs in more than that.
+    ``x`` is NaN for arms with one value of the factor or none. A preset has one; it is no point of a curve, since it differs
+    in more than the factor.
     """
     intervals = mean_intervals(data, "dice")
     nothing = (float("nan"), float("nan"))

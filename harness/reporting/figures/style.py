@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.reporting.palette import LABEL_COLOURS
-from harness.reporting.wording import shots_text, value_text
+from harness.reporting.wording import factor_text
 
 PAGE = 7.0  # inches: the text width of a two-column paper
 COLUMN = 3.4
@@ -63,7 +63,7 @@ class PlotStyle:
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return a look for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
+    """Return a style for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
     palette = seaborn.color_palette("colorblind", 10)
     patterns = (("", "-"), ("////", "--"), ("....", ":"), ("xxxx", "-."))
     return {
@@ -102,7 +102,7 @@ def distinct(column: pd.Series) -> list[str]:
 
 
 def wrap_text(text: str, width: float) -> str:
-    """Return text at 7 pt in lines of about ``width`` inches, broken after commas if that will do, and within no word."""
+    """Return text at 7 pt in lines of about ``width`` inches, broken after commas, else between words."""
     letters = max(8, int(width / _LETTER))
     parts = [part for line in text.split("\n") for part in [*_parts(line, letters), "\n"]]
     lines = [""]
@@ -114,7 +114,7 @@ def wrap_text(text: str, width: float) -> str:
 
 
 def _parts(line: str, letters: int) -> list[str]:
-    """Return the pieces that a line may be broken into: at commas, and where that is not enough at spaces and underscores."""
+    """Return the pieces of a line: its clauses, and the words of clauses that are too long for a line."""
     clauses = re.findall(r".+?(?:, |$)", line)
     return [
         part
@@ -124,9 +124,9 @@ def _parts(line: str, letters: int) -> list[str]:
 
 
 def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
-    """Return what tells a panel from the others; all of its values where nothing varies."""
+    """Return the values that distinguish a panel from the others; all of its values where nothing varies."""
     varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
-    words = [shots_text(v) if key == "shots" else value_text(v) for key, v in varying.items()]
+    words = [factor_text(key, value) for key, value in varying.items()]
     return ", ".join(words)
 
 
@@ -145,7 +145,7 @@ def _plain(value: float, _: int) -> str:
 
 
 def robust_limits(values: pd.Series) -> tuple[float, float] | None:
-    """Return the ends of an axis for most of the values, where some lie far from them: beyond five box lengths of the box."""
+    """Return the limits of an axis without outliers, values beyond five box lengths of the box; None where there are none."""
     first, third = values.quantile([0.25, 0.75])
     reach = 5 * (third - first)
     near = values[values.between(first - reach, third + reach)]
@@ -159,7 +159,7 @@ def limit_with_arrows(
     axis: Axes, x: Iterable[float], low: Iterable[float], high: Iterable[float],
     limits: tuple[float, float] | None, colour: Any,
 ) -> None:  # fmt: skip
-    """Limit the vertical axis, if to anything, and point at what goes on beyond it with arrows."""
+    """Limit the vertical axis, where there are limits, and mark with arrows what lies beyond them."""
     if limits is None:
         return
     axis.set_ylim(limits)

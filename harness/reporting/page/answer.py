@@ -12,14 +12,14 @@ from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_n
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEVEL
 from harness.reporting.tables.comparisons import TARGET_WORDS
-from harness.reporting.wording import UNSET, Metric, count, metric_of, shots_text, signed, value_text
+from harness.reporting.wording import UNSET, Metric, count, factor_text, metric_of, signed, value_text
 
 
 def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
     """Return what the report is made from of its first metric, for students, against the baseline.
 
     Args:
-        data: what the report is made from.
+        data: of the report.
         comparisons: of ``comparison_frame``.
     """
     baseline = data.baseline
@@ -30,25 +30,25 @@ def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
     name = next(iter(data.study.report.metrics), "dice")
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
     if not len(rows):
-        return _uncompared(data, baseline)
+        return _no_comparison(data, baseline)
     metric = metric_of(name)
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
-        return _untested(rows, metric, baseline)
+        return _untested_answer(rows, metric, baseline)
     tested = with_arm_names(rows[rows[f"p_{target}"].notna()], data.study)
     missing = len(rows) - len(tested)
     untold = f" {count(missing, 'comparison')} could not be tested." if missing else ""
-    return _told(tested, metric, target, data) + untold
+    return _tested_answer(tested, metric, target, data) + untold
 
 
-def _told(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -> str:
-    """Return how many differences hold, and the largest of those; where none does, the largest of all."""
+def _tested_answer(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -> str:
+    """Return how many differences hold, and the largest one that holds; where none does, the largest of all."""
     baseline, aim = data.baseline, TARGET_WORDS[target]
     holds = tested[f"holm_{target}"] < LEVEL
     better = (tested["difference"] > 0) == metric.higher_is_better
     named = tested[holds] if holds.any() else tested
     largest = row_dicts(named.loc[[named["difference"].abs().idxmax()]])[0]
-    arm, difference = _arm(largest, data.keys), _difference(largest, metric, target)
+    arm, difference = _arm_text(largest, data.keys), _difference(largest, metric, target)
     if len(tested) == 1:
         verdict = "is better than" if better.iloc[0] else "is worse than"
         verdict = verdict if holds.iloc[0] else "shows no significant difference to"
@@ -66,7 +66,7 @@ def _told(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -
     )
 
 
-def _uncompared(data: ReportData, baseline: str) -> str:
+def _no_comparison(data: ReportData, baseline: str) -> str:
     """Return why there is no comparison: some arm has still to be trained, or none can ever be compared."""
     arms = data.planned_arms
     if all(cell.factors["method"] != baseline for cell in data.study.cells):
@@ -94,12 +94,12 @@ def _difference(row: dict[str, Any], metric: Metric, target: str) -> str:
 
 
 def _unit(metric: Metric) -> str:
-    """Return what a difference is counted in: a difference of percentages is one of points."""
+    """Return the unit of a difference: percentages differ by points."""
     return f"percentage points of {metric.label}" if metric.unit == "%" else f"{metric.unit} {metric.label}"
 
 
-def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
-    """Return what is left to say where the cases are too few for any interval."""
+def _untested_answer(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
+    """Return the differences where the cases are too few for any interval."""
     gains = rows["difference"] * metric.scale
     span = signed(gains.min()) if len(rows) == 1 else f"{signed(gains.min())} to {signed(gains.max())}"
     reasons = ", ".join(dict.fromkeys(rows["reason_networks"]))
@@ -109,8 +109,8 @@ def _untested(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
     )
 
 
-def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """Return an arm as figures name it, and where it is: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
+def _arm_text(row: dict[str, Any], keys: tuple[str, ...]) -> str:
+    """Return an arm as figures name it, and its panel: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
     places = [
         _place(key, row[key])
         for key in keys
@@ -120,6 +120,4 @@ def _arm(row: dict[str, Any], keys: tuple[str, ...]) -> str:
 
 
 def _place(key: str, value: Any) -> str:
-    if key == "shots":
-        return shots_text(value)
-    return f"subset {value_text(value)}" if key == "subset" else value_text(value)
+    return f"subset {value_text(value)}" if key == "subset" else factor_text(key, value)

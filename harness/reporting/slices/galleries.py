@@ -196,7 +196,7 @@ def _shown_arms(kept: list[dict[str, Any]], reference: Mapping[str, Any]) -> lis
 
 
 def _chosen_cases(dice: pd.Series, compared: pd.Series | None) -> dict[str, str]:
-    """Return the median case (the lower one of two), the worst one, and that of the largest gain; none twice.
+    """Return the median case (the lower one of two), the worst one, and the one with the largest gain; none twice.
 
     Args:
         dice: of the reference by case, lowest first.

@@ -22,7 +22,7 @@ def error_map(reference: NDArray[np.uint8], label: NDArray[np.uint8]) -> NDArray
 def zoom_box(labelled: NDArray[np.bool_], wrong: NDArray[np.int64]) -> tuple[int, int, int, int]:
     """Return top, bottom, left and right of the part of a slice with most errors; its middle where there are none.
 
-    Its sides are 0.6 of those of the labelled part, and 0.2 to 0.5 of the slice's, whose shape it has.
+    It has the slice's shape. Its sides are 0.6 of the labelled part's, and between 0.2 and 0.5 of the slice's.
 
     Args:
         labelled: ``(rows, columns)``, of the reference.

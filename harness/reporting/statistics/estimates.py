@@ -18,48 +18,30 @@ STUDENT = "student"
 def trial_scores(cases: pd.DataFrame, factors: pd.DataFrame) -> pd.DataFrame:
     """Return one row per trial, role, metric and region, and one of region :data:`MEAN`.
 
-    ``value`` is the mean over cases; that of :data:`MEAN` is the mean over the regions' values. NaN values
-    (both masks empty) do not count.
+    ``value`` is the mean over cases, for :data:`MEAN` the mean over the regions' values. NaN values (both masks empty) do
+    not count.
 
     Args:
         cases: ``id``, ``case``, ``region``, ``role``, ``metric``, ``value``, ``unit``, ``empty``.
-        factors: ``id`` and what is known of it.
+        factors: ``id`` and its factors.
 
     Returns:
         the columns of ``factors``, ``role``, ``metric``, ``unit``, ``region``; ``value``; ``cases`` that were
-        tested; ``misses``, rows of which one mask alone is empty; ``uncounted``, rows without a value.
+        tested; ``misses``, rows with one empty mask; ``uncounted``, rows without a value.
     """
     by = ["id", "role", "metric", "unit"]
-    flagged = cases.assign(
+    rows = cases.assign(
         value=cases["value"].astype(float),
-        miss=cases["empty"].isin(("prediction", "reference")),
-        nothing=cases["value"].isna(),
+        cases=1,
+        misses=cases["empty"].isin(("prediction", "reference")),
+        uncounted=cases["value"].isna(),
     )
-    regions = (
-        flagged.groupby([*by, "region"], sort=False, observed=True)
-        .agg(
-            value=("value", "mean"),
-            cases=("value", "size"),
-            misses=("miss", "sum"),
-            uncounted=("nothing", "sum"),
-        )
-        .reset_index()
-        .astype({"region": object})
-    )
-    means = (
-        regions.groupby(by, sort=False, observed=True)
-        .agg(
-            value=("value", "mean"),
-            cases=("cases", "max"),
-            misses=("misses", "sum"),
-            uncounted=("uncounted", "sum"),
-        )
-        .reset_index()
-        .assign(region=MEAN)
-    )
-    scores = pd.concat([regions, means[regions.columns]], ignore_index=True)
-    scores = scores.astype({"id": object, "role": object, "metric": object, "unit": object})
-    return factors.merge(scores, on="id")
+    how = {"value": "mean", "cases": "sum", "misses": "sum", "uncounted": "sum"}
+    regions = rows.groupby([*by, "region"], sort=False, observed=True).agg(how).reset_index()
+    means = regions.groupby(by, sort=False, observed=True).agg({**how, "cases": "max"}).reset_index()
+    regions = regions.astype({"region": object})
+    scores = pd.concat([regions, means.assign(region=MEAN)[regions.columns]], ignore_index=True)
+    return factors.merge(scores.astype(dict.fromkeys(by, object)), on="id")
 
 
 def case_scores(cases: pd.DataFrame) -> pd.DataFrame:
@@ -67,17 +49,13 @@ def case_scores(cases: pd.DataFrame) -> pd.DataFrame:
 
     NaN values (both masks empty) do not count.
     """
+    values = cases.assign(value=cases["value"].astype(float))
     by = ["id", "role", "metric", "case"]
-    return (
-        cases.assign(value=cases["value"].astype(float))
-        .groupby(by, sort=False, observed=True)["value"]
-        .mean()
-        .reset_index()
-    )
+    return values.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
 
 
 def arm_means(scores: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Return one row per keys, role, metric and region: what the seeds of each arm have in common.
+    """Return one row per arm, role, metric and region: mean and spread over seeds.
 
     Args:
         scores: of :func:`trial_scores`.
@@ -157,34 +135,17 @@ def arm_costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         ``pretraining_passes``, means, of what the trials start from.
     """
     done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
-    numbers = [
-        "parameters",
-        "multiply_accumulates",
-        "seconds_per_step",
-        "seconds",
-        "peak_memory",
-        "forward_passes",
-        "steps",
-    ]
-    numbers += ["pretraining_seconds", "pretraining_forward_passes"]
-    done = done.assign(**{name: done[name].astype(float) for name in numbers})
-    done = done.assign(passes=done["forward_passes"] / done["steps"], hours=done["seconds"] / 3600)
-    return (
-        done.groupby(list(keys), sort=False)
-        .agg(
-            trials=("id", "count"),
-            parameters=("parameters", "mean"),
-            multiply_accumulates=("multiply_accumulates", "mean"),
-            seconds_per_step=("seconds_per_step", "mean"),
-            peak_memory=("peak_memory", "max"),
-            forward_passes_per_step=("passes", "mean"),
-            seconds=("seconds", "mean"),
-            device_hours=("hours", "sum"),
-            pretraining_seconds=("pretraining_seconds", "mean"),
-            pretraining_passes=("pretraining_forward_passes", "mean"),
-        )
-        .reset_index()
-    )
+    how = {
+        "id": "count", "parameters": "mean", "multiply_accumulates": "mean", "seconds_per_step": "mean",
+        "peak_memory": "max", "forward_passes_per_step": "mean", "seconds": "mean", "device_hours": "sum",
+        "pretraining_seconds": "mean", "pretraining_passes": "mean",
+    }  # fmt: skip
+    numbers = done.assign(
+        forward_passes_per_step=done["forward_passes"].astype(float) / done["steps"].astype(float),
+        device_hours=done["seconds"].astype(float) / 3600,
+        pretraining_passes=done["pretraining_forward_passes"],
+    ).astype({name: float for name in how if name != "id"})
+    return numbers.groupby(list(keys), sort=False).agg(how).rename(columns={"id": "trials"}).reset_index()
 
 
 def train_and_test_seconds(trials: pd.DataFrame) -> pd.Series:
@@ -193,11 +154,11 @@ def train_and_test_seconds(trials: pd.DataFrame) -> pd.Series:
 
 
 def largest_time_ratio(trials: pd.DataFrame, keys: Sequence[str]) -> float:
-    """Return how many times as long as another an update of equal work took, at most; NaN where none is known.
+    """Return the largest ratio of times of equal updates; NaN where none is known.
 
     Args:
         trials: complete rows of ``trial_frame``.
-        keys: the factors that tell arms apart; updates of arms that differ in training cases or steps are equal work.
+        keys: the factors that tell arms apart; arms that differ in training cases or steps only have equal updates.
     """
     same = [key for key in keys if key not in ("shots", "subset", "recipe.steps")]
     seconds = trials["seconds_per_step"].astype(float)

@@ -9,9 +9,9 @@ meanings that are kept apart:
   with random cases and random seeds within arms, or of the differences of paired seeds; its interval is Student's with
   Satterthwaite's degrees of freedom.
 
-A test says why it gives no verdict where the number of cases or seeds does not carry one; the limits are those
-within which ``tests/benchmarks/statistics_simulation.py`` finds false-positive rates of 3 to 6 % and coverages of 93
-to 97 %; paired seeds with the fewest of both have 2 to 3 %.
+Below a least number of cases or seeds a test gives a reason in place of a result. Within these limits
+``tests/benchmarks/statistics_simulation.py`` finds false-positive rates of 3 to 6 % and coverages of 93 to 97 %; paired
+seeds with the fewest seeds and cases have false-positive rates of 2 to 3 %.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEAST_CASES = 7
 LEAST_CASES_RETRAINING, LEAST_SEEDS = 12, 3
 RESAMPLES = 2000
 _MOST_ENUMERATED = 13  # pairs whose 2^n signs are all tried where ranks are tied
-_CAUTION = 0.3
+_VARIANCE_QUANTILE = 0.3
 """Share of samples whose seed variance is underestimated more than the degrees of freedom allow for."""
 
 FloatArray = NDArray[np.float64]
@@ -39,13 +39,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Significance:
-    """What a procedure says of a difference, or why it says nothing.
+    """The result of a test of a difference, or why there is none.
 
     Attributes:
         p: two-sided, before any correction; NaN where ``reason`` is given.
         low, high: the 95 % interval of the difference.
-        smallest_p: the smallest ``p`` that the data could have reached.
-        reason: why there is neither star nor interval.
+        smallest_p: the smallest ``p`` that so many cases can reach.
+        reason: why there is neither p nor interval.
     """
 
     p: float = float("nan")
@@ -197,7 +197,7 @@ def _two_way_test(*arms: FloatArray) -> Significance:
 
 
 def _contrast(means: Sequence[Any]) -> Any:
-    """Return the mean of one arm, or the difference of two."""
+    """Return the mean of one arm, or the difference of the means of two."""
     return means[0] if len(means) == 1 else means[0] - means[1]
 
 
@@ -212,7 +212,9 @@ def _variance_of_mean(*arms: FloatArray) -> tuple[float, float]:
     seeds = [sum(by_seed)] if equal else by_seed
     freedoms = [sum(k) - len(arms)] if equal else [number - 1 for number in k]
     own = max(cases - residual, 0.0)
-    likely = [s * f / float(stats.chi2.ppf(_CAUTION, f)) for s, f in zip(seeds, freedoms, strict=True)]
+    likely = [
+        s * f / float(stats.chi2.ppf(_VARIANCE_QUANTILE, f)) for s, f in zip(seeds, freedoms, strict=True)
+    ]
     spread = cases**2 / (n - 1) + sum(s**2 / f for s, f in zip(likely, freedoms, strict=True))
     least = float(min(n - 1, *freedoms))
     freedom = max((own + sum(likely)) ** 2 / spread, least) if spread > 0 else least

@@ -18,7 +18,7 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
     """Return the student's Dice and HD95, and their gains, by every convention.
 
     Args:
-        data: what the report is made from.
+        data: of the report.
         rescored: of ``rescore``; trials that it lacks are left out, and counted in the column n.
     """
     rows = rescored[rescored["role"] == STUDENT]

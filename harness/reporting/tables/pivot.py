@@ -26,7 +26,7 @@ def pivot_table(spec: TableSpec, data: ReportData, comparisons: pd.DataFrame) ->
 
     Args:
         spec: what the study declares.
-        data: what the report is made from.
+        data: of the report.
         comparisons: of ``comparison_frame``.
 
     Raises:

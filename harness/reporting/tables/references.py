@@ -25,12 +25,12 @@ _COUNTED = ("training_cases", "validation_cases", "test_cases")
 
 
 def reference_tables(name: str, reference: Reference, data: ReportData) -> list[Table]:
-    """Return the table of scores with the published rows, and that of the protocol's fields.
+    """Return a table of our scores beside the published ones, and a table of the protocol's fields.
 
     Args:
         name: of the reference, as given.
         reference: the published numbers.
-        data: what the report is made from; only the arms of the reference's dataset count.
+        data: of the report; only the arms of the reference's dataset count.
     """
     own = data.of_dataset(reference.dataset)
     label = f"reference_{safe_name(name.rpartition('/')[2].removesuffix('.yaml'))}"

@@ -47,7 +47,7 @@ def score_table(
     Args:
         name: of the table's files.
         metric_name: as in the records.
-        data: what the report is made from.
+        data: of the report.
         comparisons: of ``comparison_frame``.
         regions: whether the regions have columns beside their mean.
         of: the dataset, where the table is one of several.
@@ -108,7 +108,7 @@ def _interval_target(comparisons: pd.DataFrame) -> str:
 
 
 def _with_tests(numbers: pd.DataFrame, comparisons: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Return the numbers of a score table; the rows of means over regions have those of their tests too."""
+    """Return the numbers of a score table, with the tests in the rows of means over regions."""
     tests = comparisons.drop(columns=["metric", "cases", "seeds"]).assign(region=MEAN)
     return numbers.merge(tests, how="left", on=[*keys, "role", "region"]).astype({"role": object})
 

@@ -30,10 +30,10 @@ def search_tables(
     """Return the tables of a study's searches; none where it has none.
 
     Args:
-        searches: of the study.
-        data: of the trials that confirm.
-        history: of ``history_frame``, of the same trials.
-        trials: of ``trial_frame``, of the trials of each search's suggestions.
+        searches: the study's.
+        data: of the report; its trials are those that confirm suggestions.
+        history: of ``history_frame``, for the same trials.
+        trials: for each search the ``trial_frame`` of its suggestions.
     """
     if not searches:
         return []
@@ -48,7 +48,7 @@ def _keys(searches: Sequence[Findings]) -> list[str]:
 
 
 def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame]) -> Table:
-    """Return every suggestion of every arm, the best of each first; arguments as of :func:`search_tables`."""
+    """Return every suggestion of every arm, the best first; for the arguments see :func:`search_tables`."""
     keys = _keys(searches)
     lines: list[tuple[Cell, ...]] = []
     for found in searches:

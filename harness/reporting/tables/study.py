@@ -30,7 +30,7 @@ def all_tables(
     published: Mapping[str, Reference] | None = None,
     rescored: pd.DataFrame | None = None,
 ) -> list[Table]:
-    """Return every table of a study but those of its searches.
+    """Return every table of a study except the tables of its searches.
 
     Args:
         data: of the report.
