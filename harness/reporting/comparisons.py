@@ -95,7 +95,7 @@ def _pairs(data: ReportData) -> Iterator[_Pair]:
         baseline = data.ids_by_arm.get(data.baseline_arm(arm))
         if baseline is None:
             continue
-        is_baseline, seeds = ids == baseline, data.drawing_seeds
+        is_baseline, seeds = ids == baseline, data.seeds_of_drawn_cases
         paired = all(id in seeds for id in (*ids, *baseline))
         if paired:
             common = {seeds[id] for id in ids} & {seeds[id] for id in baseline}

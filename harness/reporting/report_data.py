@@ -87,7 +87,7 @@ class ReportData:
         return found
 
     @cached_property
-    def drawing_seeds(self) -> dict[str, int]:
+    def seeds_of_drawn_cases(self) -> dict[str, int]:
         """The seeds of the complete trials whose few training cases their seed drew, by id."""
         chosen = self.complete[drawn_by_seed(self.complete)]
         return dict(zip(chosen["id"], chosen["seed"].astype(int), strict=True))

@@ -64,24 +64,26 @@ def _bars(
             for j, place in enumerate(places):
                 if (place, kind) in groups:
                     x = j + (i - (len(kinds) - 1) / 2) * width
-                    _bar(axis, x, width, groups[place, kind], styles[kind], inches)
+                    _draw_bar(axis, x, width, groups[place, kind], styles[kind], inches)
         axis.set_xticks(range(len(places)), [style.wrap_text(place, room / len(places)) for place in places])
         axis.tick_params(axis="x", length=0)
         axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_ylim(0, 100)
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
-    style.legend(figure, {kind: Patch(**_face(styles[kind])) for kind in kinds})
+    style.legend(figure, {kind: Patch(**_patch_style(styles[kind])) for kind in kinds})
     return figure
 
 
-def _face(look: style.PlotStyle) -> dict[str, Any]:
+def _patch_style(look: style.PlotStyle) -> dict[str, Any]:
     return {"facecolor": look.colour, "alpha": 0.8, "hatch": look.hatch, "linewidth": 0}
 
 
-def _bar(axis: Axes, x: float, width: float, values: pd.Series, look: style.PlotStyle, inches: float) -> None:
+def _draw_bar(
+    axis: Axes, x: float, width: float, values: pd.Series, look: style.PlotStyle, inches: float
+) -> None:
     mean, sd = values.mean(), values.std()
-    axis.bar(x, mean, width * 0.9, **_face(look))
+    axis.bar(x, mean, width * 0.9, **_patch_style(look))
     top = max(values.max(), mean + (0 if np.isnan(sd) else sd))
     if not np.isnan(sd):
         axis.errorbar(x, mean, sd, color="black", elinewidth=0.8, capsize=2, capthick=0.8)

@@ -40,10 +40,10 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axis, (names, rows) in zip(axes, shown, strict=True):
-        placed = rows.assign(place=_places(rows, regions, arms))
-        _boxes(axis, placed, palette, 0.68 / len(arms))
+        placed = rows.assign(place=_positions(rows, regions, arms))
+        _draw_boxes(axis, placed, palette, 0.68 / len(arms))
         if rows["case"].nunique() <= _MOST_CASES:
-            _points(axis, placed, 0.4 / len(arms))
+            _draw_points(axis, placed, 0.4 / len(arms))
         axis.set_xticks(range(len(regions)), regions)
         axis.set_xlim(-0.5, len(regions) - 0.5)
         axis.xaxis.grid(False)
@@ -55,14 +55,14 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     return figure
 
 
-def _places(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> pd.Series:
+def _positions(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> pd.Series:
     """Return the middle of the box that each row belongs to, on the horizontal axis."""
     places = {name: i for i, name in enumerate(regions)}
     offsets = {name: 0.8 * (i - (len(arms) - 1) / 2) / len(arms) for i, name in enumerate(arms)}
     return rows["region"].map(places).astype(float) + rows["arm"].map(offsets).astype(float)
 
 
-def _boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
+def _draw_boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
     """Draw all boxes as two collections: hundreds of single lines take seconds to draw and to save."""
     corners, colours, lines = [], [], []
     for (arm, place), values in rows.groupby(["arm", "place"], observed=True)["value"]:
@@ -81,7 +81,7 @@ def _boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: fl
     axis.autoscale_view()
 
 
-def _points(axis: Axes, rows: pd.DataFrame, width: float) -> None:
+def _draw_points(axis: Axes, rows: pd.DataFrame, width: float) -> None:
     """Draw the cases side by side over their box, in the order of their ids."""
     cases = rows["case"].astype("category").cat.codes
     x = rows["place"] + width * (cases / max(cases.max(), 1) - 0.5)

@@ -49,10 +49,10 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             nudge = apart ** (i - (len(arms) - 1) / 2)
             x = summary.index.to_numpy(float) * nudge
             low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
-            _line(axis, x, summary["mean"], summary["std"], styles[arm])
+            _draw_means(axis, x, summary["mean"], summary["std"], styles[arm])
             low, high = np.minimum(low, summary["min"]), np.maximum(high, summary["max"])
             style.limit_with_arrows(axis, x, low, high, limits, styles[arm].colour)
-            _points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
+            _draw_points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
         axis.xaxis.set_minor_locator(NullLocator())
@@ -62,16 +62,16 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         axis.set_xlabel("Training cases")
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
-    style.legend(figure, {arm: _key(styles[arm], "o") for arm in arms})
+    style.legend(figure, {arm: _legend_line(styles[arm], "o") for arm in arms})
     return figure
 
 
-def _line(axis: Axes, x: Any, y: Any, reach: Any, look: style.PlotStyle) -> None:
+def _draw_means(axis: Axes, x: Any, y: Any, reach: Any, look: style.PlotStyle) -> None:
     axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker="o", markersize=3.5,
                   linewidth=1.2, elinewidth=0.8)  # fmt: skip
 
 
-def _key(look: style.PlotStyle, marker: str = "", line: Any = "") -> Line2D:
+def _legend_line(look: style.PlotStyle, marker: str = "", line: Any = "") -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.5)
 
 
@@ -94,14 +94,14 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
         arm: style.PlotStyle(colour) for arm, colour in zip(setting, cycle(CURVE_COLOURS), strict=False)
     }
     styles = {arm: own_looks.get(arm) or style.arm_styles([*every, arm])[arm] for arm in unset}
-    places, even = _places(scores["x"])
+    places, even = _positions(scores["x"])
     shown = style.panel_groups(scores, FACTOR_PANELS)
     figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for arm, own in rows.groupby("arm", sort=False):
             look = styles[str(arm)]
             if unset[arm]:
-                _across(axis, own, look)
+                _draw_constant(axis, own, look)
                 continue
             points = own.groupby("x")[["value", "low", "high"]].mean()
             reach = [
@@ -109,18 +109,21 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
                 (points["high"] - points["value"]).fillna(0),
             ]
             nudge = 0.04 * (setting.index(str(arm)) - (len(setting) - 1) / 2) * _least_gap(places)
-            _line(axis, points.index.map(places) + nudge, points["value"], reach, look)
-            _points(axis, own["x"].map(places) + nudge, own["value"], look.colour)
+            _draw_means(axis, points.index.map(places) + nudge, points["value"], reach, look)
+            _draw_points(axis, own["x"].map(places) + nudge, own["value"], look.colour)
         axis.set_xticks(list(places.values()), [f"{value:g}" for value in places])
         axis.set_xlabel(f"{label} (evenly spaced)" if even else label)
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
-    keys = {arm: _key(look, "", "--") if unset[arm] else _key(look, "o") for arm, look in styles.items()}
+    keys = {
+        arm: _legend_line(look, "", "--") if unset[arm] else _legend_line(look, "o")
+        for arm, look in styles.items()
+    }
     style.legend(figure, keys)
     return figure
 
 
-def _across(axis: Axes, own: pd.DataFrame, look: style.PlotStyle) -> None:
+def _draw_constant(axis: Axes, own: pd.DataFrame, look: style.PlotStyle) -> None:
     """Draw an arm that does not vary the factor: a line with its interval as a band."""
     mean, low, high = own[["value", "low", "high"]].mean()
     axis.axhline(mean, color=look.colour, linewidth=1, linestyle="--")
@@ -128,7 +131,7 @@ def _across(axis: Axes, own: pd.DataFrame, look: style.PlotStyle) -> None:
         axis.axhspan(low, high, color=look.colour, alpha=0.12, linewidth=0)
 
 
-def _places(values: pd.Series) -> tuple[dict[float, float], bool]:
+def _positions(values: pd.Series) -> tuple[dict[float, float], bool]:
     """Return where each value of a factor stands, and whether that is evenly: where to scale they would lie too close."""
     ordered = [float(value) for value in sorted(values.dropna().unique())]
     least = min((b - a for a, b in pairwise(ordered)), default=0.0)
@@ -140,7 +143,7 @@ def _least_gap(places: Mapping[float, float]) -> float:
     return min((b - a for a, b in pairwise(places.values())), default=0.0)
 
 
-def _points(axis: Axes, x: pd.Series, y: pd.Series, colour: Any) -> None:
+def _draw_points(axis: Axes, x: pd.Series, y: pd.Series, colour: Any) -> None:
     """Draw trials one by one, where they are few."""
     if y.groupby(x.to_numpy()).size().max() <= style.MOST_POINTS:
         axis.plot(x, y, "o", markerfacecolor="white", markeredgecolor=colour, markeredgewidth=0.6,
@@ -177,7 +180,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
         for k, kind in enumerate(kinds):
             axis = axes[block * len(kinds) + k, column]
             axis.set_visible(True)
-            _curves(axis, rows[rows["kind"] == kind], styles)
+            _draw_curves(axis, rows[rows["kind"] == kind], styles)
             axis.set_xlim(0, 1.02 * rows["step"].max())
             if kind == "loss" and positive:
                 style.use_log_scale(axis, "y")
@@ -187,11 +190,11 @@ def training_curves(history: pd.DataFrame) -> Figure:
                 axis.set_xlabel("Step")
             if column == 0:
                 axis.set_ylabel({"loss": "Total loss", "dice": "Validation Dice (%)"}[kind])
-    style.legend(figure, {arm: _key(styles[arm]) for arm in arms})
+    style.legend(figure, {arm: _legend_line(styles[arm]) for arm in arms})
     return figure
 
 
-def _curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, style.PlotStyle]) -> None:
+def _draw_curves(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, style.PlotStyle]) -> None:
     scale = 100.0 if (rows["kind"] == "dice").any() else 1.0
     for arm, own in rows.groupby("arm", sort=False):
         look, thin = styles[str(arm)], bin_by_step(own, ["id"])

@@ -57,10 +57,12 @@ def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     shape, spacing, level, volumes = below.subplots(1, 4, width_ratios=[1.2, 1.2, 0.7, 2.4])
     sides = {axis: [one.shape[i] for one in check.facts] for i, axis in enumerate("xyz")}
     sizes = {axis: [one.spacing[i] for one in check.facts] for i, axis in enumerate("xyz")}
-    _strips(shape, "Shape, voxels", check.facts, flagged, sides)
-    _strips(spacing, "Spacing, mm", check.facts, flagged, sizes)
-    _strips(level, "Intensity", check.facts, flagged, {"99th percentile": [one.level for one in check.facts]})
-    _volumes(volumes, check.facts, names)
+    _draw_strips(shape, "Shape, voxels", check.facts, flagged, sides)
+    _draw_strips(spacing, "Spacing, mm", check.facts, flagged, sizes)
+    _draw_strips(
+        level, "Intensity", check.facts, flagged, {"99th percentile": [one.level for one in check.facts]}
+    )
+    _draw_volumes(volumes, check.facts, names)
     counts = [sum(one.level == kind for one in check.findings) for kind in ("error", "warning", "fixed")]
     figure.suptitle(
         f"{name}: {check.cases} cases; findings: {counts[0]} error, {counts[1]} warning, {counts[2]} fixed",
@@ -91,7 +93,7 @@ def _draw_slices(figure: Any, rows: int, pictures: Sequence[Slice | str], flagge
         axis.imshow(labelled, cmap=palette, vmin=0, vmax=255, alpha=0.45, **place)
 
 
-def _strips(
+def _draw_strips(
     axis: Axes,
     title: str,
     facts: Sequence[CaseFacts],
@@ -115,7 +117,7 @@ def _strips(
         axis.set_ylim(bottom=0)
 
 
-def _volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -> None:
+def _draw_volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -> None:
     """Draw the volume of every label in each case where it occurs, one line a label."""
     rng = np.random.default_rng(0)
     for place, value in enumerate(names):

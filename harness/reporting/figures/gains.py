@@ -33,10 +33,12 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
         arms: all arms of the study, in the order of their colours.
     """
     styles = style.arm_styles(arms)
-    limits = {name: _limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)}
+    limits = {
+        name: _axis_limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)
+    }
     shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in style.panel_groups(gains, by)]
     names = {arm: style.wrap_text(str(arm), _NAME) for arm in gains["arm"]}
-    texts = {text for _, rows in shown for text in map(_words, rows.itertuples())}
+    texts = {text for _, rows in shown for text in map(_interval_text, rows.itertuples())}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
@@ -47,7 +49,7 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
         limit = limits[values["architecture"]]
         axis.axvline(0, color="0.4", linewidth=0.8)
         for place, row in enumerate(rows.itertuples()):
-            _line(axis, place, row, styles[str(row.arm)], limit)
+            _draw_arm(axis, place, row, styles[str(row.arm)], limit)
         axis.set_yticks(range(len(rows)), [names[arm] for arm in rows["arm"]])
         axis.tick_params(axis="y", length=0, pad=5)
         axis.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6), title=style.panel_title(gains, values))
@@ -59,14 +61,14 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     return figure
 
 
-def _limit(gains: pd.DataFrame) -> float:
+def _axis_limit(gains: pd.DataFrame) -> float:
     """Return where the axis ends: at the widest interval that is not far wider than most."""
     reach = gains[["gain", "low", "high"]].abs().max(axis="columns").to_numpy(float)
     near = reach[reach <= _FAR * np.median(reach)]
     return 1.06 * float(near.max()) or 1.0
 
 
-def _line(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
+def _draw_arm(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
     low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
     axis.hlines(place, max(low, -limit), min(high, limit), color=look.colour, linewidth=1.2)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
@@ -76,11 +78,11 @@ def _line(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float)
     shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
     axis.plot(shown, place, "o", color=look.colour, markersize=4.5,
               markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
-    axis.text(1.06, place, _words(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
+    axis.text(1.06, place, _interval_text(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
               fontweight="bold" if row.holds else "normal")  # fmt: skip
 
 
-def _words(row: Any) -> str:
+def _interval_text(row: Any) -> str:
     """Return ``−0.39 (−1.36 to +0.59)``."""
     interval = "" if np.isnan(row.low) else f" ({signed(row.low)} to {signed(row.high)})"
     return signed(row.gain) + interval

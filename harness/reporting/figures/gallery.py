@@ -19,7 +19,7 @@ def qualitative(gallery: Gallery) -> Figure:
     """Return two rows of pictures per case: labels over the slice, and below it the framed part with the errors."""
     columns = len(gallery.columns)
     side = min(1.6, (style.PAGE - 0.4) / columns)
-    heights = [height for row in gallery.rows for height in (_height(row), _height(row))]
+    heights = [height for row in gallery.rows for height in (_relative_height(row), _relative_height(row))]
     size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(gallery.rows) + 0.2)
     close = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=size, layout=close)
@@ -27,8 +27,8 @@ def qualitative(gallery: Gallery) -> Figure:
     for i, row in enumerate(gallery.rows):
         for j, panel in enumerate(row.panels):
             whole, part = axes[2 * i, j], axes[2 * i + 1, j]
-            _picture(whole, panel, row)
-            _zoom(part, panel, row)
+            _draw_labels(whole, panel, row)
+            _draw_errors(part, panel, row)
             if i == 0:
                 whole.set_title(style.wrap_text(gallery.columns[j], side), fontsize=7)
         axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
@@ -42,11 +42,11 @@ def qualitative(gallery: Gallery) -> Figure:
     return figure
 
 
-def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
-    _gray(axis, panel, row)
+def _draw_labels(axis: Axes, panel: Panel, row: CaseRow) -> None:
+    _draw_image(axis, panel, row)
     if panel.label is not None:
         palette = ListedColormap([style.label_colour(value) for value in range(256)])
-        _overlay(axis, panel.label, palette, row.aspect, 255)
+        _draw_overlay(axis, panel.label, palette, row.aspect, 255)
         for value in np.unique(panel.label[panel.label > 0]):
             axis.contour(
                 panel.label == value, levels=[0.5], colors=[style.label_colour(int(value))], linewidths=0.8
@@ -56,11 +56,11 @@ def _picture(axis: Axes, panel: Panel, row: CaseRow) -> None:
                              edgecolor="white", linewidth=0.8, linestyle=":"))  # fmt: skip
 
 
-def _zoom(axis: Axes, panel: Panel, row: CaseRow) -> None:
-    _gray(axis, panel, row)
+def _draw_errors(axis: Axes, panel: Panel, row: CaseRow) -> None:
+    _draw_image(axis, panel, row)
     if panel.errors is not None:
         palette = ListedColormap(["black", *ERROR_COLOURS.values()])
-        _overlay(axis, panel.errors, palette, row.aspect, 3)
+        _draw_overlay(axis, panel.errors, palette, row.aspect, 3)
     if panel.reference is not None:
         axis.contour(panel.reference > 0, levels=[0.5], colors=["white"], linewidths=0.6)
     axis.set_xlabel(panel.note, fontsize=6.5, labelpad=2)
@@ -69,7 +69,7 @@ def _zoom(axis: Axes, panel: Panel, row: CaseRow) -> None:
     axis.set_ylim(bottom - 0.5, top - 0.5)
 
 
-def _gray(axis: Axes, panel: Panel, row: CaseRow) -> None:
+def _draw_image(axis: Axes, panel: Panel, row: CaseRow) -> None:
     axis.imshow(panel.image, cmap="gray", vmin=0, vmax=255, aspect=row.aspect, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
@@ -77,11 +77,11 @@ def _gray(axis: Axes, panel: Panel, row: CaseRow) -> None:
         spine.set_visible(False)
 
 
-def _overlay(axis: Axes, label: np.ndarray, palette: ListedColormap, aspect: float, most: int) -> None:
+def _draw_overlay(axis: Axes, label: np.ndarray, palette: ListedColormap, aspect: float, most: int) -> None:
     masked = np.ma.masked_equal(label, 0)
     axis.imshow(masked, cmap=palette, vmin=0, vmax=most, aspect=aspect, alpha=0.5, interpolation="nearest")
 
 
-def _height(row: CaseRow) -> float:
+def _relative_height(row: CaseRow) -> float:
     rows, columns = row.panels[0].image.shape
     return float(np.clip(rows * row.aspect / columns, 0.4, 2.0))

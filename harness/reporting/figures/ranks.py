@@ -45,11 +45,11 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
     lines = max(name.count("\n") for name in names.values()) + 1
     margin = 0.2 + _LETTER * max(len(line) for name in names.values() for line in f"{name} 1.00".split("\n"))
     width = min(style.PAGE, max(style.COLUMN, 2 * margin + 1.1))
-    height = 0.35 + _LINE * max(_height(group, lines) for group in groups)
+    height = 0.35 + _LINE * max(_height_in_lines(group, lines) for group in groups)
     figure, axes = style.panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
-        _diagram(axis, group, names, palette, margin / (width - 2 * margin), lines)
+        _draw_diagram(axis, group, names, palette, margin / (width - 2 * margin), lines)
     return figure
 
 
@@ -58,12 +58,12 @@ def _palette(groups: Sequence[RankedArms]) -> dict[str, Any]:
     return {arm: look.colour for arm, look in style.arm_styles(arms).items()}
 
 
-def _height(group: RankedArms, lines: int) -> float:
+def _height_in_lines(group: RankedArms, lines: int) -> float:
     """Return how many lines of text high a diagram is, where names have so many ``lines``."""
-    return (len(group.arms) + 1) // 2 * lines + 0.5 * len(alike(group.ranking)) + 3.2
+    return (len(group.arms) + 1) // 2 * lines + 0.5 * len(tied_runs(group.ranking)) + 3.2
 
 
-def alike(ranking: Ranking) -> list[tuple[float, float]]:
+def tied_runs(ranking: Ranking) -> list[tuple[float, float]]:
     """Return the widest runs of arms whose mean ranks differ by no more than the critical difference, as ranks."""
     ordered = np.sort(ranking.average)
     runs: list[tuple[float, float]] = []
@@ -74,13 +74,13 @@ def alike(ranking: Ranking) -> list[tuple[float, float]]:
     return runs
 
 
-def _diagram(
+def _draw_diagram(
     axis: Axes, group: RankedArms, names: Mapping[str, str], palette: Mapping[str, Any], margin: float, lines: int
 ) -> None:  # fmt: skip
     """Draw one diagram; ``margin`` is the room for names on either side, in lengths of the scale."""
     ranking, number = group.ranking, len(group.arms)
     order = np.argsort(ranking.average, kind="stable")
-    runs = alike(ranking)
+    runs = tied_runs(ranking)
     axis.set_axis_off()
     axis.grid(False)
     length = number - 1
@@ -106,10 +106,10 @@ def _diagram(
         axis.annotate(text, (end, y), (shift, 0), textcoords="offset points", va="center",
                       ha="right" if left else "left", fontsize=6.5)  # fmt: skip
     axis.set_ylim(start - lines * half + 0.5 * lines, 2.5)
-    axis.set_title(f"{group.title}\nFriedman p {_p(ranking.p)}, {ranking.cases} cases", fontsize=7)
+    axis.set_title(f"{group.title}\nFriedman p {_p_text(ranking.p)}, {ranking.cases} cases", fontsize=7)
 
 
-def _p(value: float) -> str:
+def _p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 

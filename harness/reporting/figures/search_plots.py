@@ -120,9 +120,11 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
             rows = frame[which]
             axis.scatter(rows[dimension.column], rows["value"], c=rows["number"], cmap="viridis_r", norm=shades,
                          s=14, marker="o" if edge == "none" else "v", edgecolors=edge, linewidths=0.5)  # fmt: skip
-        _scale(axis, dimension)
+        _scale_axis(axis, dimension)
     style.label_left(axes, _DICE)
-    _bar(figure, axes, ScalarMappable(shades, "viridis_r"), "Suggestion").locator = MaxNLocator(integer=True)
+    _add_colour_bar(figure, axes, ScalarMappable(shades, "viridis_r"), "Suggestion").locator = MaxNLocator(
+        integer=True
+    )
     return figure
 
 
@@ -145,12 +147,12 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         axis.scatter(frame[across.column], frame[up.column], c=frame["value"], cmap="viridis", norm=shades, s=12,
                      edgecolors="white", linewidths=0.6, zorder=3)  # fmt: skip
         axis.grid(False)
-        _scale(axis, across)
-        _scale(axis, up, vertical=True)
+        _scale_axis(axis, across)
+        _scale_axis(axis, up, vertical=True)
         axis.use_sticky_edges = False
         axis.margins(0.06)
         axis.autoscale_view()
-    _bar(figure, axes, ScalarMappable(shades, "viridis"), _DICE)
+    _add_colour_bar(figure, axes, ScalarMappable(shades, "viridis"), _DICE)
     return figure
 
 
@@ -185,7 +187,7 @@ def _surface(frame: pd.DataFrame, across: Axis, up: Axis) -> tuple[Triangulation
     return Triangulation(*corners, fine.triangles), values
 
 
-def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
+def _scale_axis(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
     name = "y" if vertical else "x"
     if dimension.log:
         getattr(axis, f"set_{name}scale")("log")
@@ -200,7 +202,7 @@ def _scale(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
     getattr(axis, f"set_{name}label")(dimension.label)
 
 
-def _bar(figure: Figure, axes: Sequence[Axes], colours_of: ScalarMappable, label: str) -> Any:
+def _add_colour_bar(figure: Figure, axes: Sequence[Axes], colours_of: ScalarMappable, label: str) -> Any:
     bar = figure.colorbar(colours_of, ax=list(axes), label=label, fraction=0.05, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
     return bar

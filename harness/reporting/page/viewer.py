@@ -35,16 +35,16 @@ def viewer_data(galleries: Mapping[str, Gallery | str]) -> list[dict[str, Any]]:
             "labels": list(found.labels.items()),
             "colours": list(LABEL_COLOURS),
             "errors": list(ERROR_COLOURS.items()),
-            "cases": [_case(case) for case in found.volumes],
+            "cases": [_case_data(case) for case in found.volumes],
         }
         for dataset, found in galleries.items()
         if not isinstance(found, str)
     ]
 
 
-def _case(case: CaseVolumes) -> dict[str, Any]:
+def _case_data(case: CaseVolumes) -> dict[str, Any]:
     step = -(-max(case.image.shape[:2]) // MOST_PIXELS)
-    slices = _slices(case)
+    slices = _shown_slices(case)
     volumes = [case.image, case.reference, *case.predictions]
     sprites = [None if volume is None else _sprite(volume, slices, step) for volume in volumes]
     first = axial(case.image, 0)[::step, ::step]
@@ -60,7 +60,7 @@ def _case(case: CaseVolumes) -> dict[str, Any]:
     }
 
 
-def _slices(case: CaseVolumes) -> NDArray[np.int64]:
+def _shown_slices(case: CaseVolumes) -> NDArray[np.int64]:
     """Return the slices that any label reaches and two on either side; at most :data:`MOST_SLICES`, evenly spaced."""
     labels = [case.reference, *(volume for volume in case.predictions if volume is not None)]
     filled = np.flatnonzero(np.any([volume.any(axis=(0, 1)) for volume in labels], axis=0))
