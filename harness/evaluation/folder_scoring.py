@@ -168,10 +168,7 @@ def evaluate_pairs(
     """
     names = names or {}
     files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
-
-    def report_from(offset: int) -> Callable[[int], None]:
-        return lambda done: on_progress(offset + done, steps)
-
+    report_from = lambda offset: lambda done: on_progress(offset + done, steps)  # noqa: E731
     labels, unreadable = _run_cases(_reference_labels, files, workers, report_from(0))
     occurring = {value for values in labels.values() for value in values if value}
     chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
@@ -188,11 +185,10 @@ def evaluate_pairs(
         _difference_to_medpy, to_compare, workers, report_from(steps - len(drawn))
     )
     differences = [difference for difference in compared.values() if difference is not None]
-    problems = sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case)
     return Evaluation(
         regions=chosen,
         rows=[{"case": case, **row} for case in sorted(scored) for row in scored[case]],
-        problems=problems,
+        problems=sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case),
         verified=len(differences),
         unverified=unverified,
         largest_difference=float(np.max(differences)) if differences else None,
