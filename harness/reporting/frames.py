@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from harness.records.schema import (
     read_record,
 )
 from harness.records.store import Store
-from harness.reporting.wording import UNSET
+from harness.reporting.wording import UNSET, is_number
 from harness.spec import canonical_json
 from harness.study.study import Study
 
@@ -48,9 +47,10 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
     """Return one row per cell of the study, in its order.
 
     Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
-    failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``,
-    ``message``, ``traceback``, ``selected_step``; :data:`COST_COLUMNS` (seconds, bytes, counts); :data:`PROTOCOL_COLUMNS`
-    (lists as tuples, mappings as canonical JSON); ``declared_steps``, of a trial and of a pretraining within them; ``commit``, ``device``, ``versions`` (a mapping).
+    failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``, ``message``,
+    ``traceback``, ``selected_step``; :data:`COST_COLUMNS` (seconds, bytes, counts); :data:`PROTOCOL_COLUMNS` (lists as
+    tuples, mappings as canonical JSON); ``declared_steps``, of a trial and of a pretraining within them; ``commit``,
+    ``device``, ``versions`` (a mapping).
     """
     columns = [
         "id",
@@ -62,12 +62,11 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
         *_ENVIRONMENT,
     ]
     store = Store(results, writable=False)
-    rows = []
-    for cell in study.cells:
-        factors = {key: _factor(cell.factors.get(key)) for key in study.factors}
-        rows.append(
-            {"id": cell.spec.id, **factors, **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
-        )
+    rows = [
+        {"id": cell.spec.id, **{key: _factor(cell.factors.get(key)) for key in study.factors},
+         **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
+        for cell in study.cells
+    ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     # plain strings: the report walks through these columns many times, and Arrow's make each anew
     return frame.astype(dict.fromkeys(frame.select_dtypes("string"), object))
@@ -121,14 +120,9 @@ def with_numbers(trials: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     for name in trials.select_dtypes(object).columns:
         known = [None if isinstance(value, str) and value == UNSET else value for value in trials[name]]
-        numbers = all(
-            value is None or (isinstance(value, Real) and not isinstance(value, bool)) for value in known
-        )
-        columns[name] = (
-            pd.to_numeric(pd.Series(known, trials.index))
-            if numbers
-            else pd.Series(known, trials.index, object)
-        )
+        numbers = all(value is None or is_number(value) for value in known)
+        column = pd.Series(known, trials.index, None if numbers else object)
+        columns[name] = pd.to_numeric(column) if numbers else column
     return trials.assign(**columns)
 
 
@@ -175,11 +169,8 @@ def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
 def _record_columns(record: TrialRecord) -> dict[str, Any]:
     columns: dict[str, Any] = {"status": record.status, "selected_step": record.selected_step}
     if record.cause:
-        columns |= {
-            "cause": record.cause.kind,
-            "message": record.cause.message,
-            "traceback": record.cause.traceback,
-        }
+        cause = record.cause
+        columns |= {"cause": cause.kind, "message": cause.message, "traceback": cause.traceback}
     if record.cost:
         columns |= {name: getattr(record.cost, name) for name in COST_COLUMNS}
     if record.protocol:

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import pandas as pd
 
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
 from harness.reporting.statistics import estimates
-from harness.reporting.wording import UNSET, arm_label
+from harness.reporting.wording import UNSET, arm_label, is_number
 from harness.study.axes import is_shared, row_keys
 from harness.study.study import Study
 
@@ -137,7 +136,7 @@ def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -
 def value_order(values: Iterable[Any]) -> dict[Any, int]:
     """Return the place of each value: first the absence of a setting, then numbers by size, then words as they come."""
     distinct = list(dict.fromkeys(values))
-    numbers = [value for value in distinct if isinstance(value, Real) and not isinstance(value, bool)]
+    numbers = [value for value in distinct if is_number(value)]
     words = [value for value in distinct if value not in numbers and value != UNSET]
     absent = [value for value in distinct if value == UNSET]
     return {value: place for place, value in enumerate([*absent, *sorted(numbers), *words])}

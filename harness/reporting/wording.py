@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 UNSET = "–"
@@ -51,6 +52,11 @@ def metric_of(name: str, unit: str = "") -> Metric:
 def heading(key: str) -> str:
     """Return the column heading of a factor: ``Method``, or ``masking.ratio`` of ``method.masking.ratio``."""
     return key.partition(".")[2] or key.capitalize()
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a factor's value is a number."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def value_text(value: Any) -> str:

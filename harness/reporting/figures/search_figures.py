@@ -12,7 +12,7 @@ from harness.records.schema import safe_name
 from harness.reporting.figures import search_plots
 from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
 from harness.reporting.figures.style import left_out_note
-from harness.reporting.wording import count, heading, value_text
+from harness.reporting.wording import count, heading, is_number, value_text
 from harness.search.findings import Findings
 from harness.study.searches import Dimension
 
@@ -58,7 +58,7 @@ def axis_of(dimension: Dimension) -> search_plots.Axis:
 
 
 def _is_numeric(dimension: Dimension) -> bool:
-    return all(isinstance(end, int | float) and not isinstance(end, bool) for end in dimension.range.ends())
+    return all(map(is_number, dimension.range.ends()))
 
 
 def _axis_position(dimension: Dimension, value: Any) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
 from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
 from harness.reporting.tables.cost import uneven_note
-from harness.reporting.wording import UNSET, count, heading, metric_of, shots_text
+from harness.reporting.wording import UNSET, count, heading, is_number, metric_of, shots_text
 
 MOST_BOXED_ARMS = 10
 _NO_GROUP = "no three arms have the same dataset, architecture and shots"
@@ -115,8 +114,7 @@ def numeric_factors(data: ReportData) -> list[str]:
     found = []
     for key in data.study.varying():
         values = [value for value in dict.fromkeys(data.complete[key]) if value != UNSET]
-        numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
-        if key not in FIGURE_FACTORS and numeric and len(values) > 1:
+        if key not in FIGURE_FACTORS and len(values) > 1 and all(map(is_number, values)):
             found.append(key)
     return found
 
