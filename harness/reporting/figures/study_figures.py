@@ -123,7 +123,8 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
     rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
     if not len(rows):
         return "no arm has a baseline to be compared with"
-    every, by = with_arm_names(data.complete, data.study), gain_panels(data)
+    every = with_arm_names(data.complete, data.study)
+    by = ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
     rows = with_arm_names(rows.assign(**alone), data.study)
     rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
@@ -143,11 +144,6 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
         shown = f"The first {gains.MOST_GAINS} of {most} arms are shown"
         caption += f" {shown}; the table of comparisons has all."
     return gains.gain_forest(rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by)
-
-
-def gain_panels(data: ReportData) -> tuple[str, ...]:
-    """Return what panels of gains differ in: what arms are compared within."""
-    return ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
 
 
 def _draw_bars(scores: pd.DataFrame) -> FigureOrReason:

@@ -21,7 +21,6 @@ from harness.reporting.provenance import environment_rows, protocol_notes, selec
 from harness.reporting.report_data import ReportData
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.wording import heading, metric_of, value_text
-from harness.study.study import Study
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
@@ -61,7 +60,7 @@ def render_page(
         "search": [_table_entry(table) for table in search_tables],
         "viewers": viewer_data(galleries),
         "failures": failed_trials(data.trials, study.varying()),
-        "skipped": _skipped_cells(study),
+        "skipped": [(_words(study.factors, skip.factors), skip.reason) for skip in study.skipped],
         "protocol": protocol_notes(done) if len(done) else [],
     }
     return environment.get_template("template.html").render(
@@ -136,11 +135,6 @@ def failed_trials(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str
 def _last_lines(traceback: Any) -> str:
     lines = traceback.rstrip().splitlines() if isinstance(traceback, str) else []
     return "\n".join(lines[-_TRACEBACK_LINES:])
-
-
-def _skipped_cells(study: Study) -> list[tuple[str, str]]:
-    """Return the factors and the reason of each skipped cell."""
-    return [(_words(study.factors, skip.factors), skip.reason) for skip in study.skipped]
 
 
 def _words(keys: Sequence[str], values: Mapping[str, Any]) -> str:

@@ -31,12 +31,6 @@ class CaseImage:
     label: NDArray[np.uint8]
     affine: NDArray[np.float64]
 
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along each array axis, mm."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
-        return (x, y, z)
-
 
 def case_image(
     study_folder: Path, dataset_name: str, case_id: str, data_root: Path | None

@@ -62,7 +62,7 @@ def _score_table(name: str, reference: Reference, data: ReportData) -> Table:
     header += [Column(COSTS[name][0], "number", "Cost") for name in priced]
     published = [
         (Cell(f"{row.name}{PUBLISHED_MARK}"), *[Cell(UNSET)] * len(data.keys), *_printed(row, shown), Cell(UNSET),
-         Cell(UNSET), *(_printed_cost(getattr(row, _COSTS[name])) for name in priced))
+         Cell(UNSET), *(_printed_cost(row, name) for name in priced))
         for row in reference.rows
     ]  # fmt: skip
     ours = _our_rows(reference, data, shown, priced)
@@ -97,7 +97,8 @@ def _printed(row: PublishedRow, shown: Sequence[tuple[str, str]]) -> list[Cell]:
     return [Cell(number(value, DECIMALS), value=value) for value in values]
 
 
-def _printed_cost(value: float | None) -> Cell:
+def _printed_cost(row: PublishedRow, name: str) -> Cell:
+    value = getattr(row, _COSTS[name])
     return Cell(UNSET) if value is None else Cell(f"{value:g}", value=value)
 
 
