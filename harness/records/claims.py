@@ -1,49 +1,24 @@
 """Who works on a trial, and why nobody does: the files of that in a trial's folder below ``<results>/running``.
 
-A claim is stale when its worker or the driver that started the worker has died (same host), or when it has
-not been touched for a while (another host).
+A claim is stale when its worker, or the driver that started the worker, is known to have died. Where that cannot be
+known, because they run on another machine or in another container, it is stale when it has not been touched for a while.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
+from harness.records.processes import Process
 from harness.records.schema import Cause, write_text
 
-_CLAIM, _RELEASED = "claim.json", "released.json"
-_SILENT = 600.0  # seconds after which another host's claim is stale
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that another process can check for life."""
-
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def this(cls) -> Process:
-        """Return the current process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
-
-    def is_dead(self) -> bool:
-        """Return whether it ran on this host and runs no more."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > 1
-        except psutil.NoSuchProcess:
-            return True
+_CLAIM, _RELEASED, _TAKEOVERS = "claim.json", "released.json", "takeovers.txt"
+SILENT = 600.0  # seconds without a touch, after which a claim is stale whose owner cannot be seen
 
 
 @dataclass(frozen=True)
@@ -59,9 +34,10 @@ class Claim:
         """Return the claim on the trial with the folder ``home``, whether its owner lives or not."""
         try:
             claim = json.loads((home / _CLAIM).read_text())
-        except (OSError, json.JSONDecodeError):
+            owners = Process.of_json(claim["worker"]), Process.of_json(claim["driver"])
+            return cls(*owners, claim["attempt"])
+        except (OSError, ValueError, KeyError, TypeError):  # none, or cut by a fault of the storage
             return None
-        return cls(Process(**claim["worker"]), Process(**claim["driver"]), claim["attempt"])
 
     def write(self, home: Path) -> None:
         """Take the trial; the caller holds its lock."""
@@ -81,17 +57,40 @@ class Claim:
 def is_claimed(home: Path) -> bool:
     """Return whether a process that lives, as far as can be known from here, works on a trial."""
     claim = Claim.read(home)
-    if claim is None:
-        return False
-    owners = (claim.worker, claim.driver)
-    if any(owner.is_dead() for owner in owners):
-        return False
-    if all(owner.host == socket.gethostname() for owner in owners):
-        return True
+    return claim is not None and why_stale(home, claim) is None
+
+
+def why_stale(home: Path, claim: Claim) -> str | None:
+    """Return why a claim does not count any more; None where it does."""
+    states = {owner.state(): owner for owner in (claim.driver, claim.worker)}
+    if "dead" in states:
+        return f"{states['dead']} has died"
+    if "unknown" not in states:
+        return None
+    silent = silent_for(home)
+    return f"{claim.worker} gave no sign for {silent:.0f} s" if silent >= SILENT else None
+
+
+def silent_for(home: Path) -> float:
+    """Return the seconds since a claim was last touched; infinite where there is none."""
     try:
-        return time.time() - (home / _CLAIM).stat().st_mtime < _SILENT
+        return max(0.0, time.time() - (home / _CLAIM).stat().st_mtime)
     except FileNotFoundError:  # its owner has ended meanwhile
-        return False
+        return math.inf
+
+
+def note_takeover(home: Path, sentence: str) -> None:
+    """Write down who took a trial over, or lost it; the caller holds its lock."""
+    with suppress(OSError), (home / _TAKEOVERS).open("a") as file:
+        file.write(f"{sentence}\n")
+
+
+def takeovers(home: Path) -> list[str]:
+    """Return who has taken a trial over, and who has lost it, in order."""
+    try:
+        return (home / _TAKEOVERS).read_text().splitlines()
+    except OSError:
+        return []
 
 
 @dataclass(frozen=True)

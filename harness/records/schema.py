@@ -137,6 +137,8 @@ class TransferRecord(Frozen):
 class TrialRecord(Frozen):
     """``trial.json``. A failed trial has a cause, and may lack what it did not reach.
 
+    ``takeovers`` says who took the trial over from whom, and why.
+
     A search that gave a trial up early leaves it ``pruned``; its numbers stand in no table.
     """
 
@@ -152,6 +154,7 @@ class TrialRecord(Frozen):
     cause: Cause | None = None
     attempts: int = 1
     transfer: TransferRecord | None = None
+    takeovers: list[str] = []
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

@@ -33,9 +33,10 @@ from uuid import uuid4
 from filelock import FileLock
 
 from harness.errors import ClaimLost, Interrupted, UserError
-from harness.records.claims import Claim, Process, Release, is_claimed
+from harness.records.claims import Claim, Release, is_claimed, note_takeover, silent_for, takeovers, why_stale
 from harness.records.faults import rule_of
 from harness.records.preemption import StopFile, is_signalled
+from harness.records.processes import Process
 from harness.records.schema import (
     HISTORY,
     Cause,
@@ -136,13 +137,21 @@ class Store:
         """Return who works on a trial, alive or not."""
         return Claim.read(self._running / id)
 
+    def takeovers(self, id: str) -> list[str]:
+        """Return who has taken over a trial that is not published yet, and who has lost it."""
+        return takeovers(self._running / id)
+
+    def silent_for(self, id: str) -> float:
+        """Return the seconds since the owner of a trial gave a sign of life."""
+        return silent_for(self._running / id)
+
     def attempt_folder(self, id: str, attempt: str) -> Path:
         """Return where an attempt at a trial writes."""
         return self._running / id / attempt
 
     def stop_file(self, driver: Process) -> StopFile:
         """Return the file by which a driver asks its workers to stop."""
-        name = f".driver-{driver.host}-{driver.pid}-{driver.started:.0f}"
+        name = f".driver-{driver.host}-{driver.pid}-{driver.start}-{driver.namespace}"
         return StopFile(self._running / name)
 
     def claim(self, id: str, driver: Process) -> Attempt | None:
@@ -152,11 +161,15 @@ class Store:
         """
         folder = self._running / id
         with self.locked(id):
-            if self.status(id) == "complete" or is_claimed(folder):
+            earlier = Claim.read(folder)
+            stale = why_stale(folder, earlier) if earlier else None
+            if self.status(id) == "complete" or (earlier and not stale):
                 return None
             folder.mkdir(exist_ok=True)
             attempt = Attempt(self, id, folder, _next_name(folder), driver)
             attempt.start(_newest_checkpoint(folder))
+            if earlier and stale:
+                note_takeover(folder, f"{Process.this()} takes over from {earlier.attempt}: {stale}")
             Release.remove(folder)
         return attempt
 
@@ -270,6 +283,7 @@ class Attempt:
         """Raise ClaimLost where another process owns the trial now."""
         claim = Claim.read(self._home)
         if claim is None or claim.attempt != self._name:
+            note_takeover(self._home, f"{Process.this()} has lost {self._name} and stops")
             raise ClaimLost(f"trial {self._id} is owned by another process")
 
     def publish(self, record: TrialRecord, weights: bool = True) -> None:
@@ -278,6 +292,7 @@ class Attempt:
         Raises:
             ClaimLost: another process owns the trial now.
         """
+        record = record.model_copy(update={"takeovers": takeovers(self._home)})
         write_record(self.folder, record)
         final = self._store.trials / self._id
         with self._store.locked(self._id):

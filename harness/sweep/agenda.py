@@ -22,8 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import Interrupted
-from harness.records.claims import Process
 from harness.records.faults import cause_of
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord
 from harness.records.store import Store
 from harness.spec import TrialSpec

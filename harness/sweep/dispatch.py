@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.records.claims import Process
 from harness.records.faults import LOSSES, is_out_of_room, rule_of
+from harness.records.processes import Process
 from harness.records.schema import Cause
 from harness.records.store import Store
 from harness.spec import TrialSpec

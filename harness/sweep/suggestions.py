@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from harness.progress.missing import missing_cells
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord
 from harness.records.store import RESUME, SELECTED, Store
 from harness.search.findings import State, Suggestion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records.claims import Process
+from harness.records.processes import Process
 
 
 @dataclass(frozen=True)

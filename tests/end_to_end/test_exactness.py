@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import read_history
 from harness.records.store import Attempt, Store
 from harness.spec import TrialSpec

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import TrialRecord, read_history
 from harness.records.store import Store
 from harness.study.cells import Cell
@@ -223,7 +223,7 @@ def test_a_full_disk_pauses_the_study_until_there_is_room(folder: Path, small_di
 def test_two_drivers_and_stale_claims_do_no_harm(folder: Path) -> None:
     cells = write_study(folder, 20, seed=[0, 1, 2, 3])
     store = Store(folder / "results")
-    dead = asdict(Process.this()) | {"started": 0.0}
+    dead = asdict(Process.this()) | {"start": 0}
     far = {"host": "elsewhere", "pid": 1, "started": 0.0}
     for cell, owner in zip(cells, (dead, far), strict=False):
         assert store.claim(cell.spec.id, Process.this())

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli.board import Board
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord, append_history
 from harness.records.store import Store
 from harness.study.expand import load_study

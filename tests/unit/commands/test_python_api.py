@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import harness
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord, write_cases
 from harness.records.store import Store
 from harness.study.study import Study

@@ -10,8 +10,8 @@ import pytest
 
 from harness.errors import Interrupted
 from harness.records import preemption
-from harness.records.claims import Process
 from harness.records.preemption import StopFile, is_signalled, listen
+from harness.records.processes import Process
 from harness.records.store import Store
 from harness.spec import TrialSpec
 

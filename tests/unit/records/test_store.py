@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,8 @@ from unittest.mock import Mock
 import pytest
 
 from harness.errors import ClaimLost, UserError
-from harness.records.claims import Claim, Process
+from harness.records.claims import Claim
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord, append_history, read_history, write_record
 from harness.records.store import Store
 from harness.spec import TrialSpec
@@ -42,9 +43,8 @@ def other():
 
 
 def described(process: subprocess.Popen) -> Process:
-    import psutil
-
-    return Process(Process.this().host, process.pid, psutil.Process(process.pid).create_time())
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return replace(Process.this(), pid=process.pid, start=int(fields[19]))
 
 
 def complete(spec: TrialSpec) -> TrialRecord:
@@ -97,9 +97,71 @@ def test_a_claim_dies_with_its_worker_or_its_driver(
 
 def test_a_process_with_the_same_number_is_not_the_same_process(store: Store, spec: TrialSpec) -> None:
     assert store.claim(spec.id, Process.this())
-    reborn = asdict(Process.this()) | {"started": Process.this().started - 1000}
+    reborn = asdict(Process.this()) | {"start": Process.this().start - 1000}
     rewrite_claim(store, spec.id, worker=reborn)
     assert store.status(spec.id) == "pending"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"namespace": "1"}, {"boot": "another"}, {"boot": ""}, {"boot": "another", "host": "node17"}],
+    ids=["another pid namespace", "another kernel", "an earlier version", "another machine"],
+)
+def test_where_a_pid_proves_nothing_the_heartbeat_decides(
+    store: Store, spec: TrialSpec, place: dict[str, str]
+) -> None:
+    """Two containers of one host name, for example: the pid of one is no process of the other."""
+    assert store.claim(spec.id, Process.this())
+    owner = asdict(replace(Process.this(), pid=2**22 - 1)) | place  # no process has this pid here
+    path = rewrite_claim(store, spec.id, worker=owner, driver=owner)
+    assert store.status(spec.id) == "running" and store.claim(spec.id, Process.this()) is None
+    os.utime(path, (time.time() - 599,) * 2)
+    assert store.status(spec.id) == "running"
+    os.utime(path, (time.time() - 601,) * 2)
+    assert store.status(spec.id) == "pending"
+
+
+def test_a_clock_that_is_set_changes_nothing(
+    store: Store, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.claim(spec.id, Process.this())
+    for step in (-300, -5, 5, 300):
+        with monkeypatch.context() as clock:
+            now = time.time()
+            clock.setattr(time, "time", lambda now=now, step=step: now + step)
+            clock.setattr("psutil.boot_time", lambda step=step: step)
+            assert store.status(spec.id) == "running" and store.claim(spec.id, Process.this()) is None
+
+
+def test_a_process_that_cannot_be_seen_is_not_known_to_be_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = Process.this()
+    monkeypatch.setattr("harness.records.processes._status", lambda pid: None)
+    assert hidden.state() == "unknown"
+
+
+def test_who_takes_over_and_who_loses_say_so(store: Store, spec: TrialSpec) -> None:
+    first = store.claim(spec.id, Process.this())
+    assert first and store.takeovers(spec.id) == []
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"start": 0})
+    second = store.claim(spec.id, Process.this())
+    assert second
+    with pytest.raises(ClaimLost):
+        first.check_owned()
+    second.publish(complete(spec))
+    record = store.record(spec.id)
+    assert record
+    me = f"process {os.getpid()} on {Process.this().host}"
+    assert record.takeovers == [
+        f"{me} takes over from attempt-1: {me} has died", f"{me} has lost attempt-1 and stops"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "{", "\0" * 200, "{}", '{"worker": 3}', "[]"])
+def test_a_damaged_claim_is_none(store: Store, spec: TrialSpec, content: str) -> None:
+    assert store.claim(spec.id, Process.this())
+    (store.results / "running" / spec.id / "claim.json").write_text(content)
+    assert store.status(spec.id) == "pending"
+    assert store.claim(spec.id, Process.this())
 
 
 def test_a_claim_of_another_host_lasts_as_long_as_it_is_touched(store: Store, spec: TrialSpec) -> None:
@@ -114,7 +176,7 @@ def test_a_claim_of_another_host_lasts_as_long_as_it_is_touched(store: Store, sp
 def test_a_claim_of_another_host_that_ends_as_it_is_looked_at_is_none(
     store: Store, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    far = Process("elsewhere", 1, 0.0)
+    far = Process("elsewhere", 1)
     monkeypatch.setattr(Claim, "read", lambda home: Claim(far, far, "attempt-1"))
     assert store.status(spec.id) == "pending"
 
@@ -126,7 +188,7 @@ def test_who_was_replaced_cannot_publish_and_the_successor_goes_on_from_the_newe
     assert first
     (first.folder / "resume.pt").write_text("step 5")
     append_history(first.folder, [{"step": 4}])
-    rewrite_claim(store, spec.id, driver=asdict(Process.this()) | {"started": 0.0})
+    rewrite_claim(store, spec.id, driver=asdict(Process.this()) | {"start": 0})
     second = store.claim(spec.id, Process.this())
     assert second and second.number == 2
     assert (second.folder / "resume.pt").read_text() == "step 5"
@@ -163,7 +225,7 @@ def test_a_process_that_dies_just_before_the_rename_has_published_nothing(
     attempt = store.claim(spec.id, Process.this())
     assert attempt
     write_record(attempt.folder, complete(spec))
-    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"start": 0})
     assert store.status(spec.id) == "pending" and store.record(spec.id) is None
     again = store.claim(spec.id, Process.this())
     assert again and not (again.folder / "trial.json").exists()
@@ -209,7 +271,7 @@ def test_tidying_leaves_alone_what_was_put_down_and_new_attempts_at_what_failed(
     assert store.paused_at(spec.id) == 7
     last = store.claim(spec.id, Process.this())
     assert last
-    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"started": 0.0})
+    rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"start": 0})
     store.tidy()
     assert last.folder.is_dir()
 
@@ -302,7 +364,7 @@ def test_a_complete_record_may_leave_its_weights_out(store: Store, spec: TrialSp
 
 def test_a_driver_gives_up_the_claims_of_its_own_workers_alone(store: Store, spec: TrialSpec) -> None:
     assert store.claim(spec.id, Process.this())
-    store.drop_claim(spec.id, Process("elsewhere", 1, 0.0))
+    store.drop_claim(spec.id, Process("elsewhere", 1))
     assert store.status(spec.id) == "running"
     store.drop_claim(spec.id, Process.this())
     assert store.status(spec.id) == "pending"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, Protocol, TrialRecord, append_history, write_cases
 from harness.records.store import RESUME, Store
 from harness.spec import TrialSpec

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.progress.missing import missing_cells
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord
 from harness.records.store import Store
 from harness.reporting.frames import PROTOCOL_COLUMNS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Interrupted
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cause, Outcome, TrialRecord
 from harness.records.store import Store
 from harness.study.cells import Cell
@@ -163,7 +163,7 @@ def test_what_another_driver_runs_is_waited_for_and_taken_over_when_it_dies(
     attempts[0].publish(end_of_first)
     assert handed(agenda) is None and not agenda.finished
     claim = store.results / "running" / cells[1].spec.id / "claim.json"
-    dead = asdict(Process.this()) | {"started": 0.0}
+    dead = asdict(Process.this()) | {"start": 0}
     claim.write_text(json.dumps(json.loads(claim.read_text()) | {"driver": dead}))
     assert [handed(agenda), handed(agenda)] == [cells[1].spec.id, None]
     claim = store.results / "running" / cells[2].spec.id / "claim.json"

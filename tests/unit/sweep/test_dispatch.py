@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.errors import Interrupted, TrialFailure, UserError
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.faults import RULES, cause_of
 from harness.records.schema import Cause
 from harness.records.store import Store

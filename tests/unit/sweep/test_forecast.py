@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.claims import Process
+from harness.records.processes import Process
 from harness.records.schema import Cost, TrialRecord
 from harness.records.store import Store
 from harness.study.expand import load_study
