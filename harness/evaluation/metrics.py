@@ -61,6 +61,26 @@ def score_case(
     ]
 
 
+def without_ignored(prediction: Labels, reference: Labels, ignore: int | None) -> tuple[Labels, Labels]:
+    """Return both maps with background where the reference carries ``ignore``, so that these voxels count nowhere.
+
+    Args:
+        prediction: labels ``(X, Y, Z)``; they stay as they are.
+        reference: labels on the same grid.
+        ignore: the label of what nobody has labelled; None returns the maps themselves.
+
+    Raises:
+        ValueError: the maps differ in shape.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"maps of the same shape are needed, not {prediction.shape} and {reference.shape}")
+    if ignore is None or not (unlabelled := reference == ignore).any():
+        return prediction, reference
+    prediction, reference = prediction.copy(order="K"), reference.copy(order="K")
+    prediction[unlabelled] = reference[unlabelled] = 0
+    return prediction, reference
+
+
 def dice_by_region(prediction: Labels, reference: Labels, regions: Regions) -> dict[str, float]:
     """Return the Dice of each region, NaN where both masks are empty; for validation."""
     return {name: voxels.dice() for name, voxels in region_voxels(prediction, reference, regions).items()}

@@ -11,7 +11,7 @@ from medpy.metric import binary
 
 from harness.errors import UserError
 from harness.evaluation.conventions import CONVENTIONS, SYNAPSE_8, SYNAPSE_13, Convention, metric_named
-from harness.evaluation.metrics import dice_by_region, joint_histogram, score_case
+from harness.evaluation.metrics import dice_by_region, joint_histogram, score_case, without_ignored
 from tests.unit.evaluation.test_surface import SHAPES, SPACINGS, Labels, Spacing, random_labels, random_mask
 
 REGIONS = {"a": (1,), "b": (2,), "both": (1, 2)}
@@ -191,3 +191,36 @@ def test_the_released_convention_is_improved_by_a_missed_organ() -> None:
         "hd95",
         "assd",
     ]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("unlabelled", ["half", "scattered", "everywhere", "nowhere"])
+def test_ignored_voxels_count_nowhere(order: str, unlabelled: str) -> None:
+    """What is left is what medpy finds where both maps are background there."""
+    rng = np.random.default_rng(3)
+    prediction, labels = rng.integers(0, 3, (2, 9, 8, 7)).astype(np.uint8)
+    ignored = {
+        "half": np.indices(labels.shape)[2] >= 4,
+        "scattered": rng.random(labels.shape) < 0.3,
+        "everywhere": np.ones(labels.shape, bool),
+        "nowhere": np.zeros(labels.shape, bool),
+    }[unlabelled]
+    reference = np.where(ignored, 255, labels).astype(np.uint8)
+    before = np.array(prediction, order=order), np.array(reference, order=order)
+    mine, theirs = without_ignored(*before, 255)
+    assert (before[0] == prediction).all() and (before[1] == reference).all()  # they stay as they are
+    assert (theirs[ignored] == 0).all() and (mine[ignored] == 0).all()
+    assert mine.flags.f_contiguous == theirs.flags.f_contiguous == (order == "F")
+    found = dice_by_region(mine, theirs, {"1": (1,), "2": (2,)})
+    for value in (1, 2):
+        a, b = (prediction == value) & ~ignored, (labels == value) & ~ignored
+        wanted = binary.dc(a, b) if a.any() or b.any() else math.nan
+        assert found[str(value)] == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+
+
+def test_without_a_label_to_ignore_the_maps_are_the_same_ones() -> None:
+    one, other = np.full((2, 3, 3, 3), 1, np.uint8)
+    mine, theirs = without_ignored(one, other, None)
+    assert mine is one and theirs is other
+    with pytest.raises(ValueError, match="the same shape"):
+        without_ignored(one, other[1:], 1)
