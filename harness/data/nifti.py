@@ -35,7 +35,7 @@ def read_image(path: Path, channels: int = 1) -> Volume:
     Raises:
         UserError: unreadable or truncated file, other dimensions, NaN or infinity.
     """
-    array, affine = _read(path, np.float32)
+    array, affine, zooms = _read(path, np.float32)
     shape = array.shape
     if array.ndim == 3:
         array = array[None]
@@ -50,16 +50,16 @@ def read_image(path: Path, channels: int = 1) -> Volume:
         raise UserError(
             path, f"{bad} voxels of NaN or infinity", "finite intensities", "Repair or exclude the case."
         )
-    return Volume(array, affine)
+    return Volume(array, affine, zooms)
 
 
 def read_label(path: Path, allowed: range | Mapping[int, str]) -> Volume:
-    """Return labels ``(X, Y, Z)`` uint8.
+    """Return labels ``(X, Y, Z)``, uint8 where all of ``allowed`` fit into it, else the smallest type that holds them.
 
     Raises:
         UserError: unreadable or truncated file, other dimensions, or values that are not in ``allowed``.
     """
-    array, affine = _read(path, None)
+    array, affine, zooms = _read(path, None)
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3:
@@ -72,7 +72,7 @@ def read_label(path: Path, allowed: range | Mapping[int, str]) -> Volume:
             expected = f"values among {sorted(allowed)}"
             remedy = "Correct the file, or declare the label in the dataset."
         raise UserError(path, f"label values {unexpected[:5]}", expected, remedy)
-    return Volume(array.astype(np.uint8, copy=False), affine)
+    return Volume(array.astype(np.min_scalar_type(max(allowed)), copy=False), affine, zooms)
 
 
 def label_values(array: NDArray[Any]) -> list[Any]:
@@ -90,7 +90,9 @@ def label_values(array: NDArray[Any]) -> list[Any]:
     return np.flatnonzero(occurs).tolist()
 
 
-def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _read(
+    path: Path, dtype: type[np.float32] | None
+) -> tuple[NDArray[Any], NDArray[np.float64], tuple[float, float, float] | None]:
     if not path.is_file():
         raise UserError(path, "no such file", "a NIfTI file", "Restore the file, or remove the case.")
     try:
@@ -113,7 +115,8 @@ def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDA
             path, f"the affine {affine[:3].tolist()}",
             "finite numbers that give every axis a direction and a length", "Correct the header.",
         )  # fmt: skip
-    return array, affine
+    sizes = [float(size) for size in file.header.get_zooms()[:3]]
+    return array, affine, (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else None
 
 
 def _load(path: Path) -> Any:
@@ -129,8 +132,8 @@ def nifti_image(content: bytes) -> Any:
     return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
 
 
-def write_label(path: Path, labels: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
-    """Write labels ``(X, Y, Z)`` as uint8, whole or not at all."""
+def write_label(path: Path, labels: NDArray[np.unsignedinteger], affine: NDArray[np.float64]) -> None:
+    """Write labels ``(X, Y, Z)`` in their type, whole or not at all."""
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    nibabel.save(nibabel.Nifti1Image(labels.astype(np.uint8), affine), partial)
+    nibabel.save(nibabel.Nifti1Image(labels, affine), partial)
     partial.replace(path)

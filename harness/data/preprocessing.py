@@ -32,7 +32,7 @@ from harness.errors import UserError
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 4  # of the rules in this file
+_VERSION = 5  # of the rules in this file
 CT_WINDOW = (-175.0, 250.0)  # HU
 _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
 _AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
@@ -80,7 +80,7 @@ class CaseCache:
         return np.load(self.folder / f"{case}.image.npy", mmap_mode="r")
 
     def label(self, case: str) -> NDArray[np.uint8]:
-        """Return ``(X, Y, Z)`` on the grid of ``image``."""
+        """Return ``(X, Y, Z)`` on the grid of ``image``, in training numbers as all that follows."""
         return self._labels(case, "label")
 
     def foreground(self, case: str) -> NDArray[np.int32]:
@@ -90,7 +90,7 @@ class CaseCache:
     def native_reference(self, case: str) -> Volume:
         """Return the labels on the grid of their file."""
         meta = self._cases[case]
-        return Volume(self._labels(case, "native" if meta["changed"] else "label"), np.array(meta["affine"]))
+        return _native(meta, self._labels(case, "native" if meta["changed"] else "label"))
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
         """Return the most probable label on the grid of the case's file.
@@ -101,18 +101,22 @@ class CaseCache:
                 file has another spacing. What was cropped away is background.
         """
         meta = self._cases[case]
-        affine = np.array(meta["affine"])
         if not meta["changed"]:
-            return Volume(probabilities.argmax(axis=0).astype(np.uint8), affine)
+            return _native(meta, probabilities.argmax(axis=0).astype(np.uint8))
         box = tuple(slice(first, last) for first, last in meta["box"])
         shape = tuple(part.stop - part.start for part in box)
         if shape != probabilities.shape[1:]:
             probabilities = np.stack([resample_linear(channel, shape) for channel in probabilities])
-        to_ras = nibabel.io_orientation(affine)
+        to_ras = nibabel.io_orientation(np.array(meta["affine"]))
         labels = np.zeros(np.array(meta["shape"])[np.argsort(to_ras[:, 0])], np.uint8)
         labels[box] = probabilities.argmax(axis=0)
         from_ras = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_ras)
-        return Volume(nibabel.apply_orientation(labels, from_ras), affine)
+        return _native(meta, nibabel.apply_orientation(labels, from_ras))
+
+
+def _native(meta: Mapping[str, Any], labels: NDArray[Any]) -> Volume:
+    """Return labels with the place of their file."""
+    return Volume(labels, np.array(meta["affine"]), tuple(meta["spacing"]))
 
 
 def prepare(
@@ -140,7 +144,8 @@ def prepare(
         contents = _contents(dataset, name, cases, root, heartbeat)
         content = digest(contents)
         rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling, recipe.label_resampling]
-        key = digest([_VERSION, name, dataset.version, *rules, contents])
+        numbered = [] if dataset.numbering().same else [dataset.described()]
+        key = digest([_VERSION, name, dataset.version, *rules, contents, *numbered])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
             with _locked(folder, heartbeat):
@@ -177,7 +182,7 @@ def _contents(
     dataset: Dataset, name: str, cases: Sequence[Case], root: Path, heartbeat: Callable[[], None]
 ) -> dict[str, str]:
     """Return case id -> content hash; files whose size and time have not changed are not read again."""
-    described = repr([dataset.channels, dataset.labels, dataset.regions])  # of a folder: by its dataset.json
+    described = dataset.described()  # of a folder: by its dataset.json
     path = root / f"contents-{digest([name, described, [str(case.image) for case in cases]])}.json"
     stamps = {case.id: _stamp(case) for case in cases if case.files}
     known = _known(path, stamps)
@@ -252,7 +257,7 @@ def _build(
 
 
 def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    image, label = dataset.image(case), dataset.label(case)
+    image, label = dataset.image(case), dataset.training_label(case)
     if image.array.shape[1:] != label.array.shape:
         raise UserError(
             case.label or case.id, f"labels of shape {label.array.shape}",
@@ -284,12 +289,13 @@ def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> d
     array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
     np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
-    np.save(folder / f"{case.id}.foreground.npy", _foreground(labels, case.id))
+    np.save(folder / f"{case.id}.foreground.npy", _foreground(labels, case.id, dataset.training_ignore()))
     changed = labels.shape != label.array.shape or not np.array_equal(to_ras, [[0, 1], [1, 1], [2, 1]])
     if changed:
         np.save(folder / f"{case.id}.native.npy", label.array)
     return {
         "affine": image.affine.tolist(),
+        "spacing": image.spacing,
         "shape": list(label.array.shape),
         "box": [[part.start, part.stop] for part in box],
         "changed": changed,
@@ -332,9 +338,11 @@ def normalise(channel: NDArray[Any], rule: str) -> NDArray[np.float32]:
     return np.where(inside, scaled, 0).astype(np.float32)
 
 
-def _foreground(labels: NDArray[np.uint8], case: str) -> NDArray[np.int32]:
+def _foreground(labels: NDArray[np.uint8], case: str, ignore: int | None) -> NDArray[np.int32]:
     rows = []
     for value in np.unique(labels[labels > 0]).tolist():
+        if value == ignore:
+            continue
         points = np.argwhere(labels == value)
         if len(points) > _POINTS:
             chosen = numpy_generator("foreground", case, value).choice(len(points), _POINTS, replace=False)

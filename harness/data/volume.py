@@ -9,22 +9,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-6
+"""How far, as a share, two lengths may differ and be the same: headers hold single precision (6e-8 for each number)."""
+
 
 @dataclass(frozen=True)
 class Volume:
     """An array on the grid of its file: ``(C, X, Y, Z)`` for an image, ``(X, Y, Z)`` for labels.
 
-    ``affine`` maps voxel indices to millimetres in RAS.
+    Attributes:
+        array: the values.
+        affine: maps voxel indices to millimetres in RAS.
+        zooms: voxel sizes along the three array axes, mm, as the header states them beside the affine; None where
+            it does not.
     """
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
+    zooms: tuple[float, float, float] | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along each array axis, mm."""
-        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).tolist()
+        """Voxel size along each array axis, mm: the header's where it agrees with the affine's, which is rounded."""
+        lengths = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        if self.zooms is not None and np.allclose(self.zooms, lengths, rtol=ROUNDING, atol=0):
+            lengths = np.asarray(self.zooms, np.float64)
+        x, y, z = map(shortest_decimal, lengths.tolist())
         return (x, y, z)
+
+    @property
+    def is_single_slice(self) -> bool:
+        """Whether it is one voxel thick along an axis: such a volume has no surface, since every voxel would be one."""
+        return 1 in self.array.shape[-3:]
+
+
+def shortest_decimal(value: float) -> float:
+    """Return what somebody wrote who stored a number in single precision: 0.4 for 0.4000000059604645.
+
+    A number that has more digits than single precision holds is returned as it is.
+    """
+    single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
 
 
 def corner_distance(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> float:

@@ -20,9 +20,10 @@ from scipy import ndimage
 
 from harness import registry
 from harness.data.nifti import read_label
+from harness.data.volume import ROUNDING
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention
-from harness.evaluation.metrics import DEFAULT_METRICS, score_case
+from harness.evaluation.metrics import DEFAULT_METRICS, score_case, without_ignored
 from harness.evaluation.summary import OVER_REGIONS, summarise
 from harness.records.schema import RESCORED
 from harness.records.store import Store
@@ -146,17 +147,18 @@ def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]
 def _score_all(job: _Job) -> list[dict[str, Any]]:
     dataset = registry.load("dataset", job.dataset)()
     cases = {case.id: case for case in dataset.cases(job.data_root)}  # a folder says now what its labels are
-    labels = [value for value in dataset.labels if value]
-    regions = dataset.scored_regions()
-    every = {name: (value,) for value, name in dataset.labels.items() if value}
+    regions, ignore = dataset.training_regions(), dataset.training_ignore()
+    every = {name: (value,) for value, name in dataset.training_labels().items() if value}
     rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
     for id in job.cases:
-        reference = dataset.label(cases[id])
-        prediction = read_label(job.folder / f"{id}.{job.role}{_SUFFIX}", dataset.labels).array
-        cleaned = largest_components(prediction, labels)
+        reference = dataset.training_label(cases[id])
+        kept = read_label(job.folder / f"{id}.{job.role}{_SUFFIX}", dataset.labels).array
+        prediction = dataset.to_training(kept)
+        cleaned = largest_components(prediction, [value for (value,) in every.values()])
         for variant in VARIANTS:
+            chosen = cleaned if variant.largest_component else prediction
             scored = score_case(
-                cleaned if variant.largest_component else prediction, reference.array, reference.spacing,
+                *without_ignored(chosen, reference.array, ignore), reference.spacing,
                 every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
             )  # fmt: skip
             rows[variant.name] += [{"case": id, **row} for row in scored]
@@ -175,7 +177,7 @@ def _check_unchanged(job: _Job, rows: Sequence[Mapping[str, Any]]) -> None:
     recorded = pd.read_parquet(job.folder.parent / "cases.parquet", filters=[("role", "==", job.role)])
     keys = ["case", "region", "metric"]
     both = recorded.merge(pd.DataFrame(rows), on=keys, suffixes=("", "_now"))
-    same = np.isclose(both["value"], both["value_now"], rtol=0, atol=1e-6, equal_nan=True)
+    same = np.isclose(both["value"], both["value_now"], rtol=ROUNDING, atol=1e-6, equal_nan=True)
     if not same.all():
         other = both[~same].iloc[0]
         raise UserError(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.volume import ROUNDING
 from harness.evaluation.nearest_voxel import (
     FlatIndices,
     Histogram,
@@ -76,10 +77,11 @@ class SurfaceDistances:
     def nsd(self, tolerance: float) -> float:
         """Return the share of the surface voxels of both maps that lie within ``tolerance`` of the other.
 
-        The normalised surface Dice of Nikolov et al. (JMIR 2021), with voxels counted instead of areas.
+        The normalised surface Dice of Nikolov et al. (JMIR 2021), with voxels counted instead of areas. A distance
+        that equals the tolerance up to the rounding of a header is within it.
         """
         self._need_all()
-        within = self.lengths <= tolerance * (1 + 1e-12)  # rounding must not decide
+        within = self.lengths <= tolerance * (1 + ROUNDING)
         return float(self.counts[:, within].sum() / self.voxels)
 
     def _need_all(self) -> None:
