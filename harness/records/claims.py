@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.records.processes import Process
 from harness.records.schema import Cause, write_text
 
-_CLAIM, _RELEASED, _TAKEOVERS = "claim.json", "released.json", "takeovers.txt"
+_CLAIM, _RELEASED, _NOTES = "claim.json", "released.json", "notes.txt"
 SILENT = 600.0  # seconds without a touch, after which a claim is stale whose owner cannot be seen
 
 
@@ -79,16 +79,16 @@ def silent_for(home: Path) -> float:
         return math.inf
 
 
-def note_takeover(home: Path, sentence: str) -> None:
-    """Write down who took a trial over, or lost it; the caller holds its lock."""
-    with suppress(OSError), (home / _TAKEOVERS).open("a") as file:
+def add_note(home: Path, sentence: str) -> None:
+    """Write down what has happened to a trial that its record should tell."""
+    with suppress(OSError), (home / _NOTES).open("a") as file:
         file.write(f"{sentence}\n")
 
 
-def takeovers(home: Path) -> list[str]:
-    """Return who has taken a trial over, and who has lost it, in order."""
+def read_notes(home: Path) -> list[str]:
+    """Return what has happened to a trial, in order."""
     try:
-        return (home / _TAKEOVERS).read_text().splitlines()
+        return (home / _NOTES).read_text().splitlines()
     except OSError:
         return []
 

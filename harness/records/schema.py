@@ -8,7 +8,8 @@
   ``{"step", "validation": {region: Dice}, "mean"}`` for validation, ``{"step", "held_out": {name: value}}``
   for losses of a pretraining on validation images;
 - ``checkpoint.pt``: the selected weights;
-- ``predictions/<case>.<role>.nii.gz``: labels uint8 on the case's native grid.
+- ``predictions/<case>.<role>.nii.gz``: labels on the case's native grid, numbered as in the dataset's files; uint8
+  unless a label is above 255.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ Status = Literal["complete", "failed", "pruned", "running", "pending"]
 class Protocol(Frozen):
     """What every number of the trial rests on; two cells of a table must agree in it but for their factors.
 
-    What is None was not written down by the version that ran the trial.
+    What is None was not written down by the version that ran the trial; but for ``ignore``, the label in the dataset's
+    files of voxels that are counted in no loss and in no score, which is None where none is declared.
     """
 
     dataset: str
@@ -71,6 +73,7 @@ class Protocol(Frozen):
     convention: str
     extra_data: str = "none"
     pretraining: str = "none"
+    ignore: int | None = None
 
 
 class Cost(Frozen):
@@ -137,7 +140,7 @@ class TransferRecord(Frozen):
 class TrialRecord(Frozen):
     """``trial.json``. A failed trial has a cause, and may lack what it did not reach.
 
-    ``takeovers`` says who took the trial over from whom, and why.
+    ``notes`` says who took the trial over from whom and why, and what was put aside.
 
     A search that gave a trial up early leaves it ``pruned``; its numbers stand in no table.
     """
@@ -154,7 +157,7 @@ class TrialRecord(Frozen):
     cause: Cause | None = None
     attempts: int = 1
     transfer: TransferRecord | None = None
-    takeovers: list[str] = []
+    notes: list[str] = []
 
 
 def write_record(folder: Path, record: TrialRecord) -> None:

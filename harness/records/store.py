@@ -9,7 +9,7 @@
     <results>/running/.driver-…       by which a driver asks its workers to stop
     <results>/running/.ended-…        what is being removed of a trial that has been published
 
-In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, and ``selected.pt`` the weights that
+In an attempt's folder, ``resume.pt`` is the newest checkpoint to go on from, ``resume-before.pt`` the one before it, and ``selected.pt`` the weights that
 the selection rule chose, which become ``checkpoint.pt`` of the record.
 
 Claims and releases are those of :mod:`harness.records.claims`. Whoever takes over a stale claim goes on from the newest
@@ -33,7 +33,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from harness.errors import ClaimLost, Interrupted, UserError
-from harness.records.claims import Claim, Release, is_claimed, note_takeover, silent_for, takeovers, why_stale
+from harness.records.claims import Claim, Release, add_note, is_claimed, read_notes, silent_for, why_stale
 from harness.records.faults import rule_of
 from harness.records.preemption import StopFile, is_signalled
 from harness.records.processes import Process
@@ -49,7 +49,7 @@ from harness.records.schema import (
 )
 
 HEARTBEAT = 20.0  # seconds between touches of a claim
-RESUME, SELECTED, CHECKPOINT = "resume.pt", "selected.pt", "checkpoint.pt"
+RESUME, RESUME_BEFORE, SELECTED, CHECKPOINT = "resume.pt", "resume-before.pt", "selected.pt", "checkpoint.pt"
 _ENDED = ".ended-"
 
 
@@ -137,9 +137,9 @@ class Store:
         """Return who works on a trial, alive or not."""
         return Claim.read(self._running / id)
 
-    def takeovers(self, id: str) -> list[str]:
-        """Return who has taken over a trial that is not published yet, and who has lost it."""
-        return takeovers(self._running / id)
+    def notes(self, id: str) -> list[str]:
+        """Return what has happened to a trial that is not published yet."""
+        return read_notes(self._running / id)
 
     def silent_for(self, id: str) -> float:
         """Return the seconds since the owner of a trial gave a sign of life."""
@@ -169,7 +169,7 @@ class Store:
             attempt = Attempt(self, id, folder, _next_name(folder), driver)
             attempt.start(_newest_checkpoint(folder))
             if earlier and stale:
-                note_takeover(folder, f"{Process.this()} takes over from {earlier.attempt}: {stale}")
+                add_note(folder, f"{Process.this()} takes over from {earlier.attempt}: {stale}")
             Release.remove(folder)
         return attempt
 
@@ -247,7 +247,7 @@ class Attempt:
         """Take the claim, and checkpoint and history of the earlier attempt to go on from; holds the lock."""
         self.folder.mkdir()
         if earlier is not None:
-            for name in (SELECTED, HISTORY, RESUME):
+            for name in (SELECTED, HISTORY, RESUME_BEFORE, RESUME):
                 if (earlier / name).is_file():
                     _link(earlier / name, self.folder / name)
         Claim(Process.this(), self._driver, self._name).write(self._home)
@@ -279,20 +279,26 @@ class Attempt:
         if self.is_asked_to_stop():
             raise Interrupted("preempted", "asked to stop")
 
+    def note(self, sentence: str) -> None:
+        """Write down what has happened, for ``medctx status`` and the record."""
+        add_note(self._home, sentence)
+
     def check_owned(self) -> None:
         """Raise ClaimLost where another process owns the trial now."""
         claim = Claim.read(self._home)
         if claim is None or claim.attempt != self._name:
-            note_takeover(self._home, f"{Process.this()} has lost {self._name} and stops")
+            add_note(self._home, f"{Process.this()} has lost {self._name} and stops")
             raise ClaimLost(f"trial {self._id} is owned by another process")
 
-    def publish(self, record: TrialRecord, weights: bool = True) -> None:
-        """Write the record last, and give the folder its final name; ``weights`` says whether they are kept.
+    def publish(self, record: TrialRecord, weights: bool = True) -> TrialRecord:
+        """Write the record last, and give the folder its final name; return the record, with what was noted.
+
+        ``weights`` says whether they are kept.
 
         Raises:
             ClaimLost: another process owns the trial now.
         """
-        record = record.model_copy(update={"takeovers": takeovers(self._home)})
+        record = record.model_copy(update={"notes": read_notes(self._home)})
         write_record(self.folder, record)
         final = self._store.trials / self._id
         with self._store.locked(self._id):
@@ -302,10 +308,11 @@ class Attempt:
             if record.status == "complete" and weights and (self.folder / SELECTED).is_file():
                 (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
             if record.status != "failed":
-                for name in (RESUME, SELECTED):
+                for name in (RESUME, RESUME_BEFORE, SELECTED):
                     (self.folder / name).unlink(missing_ok=True)
             self.folder.rename(final)
             _remove(self._home)
+        return record
 
     def pause(self, step: int) -> None:
         """Give up the claim and keep what was written; leave word that the trial stands at ``step``."""

@@ -95,7 +95,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
         seconds_per_step=per_step,
         seconds_beside=ready + per_case * tested,
         share=share,
-        bytes_running=resume + selected,
+        bytes_running=2 * resume + selected,
         bytes_kept=int(selected + prediction * tested),
     )
 

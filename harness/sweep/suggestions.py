@@ -11,7 +11,7 @@ import numpy as np
 from harness.progress.missing import missing_cells
 from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord
-from harness.records.store import RESUME, SELECTED, Store
+from harness.records.store import RESUME, RESUME_BEFORE, SELECTED, Store
 from harness.search.findings import State, Suggestion
 from harness.search.optuna_journal import Journal
 from harness.study.cells import Cell
@@ -154,7 +154,7 @@ def _publish_pruned(running: _RunningSuggestion, store: Store) -> None:
         attempt = store.claim(spec.id, Process.this()) if store.status(spec.id) == "pending" else None
         if attempt is None:
             continue
-        for name in (RESUME, SELECTED):
+        for name in (RESUME, RESUME_BEFORE, SELECTED):
             (attempt.folder / name).unlink(missing_ok=True)
         cause = Cause(kind="pruned", message=running.pruned)
         attempt.publish(

@@ -23,7 +23,7 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
     method_class = registry.load("method", spec.method.name)
     method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
     recipe, channels = spec.recipe, len(data.dataset.channels)
-    classes = max(data.dataset.labels) + 1
+    classes, ignore = max(data.dataset.training_labels()) + 1, data.dataset.training_ignore()
     layout = memory_format(recipe)
 
     def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
@@ -35,7 +35,7 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
         Context(
             build_network=build_network,
             setting=setting,
-            segmentation_loss=segmentation_loss(recipe.loss),
+            segmentation_loss=segmentation_loss(recipe.loss, ignore),
             in_channels=channels,
             classes=classes,
             steps=recipe.steps,
@@ -43,6 +43,7 @@ def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Meth
             training_cases=len(data.training),
             seed=spec.seed,
             stage=spec.kind,
+            ignore=ignore,
         )
     )
     method.modules.to(device)

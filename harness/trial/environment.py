@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import socket
 import subprocess
-from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +22,7 @@ def pick_device() -> torch.device:
 def environment_of(device: torch.device) -> Environment:
     """Return versions, commit, device and host, as a record holds them."""
     packages = ("medcontext-harness", "torch", "monai", "numpy", "scipy", "nibabel")
-    versions = {name: metadata.version(name) for name in packages}
+    versions = {name: _version(name) for name in packages}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return Environment(
         versions={"python": platform.python_version(), **versions},
@@ -33,13 +32,30 @@ def environment_of(device: torch.device) -> Environment:
     )
 
 
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # code that runs from a plain copy
+        return "unknown"
+
+
 @cache
 def commit() -> str:
     """Return the commit of the checkout that runs, marked where it has changes; empty for a wheel."""
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return ""
-    git: Callable[..., str] = lambda *arguments: subprocess.run(  # noqa: E731
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    return _git(folder, "rev-parse", "HEAD") + (
+        "+changes" if _git(folder, "status", "--porcelain", "-uno") else ""
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git says; nothing where there is no git, or where it refuses the folder."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.data.trial_data import TrialData
 from harness.errors import Interrupted, Paused
-from harness.evaluation.metrics import dice_by_region
+from harness.evaluation.metrics import dice_by_region, without_ignored
 from harness.evaluation.prediction import predict
 from harness.records.schema import HISTORY, append_history, read_history
-from harness.records.store import RESUME, SELECTED, Attempt
-from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from harness.records.store import RESUME, RESUME_BEFORE, SELECTED, Attempt
+from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint, put_aside, save_checkpoint
 from harness.training.loop import Trainer
 from harness.training.method import Batch
 from harness.trial.trackers import Trackers
@@ -53,6 +54,7 @@ class Fitting:
         self.folder = attempt.folder
         self.seconds = self.earlier_seconds = 0.0
         self._best: float | None = None
+        self._kept: tuple[int, float | None] | None = None  # of the newest checkpoint: its step, and its best
         self._lines: list[dict[str, Any]] = []
         self._flushed = self._saved = time.perf_counter()
         self._interval = checkpoint_minutes * 60
@@ -117,8 +119,7 @@ class Fitting:
         return int(state["step"])
 
     def _restore(self) -> None:
-        path = self.folder / RESUME
-        state = load_checkpoint(path) if path.is_file() else None
+        state = self._newest_state()
         if state is None or state["content"] != self.data.content:  # never mix two versions of the data
             (self.folder / HISTORY).unlink(missing_ok=True)
             return
@@ -135,15 +136,35 @@ class Fitting:
         append_history(self.folder, [*kept, {"step": step, "resumed": self.attempt.number}])
         self._track(kept)  # this attempt's files then tell the whole course
 
+    def _newest_state(self) -> dict[str, Any] | None:
+        """Return the newest checkpoint that is whole, with which the selected weights are whole too."""
+        paths = [self.folder / name for name in (RESUME, RESUME_BEFORE)]
+        selected = self.folder / SELECTED
+        if selected.is_file() and self._read(selected) is None:
+            for path in paths:  # what was best before them is lost
+                path.unlink(missing_ok=True)
+        return next((state for path in paths if path.is_file() and (state := self._read(path))), None)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """Return a checkpoint; one that is damaged is put aside, which the record will tell."""
+        try:
+            return load_checkpoint(path)
+        except DamagedCheckpointError as error:
+            self.attempt.note(f"{error}; it is kept as {put_aside(path).name}, and an earlier state is taken")
+            return None
+
     def _checkpoint(self) -> None:
         self._flush()
+        if (self.trainer.step, self._best) == self._kept:  # as when it is asked to stop just after one
+            return
         state = {
             "trainer": self.trainer.state_dict(),
             "best": self._best,
             "seconds": self.seconds,
             "content": self.data.content,
         }
-        save_checkpoint(self.folder / RESUME, state)
+        save_checkpoint(self.folder / RESUME, state, before=self.folder / RESUME_BEFORE)
+        self._kept = (self.trainer.step, self._best)
         self._saved = time.perf_counter()
 
     def _flush(self) -> None:
@@ -162,13 +183,15 @@ class Fitting:
             losses = self.trainer.mean_losses(self._held_out)
             self._lines.append({"step": self.trainer.step, "held_out": losses})
             return
-        trainer, regions = self.trainer, self.data.dataset.scored_regions()
+        trainer, dataset = self.trainer, self.data.dataset
+        regions, ignore = dataset.training_regions(), dataset.training_ignore()
         student = trainer.method.roles()["student"]
         scores: dict[str, list[float]] = {region: [] for region in regions}
         for case in self.data.selection_cases:
             probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
             prediction = probabilities.argmax(axis=0).astype(np.uint8)
-            for region, value in dice_by_region(prediction, self.data.selection_label(case), regions).items():
+            counted = without_ignored(prediction, self.data.selection_label(case), ignore)
+            for region, value in dice_by_region(*counted, regions).items():
                 scores[region].append(value)
             self.attempt.heartbeat()
         means = {region: _nanmean(values) for region, values in scores.items()}

@@ -12,7 +12,7 @@ from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
 from harness.evaluation.conventions import RECORDED_METRICS
-from harness.evaluation.metrics import score_case
+from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import predict
 from harness.records.faults import cause_of, rule_of
 from harness.records.schema import (
@@ -26,7 +26,7 @@ from harness.records.store import CHECKPOINT, Attempt, Store
 from harness.seeding import clean_process
 from harness.spec import TrialSpec
 from harness.training.batches import pretraining_batches, training_batches, validation_images
-from harness.training.checkpoint import load_checkpoint
+from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint
 from harness.training.loop import Trainer
 from harness.training.memory import limit_memory, peak_bytes, reset_peak
 from harness.training.method import Method
@@ -91,8 +91,7 @@ def _publish_outcome(spec: TrialSpec, settings: RunSettings, attempt: Attempt) -
             cause=cause,
             attempts=attempt.number,
         )
-    attempt.publish(record, weights=settings.keep != "scores" or spec.kind == "pretrain")
-    return record
+    return attempt.publish(record, weights=settings.keep != "scores" or spec.kind == "pretrain")
 
 
 class _TrialRun:
@@ -102,6 +101,7 @@ class _TrialRun:
         self.spec, self.settings, self.attempt = spec, settings, attempt
         self.recipe = spec.recipe
         self.device = pick_device()
+        self.environment = environment_of(self.device)  # before training: it must not cost a trial
         self._transfer: TransferRecord | None = None
         self.started = time.time()
         clean_process(self.recipe.threads)
@@ -140,7 +140,7 @@ class _TrialRun:
             selected_step=selected,
             cost=self._cost(method, data, fitting, time.time() - tested, node),
             times=Times(claimed=self.started, training=trained, testing=tested, finished=time.time()),
-            environment=environment_of(self.device),
+            environment=self.environment,
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
@@ -161,13 +161,17 @@ class _TrialRun:
                 "pretraining", f"pretraining {id} had other data: {node.protocol.content_hash}"
             )
         assert isinstance(method, Pretrained)
-        state = load_checkpoint(store.trials / id / CHECKPOINT)["method"]
+        try:
+            state = load_checkpoint(store.trials / id / CHECKPOINT)["method"]
+        except DamagedCheckpointError as error:
+            remedy = f"remove {store.trials / id}, and it is trained again"
+            raise TrialFailure("pretraining", f"{error}; {remedy}") from error
         self._transfer = TransferRecord(source=id, **asdict(method.load_pretrained(state)))
         return node
 
     def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
         """Return the rows of all test cases and roles, each scored once, on native grids."""
-        regions = data.dataset.scored_regions()
+        regions, ignore = data.dataset.training_regions(), data.dataset.training_ignore()
         predictions = self.attempt.folder / "predictions"
         shutil.rmtree(predictions, ignore_errors=True)
         predictions.mkdir()
@@ -176,10 +180,12 @@ class _TrialRun:
             for case in data.split.test:
                 volume = data.to_native(case, predict(network, data.image(case), self.recipe, self.device))
                 reference = data.test_reference(case)
-                scored = score_case(volume.array, reference.array, volume.spacing, regions, RECORDED_METRICS)
+                counted = without_ignored(volume.array, reference.array, ignore)
+                scored = score_case(*counted, volume.spacing, regions, RECORDED_METRICS)
                 rows += [{"case": case, "role": role, **row} for row in scored]
                 if self.settings.keep == "all":
-                    write_label(predictions / f"{case}.{role}.nii.gz", volume.array, volume.affine)
+                    labels = data.dataset.to_file(volume.array)
+                    write_label(predictions / f"{case}.{role}.nii.gz", labels, volume.affine)
                 self.attempt.check_in()
         return rows
 

@@ -141,7 +141,7 @@ def test_a_process_that_cannot_be_seen_is_not_known_to_be_dead(monkeypatch: pyte
 
 def test_who_takes_over_and_who_loses_say_so(store: Store, spec: TrialSpec) -> None:
     first = store.claim(spec.id, Process.this())
-    assert first and store.takeovers(spec.id) == []
+    assert first and store.notes(spec.id) == []
     rewrite_claim(store, spec.id, worker=asdict(Process.this()) | {"start": 0})
     second = store.claim(spec.id, Process.this())
     assert second
@@ -151,7 +151,7 @@ def test_who_takes_over_and_who_loses_say_so(store: Store, spec: TrialSpec) -> N
     record = store.record(spec.id)
     assert record
     me = f"process {os.getpid()} on {Process.this().host}"
-    assert record.takeovers == [
+    assert record.notes == [
         f"{me} takes over from attempt-1: {me} has died", f"{me} has lost attempt-1 and stops"
     ]  # fmt: skip
 
