@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.sweep.watch import Progress
 
 _SHOWN = 12  # running trials on a terminal
-_QUIET = 300.0  # seconds between lines where there is no terminal
+_QUIET = 55.0  # seconds between lines where there is no terminal
 
 
 class Board:
@@ -25,14 +25,17 @@ class Board:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = Progress(stage="starting")
+        self._last = Progress()
         self._spoke = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         """Print the news, and keep the rest for the summary."""
+        entered = progress.stage and progress.stage != self._last.stage
         self._last = progress
         for line in progress.news:
             self._say(line)
+        if entered and not self._console.is_terminal:
+            self._say(progress.stage)
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET:
             self._say("; ".join([str(progress), *progress.running]))
 
@@ -52,5 +55,6 @@ class Board:
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        with suppress(OSError, ValueError):  # what cannot be printed must not end what is computed
+            self._console.print(text, markup=False, highlight=False)
         self._spoke = time.monotonic()

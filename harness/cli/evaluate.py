@@ -28,8 +28,13 @@ out = console()
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI files, one for each case.")],
-    references: Annotated[Path, typer.Option(metavar="DIR", help="NIfTI files of the same cases.")],
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="A file for each case: NIfTI, or with SimpleITK also .mha, .mhd and .nrrd."
+        ),
+    ],
+    references: Annotated[Path, typer.Option(metavar="DIR", help="Files of the same cases.")],
     output: Annotated[Path, typer.Option(metavar="FILE.csv", help="One row per case, region and metric.")],
     labels: Annotated[
         str | None, typer.Option(metavar="N=NAME,…", help="Names of labels; others go by their number.")
@@ -55,6 +60,19 @@ def evaluate(
     verify: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score N cases, drawn at random, with medpy too.")
     ] = 0,
+    ignore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL", help="Voxels that have this label in the reference count nowhere, e.g. 255."
+        ),
+    ] = None,
+    allow_missing_labels: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-labels",
+            help="Score although a region is in no file, or a label of the files in no region.",
+        ),
+    ] = False,
 ) -> None:
     """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -72,9 +90,15 @@ def evaluate(
             reference_names=reference_names,
             workers=workers,
             verify=verify,
+            ignore=_label(ignore, "--ignore") if ignore is not None else None,
+            allow_missing_labels=allow_missing_labels,
             on_progress=lambda done, planned: progress.update(task, completed=done, total=planned),
         )
     _print_summary(found.rows, convention_named(convention, "--convention"), len(found.cases))
+    if found.missing:
+        out.print(f"allowed: {found.missing}", markup=False)
+    if ignore is not None:
+        out.print(f"ignored: label {ignore}, in {found.with_ignored} references", markup=False)
     for problem in found.problems:
         out.print(f"not scored: {problem.case}: {problem.message}", markup=False)
     if verify:

@@ -9,9 +9,11 @@ from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, Stu
 from harness.commands.status import TrialStatus
 from harness.commands.status import status as find_status
 from harness.console import console
+from harness.records.claims import SILENT
 from harness.study.expand import load_study
 
 out = console()
+_LONG = 60.0  # seconds without a sign of life that are worth a word
 
 
 def status(
@@ -36,6 +38,10 @@ def _lines(trial: TrialStatus) -> Iterator[str]:
     yield f"{trial.state}: {trial.cell.spec.id}  {trial.cell.label()}  ({told})"
     if trial.cause:
         yield f"    {trial.message}"
+    if trial.silent > _LONG:
+        yield f"    no sign of life for {trial.silent:.0f} s; taken over after {SILENT:.0f} s, at once where it is seen to have died"
+    for note in trial.notes:
+        yield f"    | {note}"
     for line in trial.traceback:
         yield f"    | {line}"
     for entry in trial.history:

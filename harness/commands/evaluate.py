@@ -36,9 +36,13 @@ def evaluate(
     reference_names: str = "{case}",
     workers: int | None = None,
     verify: int = 0,
+    ignore: int | None = None,
+    allow_missing_labels: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Evaluation:
-    """Score predictions against references, NIfTI files that are paired by case id.
+    """Score predictions against references, files that are paired by case id.
+
+    The files are NIfTI; ``.mha``, ``.mhd`` and ``.nrrd`` are read where SimpleITK is installed.
 
     Args:
         predictions: folder of a file for each case.
@@ -52,10 +56,14 @@ def evaluate(
         reference_names: the same.
         workers: processes; by default one for each core.
         verify: cases, drawn at random, that medpy scores too.
+        ignore: label of the references' voxels that nobody has labelled: they count nowhere, and it is no region.
+        allow_missing_labels: whether files may have labels that no region has, and regions labels that no file has;
+            else it is an error that names them, by ``regions`` and by the regions of a convention.
         on_progress: told how many files were worked on, of how many.
 
     Raises:
-        UserError: an unknown name, folders that share no case, or an output that cannot be written.
+        UserError: an unknown name, folders that share no case, labels that are not those of the regions, or an output
+            that cannot be written.
     """
     chosen = convention_named(convention, "--convention")
     names = [metric_named(name, "--metrics").name for name in metrics]
@@ -65,6 +73,7 @@ def evaluate(
         )
     if labels and regions:
         raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
+    _check_ignored(ignore, labels or {}, regions or {})
     target = Path(output) if output is not None else None
     if target and (target.suffix != ".csv" or not target.parent.is_dir()):
         raise UserError("--output", str(target), "a .csv file in a folder that exists", "Name another file.")
@@ -78,14 +87,33 @@ def evaluate(
         convention=chosen,
         workers=workers or usable_cores(),
         verify=verify,
+        ignore=ignore,
+        allow_missing_labels=allow_missing_labels,
         on_progress=on_progress,
     )
     if target:
-        _write(target, found, names, chosen)
+        _write(target, found, names, chosen, ignore)
     return found
 
 
-def _write(output: Path, found: Evaluation, metrics: Sequence[str], convention: Convention) -> None:
+def _check_ignored(
+    ignore: int | None, labels: Mapping[int, str], regions: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse what cannot be ignored: no label, or one that is to be scored."""
+    if ignore is None:
+        return
+    if not 1 <= ignore <= 255:
+        raise UserError("--ignore", str(ignore), "a label from 1 to 255", "Correct the option.")
+    if ignore in {*labels, *(value for own in regions.values() for value in own)}:
+        option = "--regions" if regions else "--labels"
+        raise UserError(
+            "--ignore", f"{ignore}, which {option} has too", "a label that is not scored", "Remove one."
+        )
+
+
+def _write(
+    output: Path, found: Evaluation, metrics: Sequence[str], convention: Convention, ignore: int | None
+) -> None:
     """Write the rows, and beside them by which convention they were made."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -99,6 +127,9 @@ def _write(output: Path, found: Evaluation, metrics: Sequence[str], convention: 
         "remark": convention.remark,
         "metrics": list(metrics),
         "regions": found.regions,
+        "ignored_label": ignore,
+        "labels_in_no_region": list(found.missing.labels),
+        "regions_in_no_file": list(found.missing.regions),
         "cases": len(found.cases),
         "not_scored": {problem.case: problem.message for problem in found.problems},
         "versions": {name: metadata.version(name) for name in packages},

@@ -59,27 +59,30 @@ def run(
     check_trackers(trackers)
     store.tidy()
     watch = Watch(store, on_progress)
-    adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
-    known, cells = adoption.known, choose_cells(adoption.known.study, only)
-    missing = missing_cells(cells, store)
-    for line in (*adoption.lines(store), declared.question, _what_to_run(known, cells, missing, store)):
-        watch.say(line)
-    if missing or known.searching:
-        watch.say("", stage="reading and preprocessing data")
-        check_data(known.cells, missing or cells, store, root)
-        threads = max(cell.spec.recipe.threads for cell in cells)
-        from harness.sweep.ray_tune import sweep
+    with watch.running():
+        watch.say(declared.question)
+        adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
+        known, cells = adoption.known, choose_cells(adoption.known.study, only)
+        missing = missing_cells(cells, store)
+        for line in (*adoption.lines(store), _what_to_run(known, cells, missing, store)):
+            watch.say(line)
+        if missing or known.searching:
+            watch.enter("reading and preprocessing data")
+            check_data(known.cells, missing or cells, store, root)
+            threads = max(cell.spec.recipe.threads for cell in cells)
+            watch.enter("starting Ray")
+            from harness.sweep.ray_tune import sweep
 
-        with watch.running():
             sweep(
                 watch.following(_work(known, missing, store)), store, data_root=root, keep=declared.keep, workers=workers,
                 threads=threads, address=address, gpus=gpus, checkpoint_minutes=checkpoint_minutes, trackers=trackers,
                 say=watch.say,
             )  # fmt: skip
-        store.tidy()
-        known = known_study(declared, store)
-    watch.say("", stage="writing the report")
-    return StudyResults(known, store.results, tuple(only), write_known(known, store, root, say=watch.say))
+            store.tidy()
+            known = known_study(declared, store)
+        watch.enter("writing the report")
+        report = write_known(known, store, root, say=watch.say)
+    return StudyResults(known, store.results, tuple(only), report)
 
 
 def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:

@@ -33,6 +33,8 @@ class TrialStatus:
         traceback: its last lines, where there is one.
         history: otherwise the last entries of its history.
         action: what to do; empty of one that runs.
+        notes: who took it over from whom, and what was put aside.
+        silent: seconds since its owner gave a sign of life; 0 of one that does not run.
     """
 
     cell: Cell
@@ -44,6 +46,8 @@ class TrialStatus:
     traceback: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     action: str = ""
+    notes: tuple[str, ...] = ()
+    silent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ def _trial_status(cell: Cell, state: str, store: Store) -> TrialStatus | None:
     if state == "running" and (owner := store.owner(id)):
         folder = store.attempt_folder(id, owner.attempt)
         host, attempt = owner.worker.host, owner.attempt.rpartition("-")[2]
-        return TrialStatus(cell, state, host=host, attempt=attempt, history=tuple(_last(folder)))
+        return TrialStatus(
+            cell, state, host=host, attempt=attempt, history=tuple(_last(folder)),
+            notes=tuple(store.notes(id)), silent=store.silent_for(id),
+        )  # fmt: skip
     if state == "failed" and (record := store.record(id)) and record.cause:
         host = record.environment.host if record.environment else ""
         told = _told(record.cause.kind, record.cause.message, record.cause.traceback, store.trials / id)

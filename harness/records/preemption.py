@@ -1,7 +1,7 @@
 """Requests to stop: by a signal to this process, or by a word in a file that its driver keeps for all workers.
 
-A cluster announces that it takes a machine back by SIGTERM, SLURM also by SIGUSR1, to whichever process it
-knows. The driver passes it on through the results folder, which every node shares.
+A cluster announces that it takes a machine back by SIGTERM, SLURM also by SIGUSR1, and a terminal that is closed by SIGHUP,
+to whichever process it knows. The driver passes it on through the results folder, which every node shares.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 _LOOK = 1.0  # seconds between looks at a file
 _GO = "go"  # an empty file says stop: that can be said on a full disk
 _received: list[int] = []
 
 
 def listen(*more: signal.Signals) -> None:
-    """Take SIGTERM, SIGUSR1 and ``more`` as requests to stop; a second one of ``more`` interrupts as usual."""
+    """Take SIGTERM, SIGUSR1, SIGHUP and ``more`` as requests to stop; a second one of ``more`` interrupts as usual."""
 
     def take(number: int, frame: FrameType | None) -> None:
         _received.append(number)

@@ -179,7 +179,10 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
     partial = folder / f".{os.getpid()}.cases.parquet"
     try:
-        pq.write_table(table, partial)
+        with partial.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(folder / "cases.parquet")
     except BaseException:
         partial.unlink(missing_ok=True)

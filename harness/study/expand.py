@@ -33,6 +33,11 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
         UserError: anything in the file or the overrides that cannot be.
     """
     path = find_study(name)
+    if path.stem in RESERVED:
+        raise UserError(
+            path, f"a study called {path.stem}", "a name of its own: results have a folder or file of that name",
+            "Rename the file.",
+        )  # fmt: skip
     file = read_study(path)
     own = [_override(file, text) for text in overrides]
     arguments = (name, *(part for override in overrides for part in ("--set", override)))
@@ -83,6 +88,10 @@ def _blamed(
         where = f"--set {key}" if place == key else f"--set {key}: {place}"
         return UserError(where, error.found, error.expected, error.remedy)
     return error
+
+
+RESERVED = ("trials", "running", "published", "launch", "shares.json")
+"""What lies in a results folder beside the studies' output."""
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,24 @@ class _Loader(yaml.SafeLoader):
         self.deep_construct = True
         return super().construct_document(node)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        digits = node.value.lstrip("+-")
+        if ":" in digits or (digits.isdigit() and digits.startswith("0") and len(digits) > 1):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value}, which YAML reads as {value}: write {value}, or '{node.value}' in quotes",
+                node.start_mark,
+            )  # fmt: skip
+        return value
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = super().construct_yaml_float(node)
+        if ":" in node.value:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value}, which YAML reads as {value}: write '{node.value}' in quotes", node.start_mark
+            )  # fmt: skip
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -298,9 +316,18 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key that is a list or a mapping", key.start_mark
                 )
+            if key.tag == "tag:yaml.org,2002:bool":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key {key.value}, which YAML reads as a truth value: write '{key.value}' in quotes",
+                    key.start_mark,
+                )  # fmt: skip
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key.value!r} twice", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)

@@ -143,6 +143,9 @@ def _refuse_name(where: str, key: str, settings: Mapping[str, Any]) -> NoReturn:
     value, below = settings.get(key), any(one.startswith(f"{key}.") for one in settings)
     found = "a mapping" if below else "nothing" if value is None else repr(value)
     remedy = f"Set {key}: NAME in base or grid."
+    if isinstance(value, bool):
+        found = f"{value}, which is what YAML makes of on, off, yes and no"
+        remedy = "Write the name in quotes."
     if below or isinstance(value, Mapping):
         remedy = f"Declare settings as '{key}s: {{mine: {{name: NAME, …}}}}', and write '{key}: mine'."
     raise UserError(f"{where}: {key}", found, f"the name of one {key}", remedy)

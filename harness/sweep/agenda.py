@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import Interrupted
+from harness.records.claims import SILENT
 from harness.records.faults import cause_of
 from harness.records.processes import Process
 from harness.records.schema import Cause, TrialRecord
@@ -63,10 +64,14 @@ class Agenda:
     Args:
         work: drawn one by one, each when every trial of the one before has ended.
         store: where records are.
+        say: told in a sentence whom a trial is waited for.
     """
 
-    def __init__(self, work: Iterator[Work], store: Store) -> None:
-        self._work, self._store = work, store
+    def __init__(
+        self, work: Iterator[Work], store: Store, say: Callable[[str], None] = lambda sentence: None
+    ) -> None:
+        self._work, self._store, self._say = work, store, say
+        self._told: set[Process] = set()  # of whom it was said that they are waited for
         self._pause_at: int | None = None
         self._open: dict[str, TrialSpec] = {}  # trials of this work that have not ended
         self._waiting: deque[TrialSpec] = deque()  # of these, the ones to look at, in order
@@ -121,6 +126,7 @@ class Agenda:
             return False
         if self._store.status(spec.id) == "running":
             self._elsewhere.add(spec.id)
+            self._say_who_has(spec.id)
             return False
         if spec.pretraining is None:
             return True
@@ -137,6 +143,17 @@ class Agenda:
             self._blocked.setdefault(spec.pretraining, []).append(spec)
             return False
         return True  # a pretraining that nobody is to run is a failure that the trial will name itself
+
+    def _say_who_has(self, id: str) -> None:
+        claim = self._store.owner(id)
+        if claim is None or claim.driver in self._told:
+            return
+        self._told.add(claim.driver)
+        silent = self._store.silent_for(id)
+        self._say(
+            f"waiting for {id} and what else {claim.driver} runs: {claim.worker} gave a sign {silent:.0f} s ago; taken over "
+            f"at once where it is seen to have died, else after {SILENT:.0f} s without a sign"
+        )
 
     def _close_if_ended(self, id: str) -> bool:
         if not self._has_ended(id):

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,11 @@ from harness.trial.settings import RunSettings
 _RUN_TRIAL = "harness.trial.run:run_trial"
 _STARTS = 3  # tries to start Ray here: on a busy machine its own 30 s may not be enough
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
+_PATIENCE = 60.0  # seconds until it is said that no worker has started
+_NO_WORKER = (
+    "no worker has started after a minute: look at the memory that the machine or its container has left, and at what "
+    "'ray status' says of CPUs and GPUs"
+)
 _LOOK = 0.2  # seconds between looks at a request to stop
 
 
@@ -173,7 +180,7 @@ def sweep(
         _start_ray(workers, threads, gpus, address)
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        dispatcher = Dispatcher(Agenda(work, store), store, workers=workers, gpus=has_gpus, say=say)
+        dispatcher = Dispatcher(Agenda(work, store, say), store, workers=workers, gpus=has_gpus, say=say)
         _run_tune(dispatcher, _Tuning(dispatcher, settings, run), store, stop_file, say)
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
@@ -189,11 +196,18 @@ def _run_tune(
     say: Callable[[str], None],
 ) -> None:
     """Wait for Tune, and put all trials down where a signal asks for it."""
+    look_for_workers = time.monotonic() + _PATIENCE
     while not tuning.ended.wait(_LOOK):
+        if time.monotonic() > look_for_workers:
+            look_for_workers = math.inf
+            if dispatcher.running and not any(
+                store.owner(spec.id) for spec in list(dispatcher.running.values())
+            ):
+                say(_NO_WORKER)
         if preemption.is_signalled() and not dispatcher.stopping:
-            say("asked to stop: each running trial saves a checkpoint")
             dispatcher.stopping = True
-            stop_file.ask_to_stop()
+            stop_file.ask_to_stop()  # before a word is said: nobody may be listening any more
+            say("asked to stop: each running trial saves a checkpoint")
         running = (spec.id for spec in list(dispatcher.running.values()))
         if dispatcher.stopping and not any(store.status(id) == "running" for id in running):
             tuning.ended.wait(_GRACE)

@@ -74,6 +74,8 @@ class Watch:
         self._failed = 0
         self._running: tuple[str, ...] = ()
         self._dice: dict[str, float] = {}  # of the student at the last validation
+        self._notes: dict[str, int] = {}  # of a trial that were told
+        self._stage = ""
         self._gpus = Gpus()
         self._started = time.monotonic()
         self._stop = Event()
@@ -88,12 +90,18 @@ class Watch:
     def following(self, work: Iterable[Work]) -> Iterator[Work]:
         """Pass on each work, and follow its trials from then on."""
         for item in work:
+            self._stage = ""
             self.follow(item.cells)
             yield item
 
-    def say(self, sentence: str, stage: str = "") -> None:
-        """Pass on a sentence, or what is being done now."""
-        self._tell(*([sentence] if sentence else []), stage=stage)
+    def say(self, sentence: str) -> None:
+        """Pass on a sentence."""
+        self._tell(sentence)
+
+    def enter(self, stage: str) -> None:
+        """Pass on what is being done now; empty while trials run."""
+        self._stage = stage
+        self._tell()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -122,18 +130,25 @@ class Watch:
             status = self._store.status(id)
             if status == "running":
                 running.append(cell)
+                news += self._new_notes(id)
             elif status in ("complete", "failed", "pruned"):
                 del self._open[id]
                 news += self._ended(cell, status)
         self._running = tuple(self._where(cell) for cell in running)
         self._tell(*news)
 
-    def _tell(self, *news: str, stage: str = "") -> None:
+    def _new_notes(self, id: str) -> list[str]:
+        """Return what has happened to a running trial, such as that it was taken over, since the last look."""
+        notes = self._store.notes(id)
+        seen, self._notes[id] = self._notes.get(id, len(notes)), len(notes)
+        return [f"{id}: {note}" for note in notes[seen:]]
+
+    def _tell(self, *news: str) -> None:
         done = len(self._cells) - len(self._open)
         left = (time.monotonic() - self._started) / done * len(self._open) if done else None
         gpus = tuple(self._gpus.use())
         self._on_progress(
-            Progress(len(self._cells), done, self._failed, self._running, left, gpus, news, stage)
+            Progress(len(self._cells), done, self._failed, self._running, left, gpus, news, self._stage)
         )
 
     def _ended(self, cell: Cell, status: str) -> Iterator[str]:
