@@ -82,7 +82,7 @@ class TrialData:
         return self.split.test if self._spec.recipe.selection == "test_oracle" else self.split.validation
 
     def selection_label(self, case: str) -> NDArray[np.uint8]:
-        """Return the labels of a case of ``selection_cases`` ``(X, Y, Z)`` on the preprocessed grid.
+        """Return the labels of a case of ``selection_cases`` ``(X, Y, Z)`` on the preprocessed grid; training numbers.
 
         Raises:
             LabelsLocked: it is another case.
@@ -96,7 +96,7 @@ class TrialData:
         self._frozen, self._cache = True, self._cache.with_locked(())
 
     def test_reference(self, case: str) -> Volume:
-        """Return the labels of a test case on the grid of its file.
+        """Return the labels of a test case on the grid of its file, in training numbers.
 
         Raises:
             LabelsLocked: the selection is not frozen.
@@ -106,7 +106,7 @@ class TrialData:
         return self._cache.native_reference(case)
 
     def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
-        """Return the most probable label on the grid of the case's file."""
+        """Return the most probable label, a training number, on the grid of the case's file."""
         return self._cache.to_native(case, probabilities)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def finest(logits: Logits) -> Tensor:
     return logits if isinstance(logits, Tensor) else logits[0]
 
 
-def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
+def segmentation_loss(name: str, ignore: int | None = None) -> Callable[[Logits, Tensor], Tensor]:
     """Return a loss of logits ``(B, K, D, H, W)``, or a list of them finest first, and labels ``(B, 1, D, H, W)``.
 
     ``dice_ce``: soft Dice per sample with squared denominators, background included, plus cross-entropy, as
@@ -25,6 +25,11 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
     background, smoothed by 1e-5, plus cross-entropy, as nnU-Net where patches show a small part of a volume;
     ``dice_ce_nnunet_sample``: the same with Dice per sample, as nnU-Net otherwise. Lower outputs of deep
     supervision weigh half of the one above, against labels reduced by nearest neighbour; the weights sum to 1.
+
+    Args:
+        name: of the loss.
+        ignore: label of voxels that are not counted: sums of the Dice leave them out, and the cross-entropy is the
+            mean over the others. Where there is no other, the loss has no gradient.
     """
     from monai.losses import DiceCELoss
 
@@ -35,7 +40,12 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
         "smooth_nr": 1e-5,
         "smooth_dr": 1e-5,
     }
-    loss = DiceCELoss(softmax=True, to_onehot_y=True, **(unetr if name == "dice_ce" else nnunet))
+    settings = unetr if name == "dice_ce" else nnunet
+    loss: Callable[[Tensor, Tensor], Tensor]
+    if ignore is None:
+        loss = DiceCELoss(softmax=True, to_onehot_y=True, **settings)
+    else:
+        loss = _counted_loss(settings, ignore)
 
     def supervise(logits: Logits, label: Tensor) -> Tensor:
         if isinstance(logits, Tensor):
@@ -48,6 +58,22 @@ def segmentation_loss(name: str) -> Callable[[Logits, Tensor], Tensor]:
         return total
 
     return supervise
+
+
+def _counted_loss(settings: Mapping[str, Any], ignore: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return soft Dice plus cross-entropy over the voxels that do not carry the label ``ignore``."""
+    from monai.losses import DiceLoss
+
+    dice = DiceLoss(softmax=True, to_onehot_y=True, ignore_index=ignore, **settings)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        target = label[:, 0].long()
+        entropy = functional.cross_entropy(logits, target, ignore_index=ignore, reduction="sum")
+        counted = (target != ignore).sum().clamp_min(1)
+        overlap: Tensor = dice(logits, label)
+        return overlap + entropy / counted
+
+    return loss
 
 
 Consistency = Literal["mse_logits", "mse_softmax", "kl", "soft_ce", "cosine", "spatial_ce", "spatial_kl"]

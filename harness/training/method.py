@@ -54,6 +54,8 @@ class Context:
         training_cases: number of labelled training cases.
         seed: the trial's seed.
         stage: which of the method's stages the trial is.
+        ignore: value of a batch's labels where nobody has labelled a voxel, which ``segmentation_loss`` does not count;
+            None where the dataset declares no such voxels.
     """
 
     build_network: Callable[..., nn.Module]
@@ -66,6 +68,7 @@ class Context:
     training_cases: int
     seed: int
     stage: Literal["pretrain", "train"] = "train"
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)

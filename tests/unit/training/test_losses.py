@@ -71,6 +71,92 @@ def test_deep_supervision_weighs_4_2_1_sevenths_against_labels_of_the_nearest_vo
         assert loss(outputs[:1], y).item() == loss(outputs[0], y).item()
 
 
+NAMES = ["dice_ce", "dice_ce_nnunet", "dice_ce_nnunet_sample"]
+IGNORE = 255
+
+
+def counted_dice_ce(z: Array, y: NDArray[np.int64], name: str) -> float:
+    """Return the loss over the voxels that are not :data:`IGNORE`, which are taken out one sample after another."""
+    parts = [
+        (z[i].reshape(K, -1)[:, y[i].ravel() != IGNORE], y[i].ravel()[y[i].ravel() != IGNORE])
+        for i in range(len(z))
+    ]
+    entropy = np.concatenate(
+        [-np.log(softmax(logit, 0)[label, np.arange(len(label))]) for logit, label in parts]
+    )
+    p, one_hot = [softmax(logit, 0) for logit, _ in parts], [np.eye(K)[label].T for _, label in parts]
+    overlap = np.array([(a * b).sum(axis=1) for a, b in zip(p, one_hot, strict=True)])
+    power = 2 if name == "dice_ce" else 1
+    total = np.array([(a**power + b).sum(axis=1) for a, b in zip(p, one_hot, strict=True)])
+    if name == "dice_ce":
+        dice = 2 * overlap / (total + 1e-6)
+    else:
+        overlap, total = overlap[:, 1:], total[:, 1:]
+        if name == "dice_ce_nnunet":
+            overlap, total = overlap.sum(axis=0), total.sum(axis=0)
+        dice = (2 * overlap + 1e-5) / (total + 1e-5)
+    return float(1 - dice.mean() + entropy.mean())
+
+
+def partly_ignored(size: tuple[int, ...], share: float) -> Tensor:
+    y = labels(size)
+    y[torch.rand(y.shape, generator=torch.Generator().manual_seed(3)) < share] = IGNORE
+    return y
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+def test_ignored_voxels_are_in_no_sum(name: str, share: float) -> None:
+    z, y = logits(1), partly_ignored(SIDE, share)
+    expected = counted_dice_ce(numbers(z), y[:, 0].numpy(), name)
+    assert segmentation_loss(name, IGNORE)(z, y).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_nothing_is_ignored_the_loss_and_its_gradient_are_the_plain_ones(name: str) -> None:
+    values = []
+    for ignore in (None, IGNORE):
+        z = logits(1).requires_grad_()
+        loss = segmentation_loss(name, ignore)(z, labels())
+        loss.backward()
+        values.append((loss.detach(), z.grad))
+    for plain, masked in zip(*values, strict=True):
+        torch.testing.assert_close(masked, plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_network_says_of_ignored_voxels_changes_nothing_and_gets_no_gradient(name: str) -> None:
+    y = partly_ignored(SIDE, 0.4)
+    hidden = (y == IGNORE).expand(B, K, *SIDE)
+    z = logits(1).requires_grad_()
+    loss = segmentation_loss(name, IGNORE)(z, y)
+    loss.backward()
+    assert z.grad is not None and not z.grad[hidden].any() and z.grad[~hidden].all()
+    other = torch.where(hidden, logits(5), z.detach())
+    assert segmentation_loss(name, IGNORE)(other, y).item() == pytest.approx(loss.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_in_which_all_is_ignored_moves_nothing(name: str) -> None:
+    z = logits(1).requires_grad_()
+    loss = segmentation_loss(name, IGNORE)(z, torch.full((B, 1, *SIDE), IGNORE))
+    loss.backward()
+    assert torch.isfinite(loss) and z.grad is not None and not z.grad.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lower_levels_ignore_where_the_nearest_voxel_is_ignored(name: str) -> None:
+    sizes = [(8, 8, 4), (4, 4, 2), (2, 2, 1)]
+    y = partly_ignored(sizes[0], 0.3)
+    outputs = [logits(seed, size) for seed, size in enumerate(sizes)]
+    levels = [
+        counted_dice_ce(numbers(z), y[:, 0, ::step, ::step, ::step].numpy(), name)
+        for z, step in zip(outputs, (1, 2, 4), strict=True)
+    ]
+    expected = (4 * levels[0] + 2 * levels[1] + levels[2]) / 7
+    assert segmentation_loss(name, IGNORE)(outputs, y).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_released_term_by_hand() -> None:
     """Squares 1, 0, 4, 0 average to 5/4; the norm of (3, 0, 0, 4) is 5."""
     teacher = torch.tensor([3.0, 0.0, 0.0, 4.0]).view(1, 2, 1, 1, 2)
