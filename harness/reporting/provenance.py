@@ -62,8 +62,15 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
             f"checkpoint selection: {text['selection']}; inference: {text['inference']}; "
             f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
+            + _ignored_note(rows)
         )
     return notes
+
+
+def _ignored_note(rows: pd.DataFrame) -> str:
+    """Return a sentence on the label of voxels that are not counted; none where there is no such label."""
+    labels = sorted({int(label) for label in rows["ignore"].dropna()})
+    return f" Voxels labelled {' / '.join(map(str, labels))} are not counted." if labels else ""
 
 
 def _by_method(rows: pd.DataFrame, field: str) -> str:

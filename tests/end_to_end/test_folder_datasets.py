@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +85,86 @@ def test_every_command_works_on_a_folder(family: str, tmp_path: Path, medctx: Ca
     both = scores.merge(recorded, on=["case", "region", "metric"])
     assert len(both) == len(scores) > 0
     assert both["value_x"].tolist() == pytest.approx(both["value_y"].tolist(), abs=1e-12, nan_ok=True)
+
+
+HEART = {"background": 0, "LV": 205, "Myo": 500, "AO": 820, "ignore": 7}
+
+
+def write_heart(root: Path, *, ignored: bool, regions: bool) -> None:
+    """Write eight cases with labels as MM-WHS numbers them, and where asked a third of each that nobody has labelled."""
+    folder = root / "Heart"
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    for number in range(8):
+        rng, label = np.random.default_rng(number), np.zeros((24, 22, 20), np.int16)
+        for value, low in ((205, 2), (500, 8), (820, 14)):
+            label[4 + number : 12 + number, low : low + 6, 4:12] = value
+        image = rng.normal(100, 10, label.shape) + label / 5
+        if ignored:
+            label[:, :, 9:] = 7
+        nibabel.save(
+            nibabel.Nifti1Image(image.astype(np.float32), np.eye(4)),
+            folder / "imagesTr" / f"c{number}_0000.nii.gz",
+        )
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), folder / "labelsTr" / f"c{number}.nii.gz")
+    labels: dict[str, object] = {name: value for name, value in HEART.items() if ignored or name != "ignore"}
+    if regions:
+        labels["heart"] = [205, 500, 820]
+    (folder / "dataset.json").write_text(
+        json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"})
+    )
+
+
+@pytest.mark.parametrize(("ignored", "regions"), [(False, False), (True, True)])
+def test_labels_above_255_and_an_ignored_label_are_scored_as_the_files_have_them(
+    ignored: bool, regions: bool, tmp_path: Path, medctx: Callable
+) -> None:
+    """Every recorded Dice is that of the files, over the voxels that somebody has labelled; so is that of validation."""
+    write_heart(tmp_path / "data", ignored=ignored, regions=regions)
+    study, data, here = (
+        tmp_path / "heart.yaml",
+        ("--data", tmp_path / "data"),
+        ("--results", tmp_path / "here"),
+    )
+    study.write_text(
+        "question: Are they scored as they are numbered?\n"
+        "base: {dataset: 'nnunet:Heart', architecture: unet, shots: all, recipe: {steps: 12, patch: [16, 16, 16],"
+        " spacing: [1, 1, 1], selection: test_oracle, validate_every: 12}}\n"
+        "grid: {method: [supervised]}\n"
+    )
+
+    def done(*arguments: object) -> str:
+        outcome = medctx(*arguments)
+        assert outcome.code == 0, outcome.out + outcome.err
+        return outcome.out
+
+    assert "8 cases; findings: 0 error, 0 warning, 0 fixed" in done("data", "check", "nnunet:Heart", *data)
+    (id,) = re.findall(r"\b[0-9a-f]{16}\b", done("plan", study, *here))
+    done("trial", study, id, *data, *here)
+    folder = tmp_path / "here" / "trials" / id
+    rows = pd.read_parquet(folder / "cases.parquet").query("metric == 'dice'")
+    values = {name: (value,) for name, value in HEART.items() if value not in (0, 7)}
+    values |= {"heart": (205, 500, 820)} if regions else {}
+    assert set(rows["region"]) == set(values) and len(rows["case"].unique()) >= 2
+    for row in rows.itertuples():
+        stored = nibabel.load(folder / "predictions" / f"{row.case}.student.nii.gz")
+        truth = np.asarray(nibabel.load(tmp_path / "data/Heart/labelsTr" / f"{row.case}.nii.gz").dataobj)
+        predicted = np.asarray(stored.dataobj)
+        assert stored.get_data_dtype() == np.uint16 and set(np.unique(predicted)) <= {0, 205, 500, 820}
+        counted = truth != 7
+        a, b = (np.isin(one[counted], values[row.region]) for one in (predicted, truth))
+        expected = 2 * (a & b).sum() / (a.sum() + b.sum())
+        assert row.value == pytest.approx(expected, abs=1e-12), (row.case, row.region)
+    record = json.loads((folder / "trial.json").read_text())
+    assert record["protocol"]["ignore"] == (7 if ignored else None)
+    last = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()][-1]
+    means = rows.groupby("region")["value"].mean().to_dict()  # selected on the test cases, which are at 1 mm
+    assert last["validation"] == pytest.approx(means, abs=1e-12)
+    assert max(means.values()) > 0.1, "the network has learnt nothing, so that little is tested"
+    done("rescore", study, *data, *here, "--workers", 1)
+    report = done("report", study, *data, *here)
+    assert "report.html" in report
+    page = (tmp_path / "here" / "heart" / "report.html").read_text()
+    assert ("Voxels labelled 7 are not counted." in page) == ignored
+    scored = pd.read_csv(tmp_path / "here" / "heart" / "tables" / "conventions.csv")
+    assert len(scored)

@@ -62,7 +62,7 @@ def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     _draw_strips(
         level, "Intensity", check.facts, flagged, {"99th percentile": [one.level for one in check.facts]}
     )
-    _draw_volumes(volumes, check.facts, names)
+    _draw_volumes(volumes, check.facts, names, _numbers(dataset))
     counts = [sum(one.level == kind for one in check.findings) for kind in ("error", "warning", "fixed")]
     figure.suptitle(
         f"{name}: {check.cases} cases; findings: {counts[0]} error, {counts[1]} warning, {counts[2]} fixed",
@@ -117,13 +117,24 @@ def _draw_strips(
         axis.set_ylim(bottom=0)
 
 
-def _draw_volumes(axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str]) -> None:
+def _numbers(dataset: Dataset) -> Mapping[int, int]:
+    """Return label value -> training number, by which slices are coloured; none where labels cannot be numbered."""
+    try:
+        return dataset.numbering().values
+    except UserError:
+        return {}
+
+
+def _draw_volumes(
+    axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str], numbers: Mapping[int, int]
+) -> None:
     """Draw the volume of every label in each case where it occurs, one line a label."""
     rng = np.random.default_rng(0)
     for place, value in enumerate(names):
         found = [one.volumes[value] for one in facts if value in one.volumes]
         aside = place + rng.uniform(-0.25, 0.25, len(found))
-        axis.scatter(found, aside, s=5, color=style.label_colour(value), linewidths=0)
+        colour = style.label_colour(numbers.get(value, value))
+        axis.scatter(found, aside, s=5, color=colour, linewidths=0)
         if found:
             axis.vlines(float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1)
     axis.set_title("Volume of labels, ml")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
+from harness.data.numbering import IGNORE
 from harness.errors import UserError
 from harness.reporting.slices.geometry import axial, fullest_slice, to_ras
 from harness.reporting.slices.images import to_8_bit
@@ -24,7 +25,7 @@ class Slice:
     Attributes:
         case: id.
         image: ``(rows, columns)`` uint8; the first channel.
-        label: likewise.
+        label: likewise, in training numbers, without ignored voxels.
         aspect: a pixel's height over its width.
     """
 
@@ -54,15 +55,18 @@ def slices(dataset: Dataset, chosen: Sequence[CaseFacts]) -> list[Slice | str]:
     found: list[Slice | str] = []
     for facts in chosen:
         try:
-            image, label = dataset.image(facts.case), dataset.label(facts.case)
+            image, label = dataset.image(facts.case), dataset.training_label(facts.case)
         except UserError as error:
             found.append(f"{facts.case.id}: {error.found}")
             continue
         if label.array.shape != image.array.shape[1:]:
             found.append(f"{facts.case.id}: shapes differ")
             continue
-        values, spacing = to_ras(to_8_bit(image.array[0], label.array), image.affine)
-        labels = to_ras(label.array, image.affine)[0]
+        array = label.array
+        if dataset.ignore is not None:
+            array = np.where(array == IGNORE, np.uint8(0), array)
+        values, spacing = to_ras(to_8_bit(image.array[0], array), image.affine)
+        labels = to_ras(array, image.affine)[0]
         index = fullest_slice(labels)
         found.append(
             Slice(facts.case.id, axial(values, index), axial(labels, index), spacing[1] / spacing[0])

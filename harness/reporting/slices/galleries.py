@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from harness.reporting.statistics.estimates import STUDENT, cases_by_dice
 from harness.reporting.wording import UNSET, shots_text, value_text
 
 MOST_ARMS = 6
-_ANY_LABEL = range(256)
+_ANY_LABEL = range(2**16)
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,11 @@ def _gallery(
         array, spacing = to_ras(image.image, image.affine)
         label = to_ras(image.label, image.affine)[0]
         volumes.append(CaseVolumes(f"{title}: {case}", spacing, array, label, predictions, notes))
+    in_bytes, labels = _in_bytes(volumes, _label_names(reference["dataset"]))
     return Gallery(
         columns=("Image", "Reference", *_arm_titles(shown)),
-        volumes=tuple(volumes),
-        labels=_label_names(reference["dataset"]),
+        volumes=in_bytes,
+        labels=labels,
         caption=_caption(reference, compared, shown, len(kept)),
     )
 
@@ -218,7 +219,35 @@ def _prediction(results: Path, trial_id: str, case: str, image: CaseImage) -> ND
         label = read_label(path, _ANY_LABEL).array
     except UserError:
         return None
-    return to_ras(label, image.affine)[0] if label.shape == image.label.shape else None
+    if label.shape != image.label.shape:
+        return None
+    if image.ignored is not None:
+        label = np.where(image.ignored, label.dtype.type(0), label)
+    return to_ras(label, image.affine)[0]
+
+
+def _in_bytes(
+    volumes: Sequence[CaseVolumes], names: Mapping[int, str]
+) -> tuple[tuple[CaseVolumes, ...], Mapping[int, str]]:
+    """Return cases with labels as bytes, and their names; where a label is above 255 all are numbered anew."""
+    maps = [one for case in volumes for one in (case.reference, *case.predictions) if one is not None]
+    values: NDArray[Any] | None = None
+    if any(one.max(initial=0) > 255 for one in maps):
+        values = np.unique(np.concatenate([[0], *(np.unique(one) for one in maps)]))
+        numbered = enumerate(values.tolist())
+        names = {code: names.get(value, f"label {value}") for code, value in numbered if value}
+
+    def narrow(labels: NDArray[Any]) -> NDArray[np.uint8]:
+        return (labels if values is None else np.searchsorted(values, labels)).astype(np.uint8, copy=False)
+
+    return tuple(
+        replace(
+            case,
+            reference=narrow(case.reference),
+            predictions=tuple(None if one is None else narrow(one) for one in case.predictions),
+        )
+        for case in volumes
+    ), names
 
 
 def _case_row(case: CaseVolumes) -> CaseRow:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness import registry
 from harness.data.datasets.contract import Dataset
+from harness.data.numbering import IGNORE
 from harness.errors import UserError
 from harness.records.schema import safe_name
 
@@ -23,13 +24,15 @@ class CaseImage:
 
     Attributes:
         image: ``(X, Y, Z)`` uint8, the first channel.
-        label: ``(X, Y, Z)`` uint8.
+        label: ``(X, Y, Z)`` in the files' numbers, without ignored voxels.
         affine: ``(4, 4)``, voxel indices to millimetres in RAS.
+        ignored: ``(X, Y, Z)``, where nobody has labelled a voxel; None where the dataset declares no such voxels.
     """
 
     image: NDArray[np.uint8]
-    label: NDArray[np.uint8]
+    label: NDArray[np.unsignedinteger]
     affine: NDArray[np.float64]
+    ignored: NDArray[np.bool_] | None = None
 
 
 def case_image(
@@ -44,7 +47,7 @@ def case_image(
     if copy.is_file():
         try:
             with np.load(copy) as arrays:
-                return CaseImage(arrays["image"], arrays["label"], arrays["affine"])
+                return CaseImage(arrays["image"], arrays["label"], arrays["affine"], arrays.get("ignored"))
         except (OSError, ValueError, KeyError, BadZipFile):
             pass  # a broken copy is made again
     try:
@@ -52,10 +55,12 @@ def case_image(
         case = next((case for case in dataset.cases(data_root) if case.id == case_id), None)
         if case is None:
             return f"dataset {dataset_name} has no case {case_id} any more"
-        image, label = dataset.image(case), dataset.label(case)
+        image, label = dataset.image(case), dataset.training_label(case)
     except UserError as error:
         return str(error)
-    found = CaseImage(to_8_bit(image.array[0], label.array), label.array.astype(np.uint8), label.affine)
+    ignored = None if dataset.ignore is None else label.array == IGNORE
+    labels = dataset.to_file(label.array if ignored is None else np.where(ignored, np.uint8(0), label.array))
+    found = CaseImage(to_8_bit(image.array[0], labels), labels, label.affine, ignored)
     _store(copy, found)
     return found
 
@@ -81,5 +86,8 @@ def _store(path: Path, found: CaseImage) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     with partial.open("wb") as file:
-        np.savez_compressed(file, image=found.image, label=found.label, affine=found.affine)
+        arrays: dict[str, Any] = {"image": found.image, "label": found.label, "affine": found.affine}
+        if found.ignored is not None:
+            arrays["ignored"] = found.ignored
+        np.savez_compressed(file, **arrays)
     partial.replace(path)
