@@ -1,4 +1,4 @@
-"""Reading and writing NIfTI, with errors that say what is wrong with which file."""
+"""Reading volumes and writing NIfTI, with errors that say what is wrong with which file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from harness.data.itk import ITK_SUFFIXES, itk_grid, read_itk
 from harness.data.volume import Volume
 from harness.errors import UserError
 
@@ -27,6 +28,8 @@ imageglobals.logger.setLevel(logging.CRITICAL)  # what it finds comes back as ex
 _UNREADABLE = (
     OSError, EOFError, zlib.error, ValueError, MemoryError, ImageFileError, HeaderDataError, WrapStructError,
 )  # fmt: skip
+_COARSE = 0.1  # half a step of a scale, above which a whole number cannot be told from another value
+Zooms = tuple[float, float, float] | None
 
 
 def read_image(path: Path, channels: int = 1) -> Volume:
@@ -53,8 +56,15 @@ def read_image(path: Path, channels: int = 1) -> Volume:
     return Volume(array, affine, zooms)
 
 
-def read_label(path: Path, allowed: range | Mapping[int, str]) -> Volume:
+def read_label(
+    path: Path, allowed: range | Mapping[int, str], other_numbering: Mapping[int, str] | None = None
+) -> Volume:
     """Return labels ``(X, Y, Z)``, uint8 where all of ``allowed`` fit into it, else the smallest type that holds them.
+
+    Args:
+        path: of the file.
+        allowed: the values that it may have.
+        other_numbering: value of another numbering -> what to do about files that have it.
 
     Raises:
         UserError: unreadable or truncated file, other dimensions, or values that are not in ``allowed``.
@@ -71,7 +81,9 @@ def read_label(path: Path, allowed: range | Mapping[int, str]) -> Volume:
         else:
             expected = f"values among {sorted(allowed)}"
             remedy = "Correct the file, or declare the label in the dataset."
-        raise UserError(path, f"label values {unexpected[:5]}", expected, remedy)
+        known = [said for value, said in (other_numbering or {}).items() if value in unexpected]
+        found = f"label values {unexpected[:5]}{', of another numbering' if known else ''}"
+        raise UserError(path, found, expected, known[0] if known else remedy)
     return Volume(array.astype(np.min_scalar_type(max(allowed)), copy=False), affine, zooms)
 
 
@@ -90,33 +102,84 @@ def label_values(array: NDArray[Any]) -> list[Any]:
     return np.flatnonzero(occurs).tolist()
 
 
-def _read(
-    path: Path, dtype: type[np.float32] | None
-) -> tuple[NDArray[Any], NDArray[np.float64], tuple[float, float, float] | None]:
+def rounded_labels(array: NDArray[Any], half_step: float) -> NDArray[Any]:
+    """Return labels with whole numbers in place of what a header's scale made of them: 1 for 1.0000153.
+
+    Args:
+        array: values as the scale gives them.
+        half_step: as :func:`scale_half_step` returns it; 0 where nothing is scaled, and nothing is changed.
+    """
+    if not 0 < half_step <= _COARSE or array.dtype.kind != "f":
+        return array
+    whole = np.round(array)
+    near = np.abs(array - whole) <= 1.01 * half_step + np.finfo(np.float32).eps * np.abs(whole)
+    return np.where(near, whole, array)
+
+
+def scale_half_step(file: Any) -> float:
+    """Return how far nibabel's image may be from what was written, by the step between stored whole numbers; 0: unscaled."""
+    slope, intercept = getattr(file.dataobj, "slope", 1.0), getattr(file.dataobj, "inter", 0.0)
+    scaled = file.get_data_dtype().kind in "iu" and (slope, intercept) != (1.0, 0.0)
+    return abs(float(slope)) / 2 if scaled else 0.0
+
+
+def _read(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64], Zooms]:
+    """Return array, affine and header's voxel sizes; without a ``dtype`` as stored, what a scale made of labels rounded."""
     if not path.is_file():
-        raise UserError(path, "no such file", "a NIfTI file", "Restore the file, or remove the case.")
+        raise UserError(
+            path, "no such file", "a file of the dataset", "Restore the file, or remove the case."
+        )
+    array, affine, zooms = (_read_itk if path.name.endswith(ITK_SUFFIXES) else _read_nifti)(path, dtype)
+    if array.dtype.kind not in "biuf":
+        raise UserError(
+            path, f"voxels of type {array.dtype}", "one real number for each voxel", "Convert the file."
+        )
+    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        raise UserError(
+            path, f"the affine {affine[:3].tolist()}",
+            "finite numbers that give every axis a direction and a length", "Correct the header.",
+        )  # fmt: skip
+    return array, affine, zooms
+
+
+def _read_itk(path: Path, dtype: type[np.float32] | None) -> tuple[NDArray[Any], NDArray[np.float64], Zooms]:
+    array, affine = read_itk(path)
+    real = dtype is not None and array.dtype.kind in "biuf"
+    return array.astype(dtype, copy=False) if real else array, affine, None
+
+
+def _read_nifti(
+    path: Path, dtype: type[np.float32] | None
+) -> tuple[NDArray[Any], NDArray[np.float64], Zooms]:
     try:
         with np.errstate(over="ignore"):
             file: Any = _load(path)
-            stored = file.get_data_dtype()
-            if stored.kind not in "biuf":
-                raise UserError(
-                    path, f"voxels of type {stored}", "one real number for each voxel", "Convert the file."
-                )
-            array = np.asanyarray(file.dataobj) if dtype is None else np.asarray(file.dataobj, dtype)
+            real = dtype is not None and file.get_data_dtype().kind in "biuf"
+            if real:
+                array = np.asarray(file.dataobj, dtype)
+            else:
+                array = rounded_labels(np.asanyarray(file.dataobj), scale_half_step(file))
     except _UNREADABLE as error:
         raise UserError(
             path, f"a file that cannot be read ({str(error) or type(error).__name__})",
             "a complete NIfTI file", "Fetch the file again.",
         ) from error  # fmt: skip
     affine = np.asarray(file.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise UserError(
-            path, f"the affine {affine[:3].tolist()}",
-            "finite numbers that give every axis a direction and a length", "Correct the header.",
-        )  # fmt: skip
     sizes = [float(size) for size in file.header.get_zooms()[:3]]
     return array, affine, (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else None
+
+
+def grid_of(path: Path) -> tuple[NDArray[np.float64], tuple[int, ...]] | None:
+    """Return a file's affine and the lengths of its axes of space, voxels; None where it cannot be read."""
+    if path.name.endswith(ITK_SUFFIXES):
+        return itk_grid(path)
+    try:
+        file: Any = nibabel.load(path)
+        affine, shape = np.asarray(file.affine, np.float64), tuple(file.shape[:3])
+    except _UNREADABLE:
+        return None
+    usable = len(shape) == 3 and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3]) != 0
+    return (affine, shape) if usable else None
 
 
 def _load(path: Path) -> Any:
