@@ -26,6 +26,7 @@ from scipy import ndimage
 
 from harness.data.caches import cache_root
 from harness.data.datasets.contract import Case, Dataset
+from harness.data.grid_rules import on_grid_of
 from harness.data.resampling import resample_cubic, resample_labels_linear, resample_linear, resample_nearest
 from harness.data.volume import Volume
 from harness.errors import UserError
@@ -35,7 +36,6 @@ from harness.spec import Recipe, digest
 _VERSION = 5  # of the rules in this file
 CT_WINDOW = (-175.0, 250.0)  # HU
 _SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
-_AFFINE_TOLERANCE = 1e-2  # mm; float noise of writers stays below
 _WAIT = 5.0  # seconds between heartbeats while another process builds a cache
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
@@ -212,7 +212,7 @@ def _stamp(case: Case) -> list[list[int]]:
         UserError: one is missing.
     """
     stamp = []
-    for file in case.files:
+    for file in case.sources:
         if not file.is_file():
             raise UserError(
                 file, "no such file", "a file of the dataset", "Restore it, or exclude its case by name."
@@ -258,18 +258,7 @@ def _build(
 
 def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
     image, label = dataset.image(case), dataset.training_label(case)
-    if image.array.shape[1:] != label.array.shape:
-        raise UserError(
-            case.label or case.id, f"labels of shape {label.array.shape}",
-            f"{image.array.shape[1:]}, the shape of the image {case.image}",
-            "Correct the file, or exclude the case.",
-        )  # fmt: skip
-    if not np.allclose(image.affine, label.affine, atol=_AFFINE_TOLERANCE):
-        raise UserError(
-            case.label or case.id, f"labels at the place {np.round(label.affine[:3], 3).tolist()}",
-            f"{np.round(image.affine[:3], 3).tolist()}, the affine of the image {case.image}",
-            "Correct the file, or exclude the case.",
-        )  # fmt: skip
+    label = on_grid_of(label, image, case.label or case.id, case.image or case.id)
     to_ras = nibabel.io_orientation(image.affine)
     spacing = np.array(image.spacing)[np.argsort(to_ras[:, 0])]
     channels = np.stack([nibabel.apply_orientation(channel, to_ras) for channel in image.array])

@@ -140,7 +140,7 @@ def lose_file(folder: Path) -> None:
         (break_gzip, "cannot be read"),
         (flip_a_bit, "cannot be read"),
         (break_intensity, "NaN"),
-        (break_affine, "-1.0"),
+        (break_affine, "mm away from its place"),
         (lose_file, "no such file"),
     ],
 )
