@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.itk import ITK_SUFFIXES, conversion
 from harness.errors import UserError
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", *ITK_SUFFIXES)
+"""How the names of files end that are read: the only list of them. :func:`stem` cuts them off."""
+_UNREAD = (".mgz", ".mgh", ".img", ".nhdr", ".dcm", ".mnc", ".png", ".tif", ".tiff", ".npy", ".npz", ".h5")
 TWIN = "TWIN.json"
 """A file that says that a folder is a layout twin: synthetic, and with a part of the cases."""
 
@@ -62,16 +66,22 @@ class Layout:
 def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source: str) -> tuple[Layout, Path]:
     """Return the layout in which a dataset lies below the data root, and where.
 
+    Args:
+        name: as the user wrote it.
+        layouts: in which it may lie.
+        root: data root.
+        source: where to fetch it; not said of a folder of the user's own.
+
     Raises:
         UserError: no data root was named, or the dataset lies there in none of its layouts.
     """
-    if root is None and any(layout.anywhere for layout in layouts):
-        root = Path.cwd()
-    if root is None:
+    own = any(layout.anywhere for layout in layouts)
+    if root is None and not own:
         raise UserError(
-            f"dataset {name!r}", "no data root", "a folder that holds the dataset",
+            f"dataset {name!r}", "no data root (neither --data nor MEDCTX_DATA is set)", "a folder that holds the dataset",
             "Name it with --data DIR or the environment variable MEDCTX_DATA.",
         )  # fmt: skip
+    unset, root = root is None, root or Path.cwd()
     for layout in layouts:
         place = layout.find(root)
         if place is not None:
@@ -86,9 +96,17 @@ def find_layout(name: str, layouts: Sequence[Layout], root: Path | None, source:
     present = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     listed = ", ".join(present[:5]) + (", …" if len(present) > 5 else "")
     looked = "; ".join(f"{layout.name}: {' or '.join(layout.places)}" for layout in layouts)
+    found = listed or ("nothing" if root.is_dir() else "no such folder")
+    if own:
+        also = "" if root == Path.cwd() else f" or in {Path.cwd()}"
+        raise UserError(
+            root, f"{found}{' (neither --data nor MEDCTX_DATA is set: looked here)' if unset else ''}",
+            f"the dataset {name!r}, a folder here{also}",
+            "Correct the folder's name, or name the folder above it with --data DIR or MEDCTX_DATA.",
+        )  # fmt: skip
     raise UserError(
-        root, f"{listed or 'nothing'}", f"the dataset {name!r} in one of its layouts ({looked})",
-        f"Fetch it ({source}), or name another data root with --data DIR.",
+        root, found, f"the dataset {name!r} in one of its layouts ({looked})",
+        f"Fetch it ({source}), or name another data root with --data DIR or MEDCTX_DATA.",
     )  # fmt: skip
 
 
@@ -96,12 +114,12 @@ def read_listing(listing: Path) -> list[Files]:
     """List the entries of a Decathlon's ``dataset.json`` or of a MONAI list: training and validation.
 
     Raises:
-        UserError: it is missing or broken, or pairs two cases.
+        UserError: it is missing or broken, pairs two cases, or names a file outside its folder.
     """
     try:
         content = json.loads(listing.read_text())
         entries = [*content["training"], *content.get("validation", [])]
-        pairs = [(listing.parent / entry["image"], listing.parent / entry["label"]) for entry in entries]
+        pairs = [(_listed(listing, entry["image"]), _listed(listing, entry["label"])) for entry in entries]
     except FileNotFoundError:
         raise UserError(listing, "no such file", "the dataset's listing", "Restore the file.") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -122,6 +140,18 @@ def read_listing(listing: Path) -> list[Files]:
     return files
 
 
+def _listed(listing: Path, entry: str) -> Path:
+    """Return the file that an entry names; links within the folder are followed, wherever they lead."""
+    folder = os.path.abspath(listing.parent)  # noqa: PTH100 - resolve() would follow links
+    path = os.path.normpath(os.path.join(folder, entry))  # noqa: PTH118
+    if not Path(path).is_relative_to(folder):
+        raise UserError(
+            listing, f"the entry {entry!r}, which leads out of the folder", "files of the dataset's folder",
+            "Move the file or a link to it into the folder, and correct the entry.",
+        )  # fmt: skip
+    return listing.parent / entry
+
+
 def read_msd(folder: Path) -> list[Files]:
     """List a folder of the Medical Segmentation Decathlon by its ``dataset.json``."""
     return read_listing(folder / "dataset.json")
@@ -130,9 +160,30 @@ def read_msd(folder: Path) -> list[Files]:
 def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
-    The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data.
+    The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data. Where ``dataset.json`` is that
+    of nnU-Net v2, every image's name ends in the number of a channel, and files have the ending that it states.
     """
-    return pair(nifti_files(folder / "imagesTr"), nifti_files(folder / "labelsTr"), folder)
+    ending, numbered = _nnunet_names(folder / "dataset.json")
+    images, labels = (
+        [path for path in image_files(folder / part) if path.name.endswith(ending)]
+        for part in ("imagesTr", "labelsTr")
+    )
+    return pair(images, labels, folder, numbered=numbered)
+
+
+def _nnunet_names(description: Path) -> tuple[str, bool]:
+    """Return how file names end by a ``dataset.json`` of nnU-Net, and whether it says that channels have numbers."""
+    try:
+        content = json.loads(description.read_text())
+        ending, numbered = str(content.get("file_ending", "")), "channel_names" in content
+    except (OSError, ValueError, AttributeError):
+        return "", False
+    if ending and not ending.endswith(SUFFIXES):
+        raise UserError(
+            description, f"the file ending {ending!r}, which is not read", f"one of {', '.join(SUFFIXES)}",
+            f"For every file, {conversion(Path(f'x{ending}'))}, and correct file_ending.",
+        )  # fmt: skip
+    return ending, numbered
 
 
 def read_raw(folder: Path) -> list[Files]:
@@ -141,20 +192,20 @@ def read_raw(folder: Path) -> list[Files]:
     nnFormer's and UNETR++'s raw data have them there, some as copies; the shipped split says which they are.
     """
     found = read_folders(folder)
-    known, labels = {files.id for files in found}, nifti_files(folder / "labelsTs")
-    others = pair(nifti_files(folder / "imagesTs"), labels, folder) if labels else []
+    known, labels = {files.id for files in found}, image_files(folder / "labelsTs")
+    others = pair(image_files(folder / "imagesTs"), labels, folder) if labels else []
     return [*found, *(files for files in others if files.id not in known)]
 
 
 def read_btcv(folder: Path) -> list[Files]:
     """List ``Training/img`` and ``Training/label`` of the BTCV challenge."""
-    return pair(nifti_files(folder / "img"), nifti_files(folder / "label"), folder)
+    return pair(image_files(folder / "img"), image_files(folder / "label"), folder)
 
 
 def read_acdc(patient: Path) -> list[Files]:
     """List the labelled frames of all patients of the ACDC challenge, given the folder of one."""
     folder = patient.parent
-    paths = [path for other in sorted(folder.glob("patient*")) for path in nifti_files(other)]
+    paths = [path for other in sorted(folder.glob("patient*")) for path in image_files(other)]
     frames = [path for path in paths if "_frame" in path.name]
     return pair(
         [path for path in frames if "_gt." not in path.name],
@@ -163,42 +214,112 @@ def read_acdc(patient: Path) -> list[Files]:
     )
 
 
-def pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> list[Files]:
+def pair(
+    images: Sequence[Path], labels: Sequence[Path], folder: Path, *, numbered: bool = False
+) -> list[Files]:
     """Return the cases of which there are images and a label, by id; whatever has no partner is left out.
 
+    An image that has a label of the same name is that case's. Others are the channels of the case before their
+    number: ``a_0000`` and ``a_0001`` of ``a``.
+
+    Args:
+        images: files.
+        labels: files.
+        folder: for messages.
+        numbered: whether every image's name ends in a number, also where a label has the same name.
+
     Raises:
-        UserError: two labels of one case, or no pair at all.
+        UserError: two labels or images of one name, or no pair at all.
     """
+    labelled, pictures = (
+        _by_id(paths, what, folder) for paths, what in ((labels, "label"), (images, "image"))
+    )
     channels: dict[str, list[Path]] = {}
-    for path in sorted(images):
-        channels.setdefault(re.sub(r"_\d{4}$", "", case_id(path)), []).append(path)
-    found: dict[str, Files] = {}
-    for label in sorted(labels):
-        id = case_id(label)
-        if id in found:
-            raise UserError(
-                folder, f"{found[id].label.name} and {label.name}", "one label for a case", "Remove one."
-            )
-        if id in channels:
-            found[id] = Files(id, tuple(channels[id]), label)
+    for id, path in pictures.items():
+        case, number = split_channel(id)
+        if number is not None and (numbered or id not in labelled):
+            channels.setdefault(case, []).append(path)
+    found = []
+    for id, label in labelled.items():
+        own = [pictures[id]] if id in pictures else []
+        chosen = (channels.get(id) or own) if numbered else (own or channels.get(id))
+        if chosen:
+            found.append(Files(id, tuple(chosen), label))
     if not found:
-        raise UserError(
-            folder, f"{len(channels)} images and {len(labels)} labels without a common case id",
-            "images and labels of the same cases", "Restore the folder's file names.",
-        )  # fmt: skip
-    return list(found.values())
+        raise _no_pair(images, labels, folder)
+    return found
+
+
+def _by_id(paths: Sequence[Path], what: str, folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(paths):
+        if (other := found.setdefault(case_id(path), path)) is not path:
+            raise UserError(folder, f"{other.name} and {path.name}", f"one {what} for a case", "Remove one.")
+    return found
+
+
+def _no_pair(images: Sequence[Path], labels: Sequence[Path], folder: Path) -> UserError:
+    """Return what to say of a folder without a case; files of a format that is not read are named."""
+    if not images or not labels:
+        for path in sorted(folder.rglob("*")):
+            if path.name.endswith(_UNREAD):
+                return UserError(
+                    folder, f"files such as {path.name}, which are not read", f"files that end in {', '.join(SUFFIXES)}",
+                    f"For every file, {conversion(path)}.",
+                )  # fmt: skip
+    return UserError(
+        folder, f"{len(images)} images and {len(labels)} labels without a common case id",
+        "images and labels of the same cases", "Restore the folder's file names.",
+    )  # fmt: skip
+
+
+def split_channel(id: str) -> tuple[str, int | None]:
+    """Return case and channel of ``<case>_0002``; None for the channel where a name has no number of four digits."""
+    matched = re.fullmatch(r"(.+)_(\d{4})", id)
+    return (matched[1], int(matched[2])) if matched else (id, None)
+
+
+def channel_fault(id: str, images: Sequence[Path], names: Sequence[str]) -> tuple[str, str] | None:
+    """Return what is wrong with the files of a case's channels, as found and expected; None where nothing is.
+
+    Args:
+        id: of the case.
+        images: its files; a single one may hold all channels.
+        names: of the channels.
+    """
+    numbers = [
+        number if case == id else None for case, number in (split_channel(case_id(path)) for path in images)
+    ]
+    wanted = list(range(len(names)))
+    if None in numbers:  # of a layout that names channels otherwise
+        if len(images) in (1, len(names)):
+            return None
+        return f"{len(images)} channel files", f"{len(names)}: {', '.join(names)}"
+    if numbers == wanted:
+        return None
+    lacking = [f"{id}_{number:04d} ({names[number]})" for number in wanted if number not in numbers]
+    more = [f"{id}_{number:04d}" for number in numbers if number is not None and number not in wanted]
+    found = [f"without {', '.join(lacking)}"] * bool(lacking) + [f"with {', '.join(more)}"] * bool(more)
+    return f"{len(images)} channel file(s), {' and '.join(found)}", f"{len(names)}: {', '.join(names)}"
 
 
 def case_id(path: Path) -> str:
     """Return the case that a file's name stands for: ``img0001`` of ``label0001.nii.gz`` too."""
-    stem = next((path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end)), path.name)
-    return re.sub(r"^label(?=\d)", "img", stem.removesuffix("_gt"))
+    return re.sub(r"^label(?=\d)", "img", stem(path).removesuffix("_gt"))
 
 
-def nifti_files(folder: Path) -> list[Path]:
-    """Return the NIfTI files of a folder; resource forks (``._*``) are none."""
+def stem(path: Path) -> str:
+    """Return a file's name without its suffix, one of :data:`SUFFIXES`."""
+    return next((path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end)), path.name)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are read as volumes; resource forks (``._*``) are none."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in paths if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
+
+
+nifti_files = image_files  # as plug-ins know it
 
 
 def twin_cases(place: Path, root: Path) -> tuple[str, ...] | None:

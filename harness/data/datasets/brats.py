@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from harness.data.datasets.contract import Case, Dataset, Volume
+from harness.data.datasets.contract import Dataset
 from harness.data.layouts import Layout, nnunet_folder, raw_data, read_msd
 from harness.data.pipelines import NNUNET, with_paper_training
-from harness.errors import UserError
 from harness.parsing import merge
 
 
@@ -22,6 +21,9 @@ class BraTS(Dataset):
     channels = ("FLAIR", "T1w", "T1gd", "T2w")
     labels = {0: "background", 1: "edema", 2: "non-enhancing tumour", 3: "enhancing tumour"}
     regions = {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
+    other_numbering = {
+        4: "Map its 2 to 1, 1 to 2 and 4 to 3, also in files without a 4: it is the challenge's."
+    }
     splits = ("unetr_pp_387_73_24",)
     layouts = (
         Layout("Decathlon", ("Task01_BrainTumour", "*/Task01_BrainTumour"), read_msd),
@@ -35,15 +37,3 @@ class BraTS(Dataset):
         }),
     })  # fmt: skip
     recipe = pipelines["nnunet"]
-
-    def label(self, case: Case) -> Volume:
-        """Return the labels; those of the challenge's numbering are refused with the mapping."""
-        try:
-            return super().label(case)
-        except UserError as error:
-            if "[4" not in error.found:
-                raise
-            raise UserError(
-                error.where, f"{error.found}, the challenge's numbering", error.expected,
-                "Map its 2 to 1, 1 to 2 and 4 to 3, also in files without a 4.",
-            ) from None  # fmt: skip

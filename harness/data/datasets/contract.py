@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
@@ -14,7 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.layouts import Layout, find_layout, twin_cases
+from harness.data.description import read_description
+from harness.data.grid_rules import on_grid_of, turned_to
+from harness.data.itk import data_files
+from harness.data.layouts import Layout, channel_fault, find_layout, twin_cases
 from harness.data.numbering import IGNORE, Numbering
 from harness.data.volume import Volume
 from harness.errors import UserError
@@ -35,8 +37,13 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the case."""
+        """All files of the case: those of the channels in order, then that of the labels."""
         return tuple(path for path in (self.image, *self.channels, self.label) if path is not None)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files in which the case lies: ``files``, and those that hold voxels of which one is the header."""
+        return tuple(source for path in self.files for source in (path, *data_files(path)))
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Dataset:
         layouts: in which it may lie below the data root.
         register: where one gets it.
         folder_layout: of a dataset that may be any folder; ``of_folder`` says which.
+        folder: which folder it is.
+        other_numbering: label value that another numbering has and this one lacks -> what to do about all files.
     """
 
     version: ClassVar[int] = 1
@@ -82,6 +91,8 @@ class Dataset:
     layouts: ClassVar[tuple[Layout, ...]] = ()
     register: ClassVar[str] = ""
     folder_layout: ClassVar[Layout | None] = None
+    folder: ClassVar[str] = ""
+    other_numbering: ClassVar[Mapping[int, str]] = {}
 
     @classmethod
     def of_folder(cls, folder: str) -> type[Dataset]:
@@ -98,7 +109,9 @@ class Dataset:
                 f"Write {cls.name()}:{Path(folder).name}, and name the folder above it with --data DIR.",
             )  # fmt: skip
         layout = replace(cls.folder_layout, places=(escape(folder),), anywhere=True)
-        return type(cls.__name__, (cls,), {"layouts": (layout,), "__module__": cls.__module__})
+        return type(
+            cls.__name__, (cls,), {"layouts": (layout,), "folder": folder, "__module__": cls.__module__}
+        )
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Take what ``dataset.json`` says of a dataset that may be any folder."""
@@ -107,6 +120,14 @@ class Dataset:
     def name(cls) -> str:
         """Return the name of its file."""
         return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def title(cls) -> str:
+        """Return the name by which a study calls it, such as ``nnunet:FOLDER`` or ``module:Class``."""
+        if cls.folder:
+            return f"{cls.name()}:{cls.folder}"
+        ours = cls.__module__.startswith(f"{__package__}.")
+        return cls.name() if ours else f"{cls.__module__}:{cls.__qualname__}"
 
     def scored_regions(self) -> dict[str, tuple[int, ...]]:
         """Return the regions that are scored, in the order in which they are reported; the files' numbers."""
@@ -179,9 +200,12 @@ class Dataset:
         return unique_cases(found, place)
 
     def _describe(self, path: Path) -> None:
+        description = read_description(path)
         try:
-            self.describe(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.describe(description)
+        except UserError as error:
+            raise UserError(path, error.found, error.expected, error.remedy) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 path, f"a description that cannot be read ({error!r})",
                 "dataset.json with the names of channels and labels", "Restore the file.",
@@ -198,7 +222,7 @@ class Dataset:
             raise UserError(
                 f"dataset {self.name()!r}", "no folder", f"{self.name()}:FOLDER", "Name the dataset's folder."
             )
-        return find_layout(self.name(), self.layouts, root, self.register or self.source)
+        return find_layout(self.title(), self.layouts, root, self.register or self.source)
 
     def twin_cases(self, root: Path | None) -> tuple[str, ...] | None:
         """Return the cases of the layout twin below the data root; None where what lies there is none."""
@@ -221,31 +245,37 @@ class Dataset:
         from harness.data.nifti import read_image
 
         assert case.image is not None
+        fault = channel_fault(case.id, (case.image, *case.channels), self.channels)
+        if fault is not None:
+            raise UserError(case.image, *fault, "Restore the files, or exclude the case.")
         if not case.channels:
             return read_image(case.image, channels=len(self.channels))
-        parts = [read_image(path) for path in (case.image, *case.channels)]
-        if len(parts) != len(self.channels) or len({part.array.shape for part in parts}) > 1:
-            raise UserError(
-                case.image, f"{len(parts)} channels of shapes {[part.array.shape[1:] for part in parts]}",
-                f"{len(self.channels)} channels of one shape", "Restore the files.",
-            )  # fmt: skip
-        return replace(parts[0], array=np.concatenate([part.array for part in parts]))
+        first, *others = [read_image(path) for path in (case.image, *case.channels)]
+        on_grid = [
+            on_grid_of(part, first, path, case.image)
+            for part, path in zip(others, case.channels, strict=True)
+        ]
+        return replace(first, array=np.concatenate([part.array for part in (first, *on_grid)]))
 
     def label(self, case: Case) -> Volume:
         """Return the labels ``(X, Y, Z)`` in the files' numbers, of the smallest unsigned type that holds them.
 
+        Their axes are those of the image, also where the file has them flipped or in another order.
+
         Raises:
             UserError: the file is unreadable, or holds a value that ``file_labels`` does not name.
         """
-        from harness.data.nifti import read_label
+        from harness.data.nifti import grid_of, read_label
 
         assert case.label is not None
-        return read_label(case.label, allowed=self.file_labels())
+        label = read_label(case.label, self.file_labels(), self.other_numbering)
+        grid = grid_of(case.image) if case.image else None
+        return label if grid is None else turned_to(label, *grid)
 
     def content(self, case: Case) -> str:
         """Return a hash of the contents of a case's files."""
         hasher = hashlib.sha256()
-        for path in case.files:
+        for path in case.sources:
             with path.open("rb") as file:
                 hasher.update(hashlib.file_digest(file, "sha256").digest())
         if self.folder_layout is not None:  # what dataset.json says changes numbers too

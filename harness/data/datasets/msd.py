@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.data.datasets.contract import Dataset
+from harness.data.description import msd_description
 from harness.data.layouts import Layout, read_msd
 
 
@@ -18,6 +19,11 @@ class MSD(Dataset):
     folder_layout = Layout("Decathlon", (), read_msd)
 
     def describe(self, description: Mapping[str, Any]) -> None:
-        """Take channels and labels from the folder's ``dataset.json``."""
+        """Take channels and labels from the folder's ``dataset.json``.
+
+        Raises:
+            UserError: it is not that of the Decathlon.
+        """
+        description = msd_description(description)
         self.channels = tuple(str(name) for name in description["modality"].values())
         self.labels = {int(value): str(name) for value, name in description["labels"].items()}
