@@ -72,7 +72,7 @@ def check(
     with Progress(*Progress.get_default_columns(), console=out, transient=True, disable=as_json) as progress:
         task = progress.add_task("reading", total=None)
         found = check_dataset(
-            entry, data, lambda done, planned: progress.update(task, completed=done, total=planned)
+            entry, data, lambda done, planned: progress.update(task, completed=done, total=planned), dataset
         )
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
@@ -116,7 +116,7 @@ def _print_overview(found: CheckReport, entry: Dataset) -> None:
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(COLUMNS):
         table.add_column(column, no_wrap=True, justify="left" if number == 0 else "right")
-    for row in statistics_rows(found.facts, entry.labels):
+    for row in statistics_rows(found.facts, entry):
         table.add_row(*row)
     out.print(table, width=120, crop=False)  # never cut, also in a pipe
     for note in statistics_notes(found.facts):

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from harness.data.check_report import CaseFacts
+from harness.data.datasets.contract import Dataset
 
 COLUMNS = ("", "cases", "smallest", "median", "largest")
 Row = tuple[str, str, str, str, str]
 
 
-def statistics_rows(facts: Sequence[CaseFacts], labels: Mapping[int, str]) -> list[Row]:
+def statistics_rows(facts: Sequence[CaseFacts], dataset: Dataset) -> list[Row]:
     """Return rows of :data:`COLUMNS`: shape, spacing, intensity, and the volume of each label where it occurs.
+
+    Regions of several labels follow, where one of their labels occurs.
 
     Args:
         facts: of the readable cases, at least one.
-        labels: label value -> name, background (0) included.
+        dataset: says labels and regions.
     """
     rows = [
         _statistics("shape, voxels", [one.shape for one in facts]),
         _statistics("spacing, mm", [one.spacing for one in facts]),
         _statistics("intensity, 99th percentile", [(one.level,) for one in facts]),
     ]
-    for value, name in labels.items():
-        found = [(one.volumes[value],) for one in facts if value in one.volumes]
-        if value and found:
-            rows.append(_statistics(f"{value} {name}, ml", found))
+    groups: dict[str, tuple[int, ...]] = {
+        f"{value} {label_title(dataset, value)}": (value,) for value in dataset.labels if value
+    }
+    groups |= {
+        f"{name} ({', '.join(map(str, values))})": values
+        for name, values in dataset.scored_regions().items()
+        if len(values) > 1
+    }
+    for title, values in groups.items():
+        found = [[one.volumes[value] for value in values if value in one.volumes] for one in facts]
+        if any(found):
+            rows.append(_statistics(f"{title}, ml", [(sum(own),) for own in found if own]))
     return rows
+
+
+def label_title(dataset: Dataset, value: int) -> str:
+    """Return the name of a label; where it has none, the regions that it is a part of."""
+    name = dataset.labels[value]
+    regions = [region for region, values in dataset.scored_regions().items() if value in values]
+    return f"of {', '.join(regions)}" if name == str(value) and regions else name
 
 
 def statistics_notes(facts: Sequence[CaseFacts]) -> list[str]:

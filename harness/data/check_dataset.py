@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from harness.data.case_statistics import label_title
 from harness.data.check_case import check_case
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Case, Dataset
 from harness.data.layouts import read_folders
-from harness.data.splits import shipped_split
+from harness.data.splits import generate_split, shipped_split
 from harness.errors import UserError
 
 _SCALES = 30.0  # between the intensities of two cases, above which they have no common scale
@@ -21,7 +22,10 @@ _BESIDE = ("_4d.nii.gz", "_4d.nii", ".cfg", ".md", ".json")  # what challenges p
 
 
 def check_dataset(
-    dataset: Dataset, root: Path | None, on_progress: Callable[[int, int], None] = lambda done, planned: None
+    dataset: Dataset,
+    root: Path | None,
+    on_progress: Callable[[int, int], None] = lambda done, planned: None,
+    name: str | None = None,
 ) -> CheckReport:
     """Read every file of a dataset and return all findings.
 
@@ -29,6 +33,7 @@ def check_dataset(
         dataset: what to expect.
         root: data root.
         on_progress: told how many cases were read, of how many.
+        name: by which a study calls the dataset, on which a generated split depends; by default its title.
     """
     found = CheckReport()
     try:
@@ -38,15 +43,21 @@ def check_dataset(
         message = f"{error.found}; expected {error.expected}"
         found.add("error", code, "", error.where, message, error.remedy)
         cases = _cases_in_folders(dataset, root)  # so that the rest is checked too
-        if not cases:
+        if not cases or not hasattr(dataset, "labels"):  # what its description would say
             return found
+    try:
+        dataset.numbering()
+    except UserError as error:
+        message = f"{error.found}; expected {error.expected}"
+        found.add("error", "labels", "", error.where, message, error.remedy)
+        return found
     found.cases = len(cases)
     for index, case in enumerate(cases):
         facts = check_case(dataset, case, found)
         if facts is not None:
             found.facts.append(facts)
         on_progress(index + 1, len(cases))
-    _compare(dataset, found.facts, found)
+    _compare(dataset, found.facts, _parts(dataset, cases, name or dataset.title()), found)
     _check_split(dataset, cases, root, found)
     _stray_files(cases, found)
     return found
@@ -61,13 +72,27 @@ def _cases_in_folders(dataset: Dataset, root: Path | None) -> list[Case]:
     return [Case(one.id, dataset.patient(one.id), one.images[0], one.label, one.images[1:]) for one in files]
 
 
-def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: CheckReport) -> None:
+def _parts(dataset: Dataset, cases: Sequence[Case], name: str) -> dict[str, str]:
+    """Return case id -> part of the split that a study has by default; none where there is no split."""
+    try:
+        if dataset.splits:
+            split = shipped_split(dataset.name(), dataset.splits[0])
+        else:
+            split = generate_split(cases, dataset.fractions, name, 0)
+    except UserError:  # too few to divide
+        return {}
+    return {case: part for part, ids in split.parts.items() for case in ids}
+
+
+def _compare(
+    dataset: Dataset, facts: Sequence[CaseFacts], parts: Mapping[str, str], found: CheckReport
+) -> None:
     """Compare the cases with each other."""
     if not facts:
         return
     image = facts[0].case.image
     everywhere = image.parent if image else dataset.name()
-    _compare_contents(facts, found)
+    _compare_contents(facts, parts, found)
     _compare_labels(dataset, facts, everywhere, found)
     _compare_grids(facts, found)
     levels = sorted((one.level, one.case.id) for one in facts if one.level > 0)
@@ -80,35 +105,95 @@ def _compare(dataset: Dataset, facts: Sequence[CaseFacts], found: CheckReport) -
         found.add("warning", "intensity_scales", "", everywhere, message, remedy)
 
 
-def _compare_contents(facts: Sequence[CaseFacts], found: CheckReport) -> None:
-    for code, hashes, what in (
-        ("duplicate_image", [one.image_hash for one in facts], "the same voxels as"),
-        ("duplicate_label", [one.label_hash for one in facts], "the same labels as"),
+def _compare_contents(facts: Sequence[CaseFacts], parts: Mapping[str, str], found: CheckReport) -> None:
+    """Note cases with equal images or labels: an error where one part of the split would leak into another.
+
+    Maps without a labelled voxel are no copies of each other.
+    """
+    labelled = [one for one in facts if not one.is_empty]
+    for code, compared, contents, what in (
+        ("duplicate_image", facts, [one.image_hash for one in facts], "the same voxels as"),
+        ("duplicate_label", labelled, [one.label_hash for one in labelled], "the same labels as"),
     ):
-        first: dict[str, CaseFacts] = {}
-        for one, content in zip(facts, hashes, strict=True):
-            if content in first:
-                message = f"has {what} case {first[content].case.id}"
-                found.add("error", code, one.case.id, one.file, message, "Exclude one of the two cases.")
-            first.setdefault(content, one)
+        earlier: dict[str, list[CaseFacts]] = {}
+        for one, content in zip(compared, contents, strict=True):
+            equal = earlier.setdefault(content, [])
+            if equal:
+                _add_duplicate(code, what, one, equal, parts, found)
+            equal.append(one)
+
+
+def _add_duplicate(
+    code: str,
+    what: str,
+    one: CaseFacts,
+    equal: Sequence[CaseFacts],
+    parts: Mapping[str, str],
+    found: CheckReport,
+) -> None:
+    own = parts.get(one.case.id)
+    leaking = [other for other in equal if own and parts.get(other.case.id, own) != own]
+    other = (leaking or equal)[0]
+    message = f"has {what} case {other.case.id}"
+    if leaking:
+        message = (
+            f"{message}, which is for {parts[other.case.id]} by the default split; this one is for {own}"
+        )
+        found.add("error", code, one.case.id, one.file, message, "Exclude one of the two cases.")
+    else:
+        both = f"; both are for {own}, so that neither leaks" if own and other.case.id in parts else ""
+        remedy = (
+            "Exclude one of the two cases if they are one by mistake, and where another split divides them."
+        )
+        found.add("warning", code, one.case.id, one.file, f"{message}{both}", remedy)
 
 
 def _compare_labels(
     dataset: Dataset, facts: Sequence[CaseFacts], everywhere: object, found: CheckReport
 ) -> None:
     present = Counter(value for one in facts for value in one.volumes)
-    for value, name in dataset.labels.items():
+    renumber = _check_numbering(dataset, facts, everywhere, found)
+    empty = [one for one in facts if one.is_empty]
+    if empty:
+        ids = ", ".join(one.case.id for one in empty[:5]) + (", …" if len(empty) > 5 else "")
+        message = f"{len(empty)} of {len(facts)} cases have no labelled voxel ({ids})"
+        remedy = "Nothing has to be done if they are healthy; else correct or exclude them."
+        if len(empty) == 1:
+            everywhere_or_one = empty[0].case.label or everywhere
+            found.add("warning", "empty_foreground", empty[0].case.id, everywhere_or_one, message, remedy)
+        else:
+            found.add("warning", "empty_foreground", "", everywhere, message, remedy)
+    for value in dataset.labels:
         if not value:
             continue
+        name = label_title(dataset, value)
         if not present[value]:
             message = f"label {value} ({name}) is in no case"
-            found.add("error", "label_in_no_case", "", everywhere, message, "Check the label's number.")
+            found.add(
+                "error", "label_in_no_case", "", everywhere, message, renumber or "Check the label's number."
+            )
             continue
         for one in facts:
             if value not in one.volumes and set(one.volumes) - {0}:
                 message = f"lacks label {value} ({name}), which {present[value]} cases have"
                 remedy = "Check whether it is so."
                 found.add("warning", "absent_label", one.case.id, one.file, message, remedy)
+
+
+def _check_numbering(
+    dataset: Dataset, facts: Sequence[CaseFacts], everywhere: object, found: CheckReport
+) -> str | None:
+    """Note that all cases are numbered otherwise where one is; return what to do."""
+    for value, remedy in dataset.other_numbering.items():
+        cases = [one.case.id for one in facts if value in one.volumes]
+        if cases:
+            message = (
+                f"label {value} is in {len(cases)} of {len(facts)} cases ({', '.join(cases[:5])}): "
+                "all cases have another numbering, those without it too"
+            )
+            found.add("error", "other_numbering", "", everywhere, message, remedy)
+            return remedy
+    return None
 
 
 def _compare_grids(facts: Sequence[CaseFacts], found: CheckReport) -> None:
@@ -162,7 +247,7 @@ def _check_split(dataset: Dataset, cases: Sequence[Case], root: Path | None, fou
 
 def _stray_files(cases: Sequence[Case], found: CheckReport) -> None:
     """Name the files beside those of the cases that belong to none, such as images without labels."""
-    used = {path.resolve() for case in cases for path in case.files}
+    used = {path.resolve() for case in cases for path in case.sources}
     for folder in sorted({path.parent for path in used if path.parent.is_dir()}):
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.resolve() not in used:

@@ -60,6 +60,11 @@ class CaseFacts:
     label_hash: str
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the labels can be read, and all are background."""
+        return set(self.volumes) == {0}
+
+    @property
     def file(self) -> object:
         """Where the case lies."""
         return self.case.image or self.case.id

@@ -342,7 +342,7 @@ def test_two_damages_in_one_dataset_are_both_found(clean: dict[str, Path], pair:
 def test_the_table_gives_sizes_and_volumes(clean: dict[str, Path]) -> None:
     dataset = registry.load("dataset", "acdc")()
     found = check("acdc", clean["acdc"])
-    rows = {row[0]: row[1:] for row in statistics_rows(found.facts, dataset.labels)}
+    rows = {row[0]: row[1:] for row in statistics_rows(found.facts, dataset)}
     assert rows["shape, voxels"] == ("12", "44 × 40 × 9", "44 × 40 × 9", "44 × 40 × 9")
     assert rows["spacing, mm"][1] == "1.562 × 1.562 × 10"
     millilitres = [
