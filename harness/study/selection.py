@@ -81,6 +81,11 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
         for cell, entry in zip(cells, entries, strict=True)
         if all({str(entry.get(key)), *_named(cell, key)} & values for key, values in wanted.items())
     ]
+    if not cells and study.skipped:
+        raise UserError(
+            study.name, f"no trial: all {len(study.skipped)} combinations are skipped ({next(skip_lines(study))})",
+            "at least one", "Correct what the reason says; see all with 'medctx plan'.",
+        )  # fmt: skip
     if not chosen:
         raise UserError(
             "--only " + " ".join(filters) if filters else study.name,
