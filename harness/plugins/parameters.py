@@ -34,9 +34,11 @@ def parameter_findings(
             return str(error)
         return bits_after(spec, _STEPS) if isinstance(spec, TrialSpec) else spec
 
+    without = bits({})
+
     def effect(path: str, values: list[Any], given: Mapping[str, Any]) -> tuple[bool | None, str]:
         """Return whether a value had an effect, None where none could be tried, and what was seen."""
-        base, tried, refusal = bits(given), [], ""
+        base, tried, refusal = bits(given) if given else without, [], ""
         if isinstance(base, str):
             return None, base
         for value in values:

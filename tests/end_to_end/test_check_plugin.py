@@ -41,12 +41,19 @@ def failures(kind: Any, name: str) -> dict[str, str]:
     return {finding.check: finding.seen for finding in check_plugin(kind, name) if not finding.passed}
 
 
-@pytest.mark.slow
 def test_the_example_method_passes(medctx) -> None:
     done = medctx("check-plugin", "method", "example_plugin:SmoothedSupervised")
     assert done.code == 0 and "all passed" in done.out, done.out
     for line in ("parameter smoothing", "parameter sharpness: with {'squared': True}", "learns two organs"):
         assert f"ok    {line}" in done.out
+
+
+def test_quick_leaves_out_learning_and_parameters_and_says_so(medctx) -> None:
+    for kind, name in (("method", "SmoothedSupervised"), ("architecture", "PlainNet")):
+        done = medctx("check-plugin", kind, f"example_plugin:{name}", "--quick")
+        assert done.code == 0 and done.out.endswith("all passed, of the quick ones\n"), done.out
+        assert "ok    deterministic step" in done.out and "ok    state dict round trip" in done.out
+        assert "learns" not in done.out and "parameter smoothing" not in done.out
 
 
 def test_the_example_architecture_and_dataset_pass(medctx) -> None:
@@ -140,7 +147,6 @@ def test_a_broken_method_is_told_what_is_wrong(broken_method: type, monkeypatch:
     assert "differ" in found["deterministic step"]
 
 
-@pytest.mark.slow
 def test_a_parameter_without_effect_and_without_a_declared_condition_fails(monkeypatch) -> None:
     from example_plugin import SmoothedSupervised
 
