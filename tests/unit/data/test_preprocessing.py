@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.data import preprocessing
 from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.preprocessing import normalise, prepare
-from harness.spec import Recipe
+from harness.errors import UserError
+from harness.spec import Recipe, digest
 
 
 class OneVolume(Dataset):
@@ -103,3 +105,90 @@ def test_resampling_gives_the_spacing_that_was_asked_for() -> None:
     assert cache.label("c").shape == (10, 10, 30)
     volume = cache.label("c").sum() * 4
     assert abs(volume - labels.sum() * 3) / (labels.sum() * 3) < 0.1
+
+
+class Declared(OneVolume):
+    """One volume whose files' numbers are not those of training."""
+
+    labels = {0: "background", 205: "a", 850: "b"}
+
+    def __init__(self, image: Volume, label: Volume, ignore: int | None = None) -> None:
+        super().__init__(image, label)
+        self.ignore = ignore
+
+
+def blocks(ignored: bool) -> np.ndarray:
+    """Return the files' labels of two blocks, and of ignored voxels above them, on a grid of 16 x 20 x 24."""
+    labels = np.zeros((16, 20, 24), np.int16)
+    labels[2:9, 4:14, 6:20], labels[9:14, 4:14, 6:20] = 205, 850
+    if ignored:
+        labels[:, :, 16:] = 7
+    return labels
+
+
+def in_training_numbers(labels: np.ndarray) -> np.ndarray:
+    return np.select([labels == 205, labels == 850, labels == 7], [1, 2, 255], 0)
+
+
+@pytest.mark.parametrize("rule", ["nearest", "linear"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_cache_has_training_numbers_and_no_centre_of_a_patch_is_ignored(ignored: bool, rule: str) -> None:
+    labels, affine = blocks(ignored), np.diag([1.0, 1.0, 1.0, 1.0])
+    volumes = Volume(labels[None].astype(np.float32), affine), Volume(labels, affine)
+    dataset = Declared(*volumes, ignore=7 if ignored else None)
+    chosen = recipe((2, 2, 2)).model_copy(update={"label_resampling": rule})
+    cache = prepare(dataset, f"declared {rule} {ignored}", [Case("c", "c")], chosen)
+    cached, reference = np.asarray(cache.label("c")), cache.native_reference("c").array
+    assert cached.dtype == reference.dtype == np.uint8
+    wanted = in_training_numbers(labels)
+    assert np.array_equal(reference, wanted)
+    if rule == "nearest":
+        expected = wanted[1::2, 1::2, 1::2]
+    else:  # of each cube of 2 x 2 x 2 voxels the label that has half of it or more; the higher one of two
+        cubes = wanted.reshape(8, 2, 10, 2, 12, 2)
+        expected = np.zeros((8, 10, 12), int)
+        for value in (1, 2, 255):
+            expected[(cubes == value).mean(axis=(1, 3, 5)) >= 0.5] = value
+    assert np.array_equal(cached, expected) and (255 in cached) == ignored
+    rows = cache.foreground("c")
+    assert set(rows[:, 0].tolist()) == {1, 2}
+    for value in (1, 2):
+        assert np.array_equal(rows[rows[:, 0] == value, 1:], np.argwhere(expected == value))
+
+
+def test_a_case_without_any_counted_label_has_no_centres() -> None:
+    labels = np.full((16, 20, 24), 7, np.uint8)
+    affine = np.eye(4)
+    dataset = Declared(Volume(labels[None].astype(np.float32), affine), Volume(labels, affine), ignore=7)
+    cache = prepare(dataset, "ignored everywhere", [Case("c", "c")], recipe())
+    assert cache.foreground("c").shape == (0, 4) and (cache.label("c") == 255).all()
+
+
+def test_a_label_that_is_255_is_no_ignored_one() -> None:
+    labels = np.zeros((16, 20, 24), np.uint8)
+    labels[3:5, 3:5, 3:5] = 255
+    dataset = OneVolume(Volume(labels[None].astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))
+    dataset.labels = {0: "background", 255: "one"}  # type: ignore[misc]
+    cache = prepare(dataset, "255 is a label", [Case("c", "c")], recipe())
+    assert np.array_equal(cache.foreground("c")[:, 1:], np.argwhere(labels == 255))
+
+
+def test_undeclared_labels_of_a_dataset_of_ones_own_are_refused_and_not_taken_modulo_256() -> None:
+    labels = np.zeros((16, 20, 24), np.int16)
+    labels[3, 3, 3] = 257
+    dataset = OneVolume(Volume(labels[None].astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))
+    with pytest.raises(UserError, match="c: found label values \\[257\\]"):
+        prepare(dataset, "undeclared", [Case("c", "c")], recipe())
+
+
+def test_a_cache_of_byte_labels_is_found_where_it_always_was() -> None:
+    labels, chosen = np.zeros((16, 20, 24), np.uint8), recipe()
+    volumes = Volume(labels[None].astype(np.float32), np.eye(4)), Volume(labels, np.eye(4))
+    contents = {"c": OneVolume(*volumes).content(Case("c", "c"))}
+    rules = [chosen.spacing, chosen.intensity, chosen.crop, chosen.resampling, chosen.label_resampling]
+    key = digest([preprocessing._VERSION, "plain", 1, *rules, contents])
+    assert prepare(OneVolume(*volumes), "plain", [Case("c", "c")], chosen).folder.name == f"plain-{key}"
+    of_ignored = {
+        prepare(Declared(*volumes, ignore=n), "plain", [Case("c", "c")], chosen).folder for n in (None, 7, 9)
+    }
+    assert len(of_ignored) == 3
