@@ -21,7 +21,13 @@ def publish(spec: TrialSpec, settings: RunSettings, wait: Callable[[], None] = l
     if attempt is not None:
         wait()
         attempt.publish(
-            TrialRecord(id=spec.id, status="complete", kind=spec.kind, spec=spec, attempts=attempt.number)
+            TrialRecord(
+                id=spec.id,
+                status="complete",
+                kind=spec.kind,
+                spec=spec.model_copy(update={"tested": False}),
+                attempts=attempt.number,
+            )
         )
 
 

@@ -25,15 +25,26 @@ if TYPE_CHECKING:
     from harness.evaluation.folder_scoring import Evaluation
 
 out = console()
+_FILES = "A file for each case: NIfTI, or with SimpleITK also .mha, .mhd and .nrrd."
+Pattern = Annotated[
+    str,
+    typer.Option(metavar="PATTERN", help="File name without suffix, e.g. '{case}.student' or '{case}_gt'."),
+]
+Ignored = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Voxels with this label in the reference count nowhere, e.g. 255."),
+]
+Allowed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing-labels",
+        help="Score although a region is in no file, or a label of the files in no region.",
+    ),
+]
 
 
 def evaluate(
-    predictions: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="A file for each case: NIfTI, or with SimpleITK also .mha, .mhd and .nrrd."
-        ),
-    ],
+    predictions: Annotated[Path, typer.Option(metavar="DIR", help=_FILES)],
     references: Annotated[Path, typer.Option(metavar="DIR", help="Files of the same cases.")],
     output: Annotated[Path, typer.Option(metavar="FILE.csv", help="One row per case, region and metric.")],
     labels: Annotated[
@@ -50,29 +61,14 @@ def evaluate(
         str,
         typer.Option(metavar="NAME", help="Unit and rules for empty masks; see 'medctx list conventions'."),
     ] = "harness",
-    prediction_names: Annotated[
-        str, typer.Option(metavar="PATTERN", help="File name without suffix, e.g. '{case}.student'.")
-    ] = "{case}",
-    reference_names: Annotated[
-        str, typer.Option(metavar="PATTERN", help="File name without suffix, e.g. '{case}_gt'.")
-    ] = "{case}",
+    prediction_names: Pattern = "{case}",
+    reference_names: Pattern = "{case}",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
     verify: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score N cases, drawn at random, with medpy too.")
     ] = 0,
-    ignore: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL", help="Voxels that have this label in the reference count nowhere, e.g. 255."
-        ),
-    ] = None,
-    allow_missing_labels: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing-labels",
-            help="Score although a region is in no file, or a label of the files in no region.",
-        ),
-    ] = False,
+    ignore: Ignored = None,
+    allow_missing_labels: Allowed = False,
 ) -> None:
     """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -95,16 +91,20 @@ def evaluate(
             on_progress=lambda done, planned: progress.update(task, completed=done, total=planned),
         )
     _print_summary(found.rows, convention_named(convention, "--convention"), len(found.cases))
+    _print_left_out(found, ignore)
+    if verify:
+        _print_verification(found)
+    if found.problems or (verify and not found.agrees):
+        raise typer.Exit(1)
+
+
+def _print_left_out(found: Evaluation, ignore: str | None) -> None:
     if found.missing:
         out.print(f"allowed: {found.missing}", markup=False)
     if ignore is not None:
         out.print(f"ignored: label {ignore}, in {found.with_ignored} references", markup=False)
     for problem in found.problems:
         out.print(f"not scored: {problem.case}: {problem.message}", markup=False)
-    if verify:
-        _print_verification(found)
-    if found.problems or (verify and not found.agrees):
-        raise typer.Exit(1)
 
 
 def _print_verification(found: Evaluation) -> None:

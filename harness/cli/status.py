@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import typer
+
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, StudyName
 from harness.commands.status import TrialStatus
 from harness.commands.status import status as find_status
@@ -29,11 +31,14 @@ def status(
     lines += [line for trial in found.trials for line in _lines(trial)]
     for line in (*lines, *found.search_lines(), *found.skip_lines()):
         out.print(line, markup=False)
+    if any(trial.state == "damaged" for trial in found.trials):
+        raise typer.Exit(1)
 
 
 def _lines(trial: TrialStatus) -> Iterator[str]:
     """Yield what is known of a trial: class of fault, node, attempt, last lines of its log, advice."""
-    parts = [trial.cause, f"on {trial.host}" if trial.host else "", f"attempt {trial.attempt}"]
+    place = [f"on {trial.host}"] if trial.host else []
+    parts = [trial.cause, *place, f"attempt {trial.attempt}" if trial.attempt else ""]
     told = ", ".join(part for part in parts if part)
     yield f"{trial.state}: {trial.cell.spec.id}  {trial.cell.label()}  ({told})"
     if trial.cause:

@@ -42,10 +42,8 @@ def evaluate(
 ) -> Evaluation:
     """Score predictions against references, files that are paired by case id.
 
-    The files are NIfTI; ``.mha``, ``.mhd`` and ``.nrrd`` are read where SimpleITK is installed.
-
     Args:
-        predictions: folder of a file for each case.
+        predictions: folder of a file for each case: NIfTI, or ``.mha``, ``.mhd`` and ``.nrrd`` with SimpleITK.
         references: the same.
         output: a ``.csv`` file for one row per case, region and metric; beside it, as ``.json``, how they were made.
         labels: label -> name; a label without a name goes by its number.
@@ -56,28 +54,19 @@ def evaluate(
         reference_names: the same.
         workers: processes; by default one for each core.
         verify: cases, drawn at random, that medpy scores too.
-        ignore: label of the references' voxels that nobody has labelled: they count nowhere, and it is no region.
-        allow_missing_labels: whether files may have labels that no region has, and regions labels that no file has;
-            else it is an error that names them, by ``regions`` and by the regions of a convention.
+        ignore: label of the voxels of references that count nowhere; it is no region.
+        allow_missing_labels: whether files may have labels that are in no region, and regions be in no file.
         on_progress: told how many files were worked on, of how many.
 
     Raises:
-        UserError: an unknown name, folders that share no case, labels that are not those of the regions, or an output
-            that cannot be written.
+        UserError: an unknown name, folders without a common case, other labels than the regions', or no such output.
     """
     chosen = convention_named(convention, "--convention")
     names = [metric_named(name, "--metrics").name for name in metrics]
-    if len(set(names)) != len(names):
-        raise UserError(
-            "--metrics", repr(",".join(metrics)), "each one once", "Remove what stands there twice."
-        )
-    if labels and regions:
-        raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
-    _check_ignored(ignore, labels or {}, regions or {})
-    target = Path(output) if output is not None else None
-    if target and (target.suffix != ".csv" or not target.parent.is_dir()):
-        raise UserError("--output", str(target), "a .csv file in a folder that exists", "Name another file.")
-    from harness.evaluation.folder_scoring import evaluate_pairs, pair_files
+    _check_options(names, labels or {}, regions or {}, ignore)
+    target = _csv_file(output)
+    from harness.evaluation.folder_scoring import evaluate_pairs
+    from harness.evaluation.pairing import pair_files
 
     found = evaluate_pairs(
         pair_files(Path(predictions), Path(references), prediction_names, reference_names),
@@ -96,13 +85,27 @@ def evaluate(
     return found
 
 
-def _check_ignored(
-    ignore: int | None, labels: Mapping[int, str], regions: Mapping[str, tuple[int, ...]]
+def _csv_file(output: Folder | None) -> Path | None:
+    target = Path(output) if output is not None else None
+    if target and (target.suffix != ".csv" or not target.parent.is_dir()):
+        raise UserError("--output", str(target), "a .csv file in a folder that exists", "Name another file.")
+    return target
+
+
+def _check_options(
+    metrics: Sequence[str],
+    labels: Mapping[int, str],
+    regions: Mapping[str, tuple[int, ...]],
+    ignore: int | None,
 ) -> None:
-    """Refuse what cannot be ignored: no label, or one that is to be scored."""
-    if ignore is None:
-        return
-    if not 1 <= ignore <= 255:
+    """Refuse options that contradict each other, and to ignore what is to be scored."""
+    if len(set(metrics)) != len(metrics):
+        raise UserError(
+            "--metrics", repr(",".join(metrics)), "each one once", "Remove what stands there twice."
+        )
+    if labels and regions:
+        raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
+    if ignore is not None and not 1 <= ignore <= 255:
         raise UserError("--ignore", str(ignore), "a label from 1 to 255", "Correct the option.")
     if ignore in {*labels, *(value for own in regions.values() for value in own)}:
         option = "--regions" if regions else "--labels"

@@ -61,6 +61,8 @@ def run(
     watch = Watch(store, on_progress)
     with watch.running():
         watch.say(declared.question)
+        for sentence in store.set_aside_damaged(cell.spec.id for cell in known_study(declared, store).cells):
+            watch.say(sentence)
         adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
         known, cells = adoption.known, choose_cells(adoption.known.study, only)
         missing = missing_cells(cells, store)

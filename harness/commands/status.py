@@ -26,7 +26,7 @@ class TrialStatus:
 
     Attributes:
         cell: the trial.
-        state: ``failed``, ``running`` or ``paused``.
+        state: ``failed``, ``running``, ``paused`` or ``damaged``.
         cause: the kind of fault; empty of one that runs.
         host, attempt: where it ran last, and in which attempt.
         message: what happened; empty of one that runs.
@@ -88,7 +88,7 @@ def status(study: StudyLike, *, results: Folder = "results") -> Status:
     standing = standing_of(known, store)
     cells = standing.cells
     found = Counter(standing.states[cell.spec.id] for cell in cells)
-    found["pending"] += known.to_come
+    found["pending"] += known.to_come + found["damaged"]
     counts = {"planned": len(cells) + known.to_come}
     counts |= {name: found[name] for name in ("complete", "running", "failed", "pending")}
     counts |= {"skipped": len(known.declared.skipped), "pruned": found["pruned"]}
@@ -115,6 +115,9 @@ def _trial_status(cell: Cell, state: str, store: Store) -> TrialStatus | None:
         folder = store.attempt_folder(id, attempt)
         told = _told(released.kind, released.message, released.traceback, folder)
         return TrialStatus(cell, "paused", host=host, attempt=attempt.rpartition("-")[2], **told)
+    if state == "damaged":
+        action = "Give 'medctx run': it is kept aside and run again."
+        return TrialStatus(cell, state, cause="damaged record", message=store.damage(id), action=action)
     return None
 
 

@@ -24,8 +24,9 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -42,6 +43,7 @@ from harness.records.schema import (
     Cause,
     Status,
     TrialRecord,
+    damage_of,
     history_tail,
     read_history,
     read_record,
@@ -82,24 +84,48 @@ class Store:
             ) from error
 
     def record(self, id: str) -> TrialRecord | None:
-        """Return the published record of a trial, or None."""
+        """Return the published record of a trial, or None; a damaged one is none."""
         folder = self.trials / id
         try:
-            return read_record(folder)
-        except FileNotFoundError:
+            record = read_record(folder)
+        except (FileNotFoundError, ValueError):
             return None
-        except ValueError:
-            raise _damaged(folder) from None
+        return None if damage_of(folder) else record
 
     def status(self, id: str) -> Status:
         """Return the state of a trial, as far as the disk tells."""
         folder = self.trials / id
-        try:
+        published = folder.is_dir()
+        if published and damage_of(folder) is None:
             return json.loads((folder / "trial.json").read_text())["status"]
-        except FileNotFoundError:
-            return "running" if is_claimed(self._running / id) else "pending"
-        except (ValueError, KeyError):
-            raise _damaged(folder) from None
+        if is_claimed(self._running / id):
+            return "running"
+        return "damaged" if published else "pending"
+
+    def damage(self, id: str) -> str:
+        """Return what is wrong with the files of a trial's record; empty where nothing is."""
+        folder = self.trials / id
+        return (damage_of(folder) or "") if folder.is_dir() else ""
+
+    def set_aside_damaged(self, ids: Iterable[str]) -> Iterator[str]:
+        """Give damaged records another name, so that their trials run again; yield a sentence for each."""
+        for id in ids:
+            if not self.damage(id):
+                continue
+            with self.locked(id):
+                if damage := self.damage(id):
+                    kept = self._set_aside(id)
+                    yield f"{id} is damaged ({damage}): kept as {kept}, and run again"
+
+    def _set_aside(self, id: str) -> Path:
+        """Give a record another name, under which nobody looks for it; the caller holds the lock of the trial."""
+        folder = self.trials / id
+        for number in count(1):
+            kept = folder.with_name(f".damaged-{id}-{number}")
+            if not kept.exists():
+                folder.rename(kept)
+                return kept
+        raise AssertionError("numbers do not end")
 
     def published_and_begun(self) -> tuple[set[str], set[str]]:
         """Return the ids of all published trials, and of those that someone has begun and not ended."""
@@ -303,7 +329,9 @@ class Attempt:
         final = self._store.trials / self._id
         with self._store.locked(self._id):
             self.check_owned()
-            if final.exists():  # an earlier failure
+            if self._store.damage(self._id):
+                self._store._set_aside(self._id)
+            elif final.exists():  # an earlier failure
                 shutil.rmtree(final)
             if record.status == "complete" and weights and (self.folder / SELECTED).is_file():
                 (self.folder / SELECTED).rename(self.folder / CHECKPOINT)
@@ -367,12 +395,3 @@ def _link(source: Path, target: Path) -> None:
         partial = target.with_name(f".{target.name}")
         shutil.copy2(source, partial)
         partial.replace(target)
-
-
-def _damaged(folder: Path) -> UserError:
-    return UserError(
-        folder / "trial.json",
-        "a damaged record",
-        "what a trial wrote",
-        "Remove the folder; the trial runs again.",
-    )

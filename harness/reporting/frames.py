@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import dataset
 from pydantic import ValidationError
 
+from harness.errors import UserError
 from harness.records.schema import (
     CASE_COLUMNS,
     RESCORED,
@@ -84,9 +85,15 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     read = dataset.ParquetReadOptions(dictionary_columns=words)
     files = dataset.dataset(paths, format=dataset.ParquetFileFormat(read_options=read))
     batches, ids = [], []
-    for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
-        batches.append(tagged.record_batch)
-        ids.append(Path(tagged.fragment.path).parent.name)
+    try:
+        for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
+            batches.append(tagged.record_batch)
+            ids.append(Path(tagged.fragment.path).parent.name)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            results / "trials", f"scores that cannot be read ({str(error).splitlines()[0]})", "cases.parquet as a trial wrote it",
+            "Remove the folder of that trial; 'medctx run' trains it again.",
+        ) from error  # fmt: skip
     frame = pa.Table.from_batches(batches).unify_dictionaries().to_pandas()
     codes, names = pd.factorize(np.asarray(ids))
     rows = np.repeat(codes, [len(batch) for batch in batches])
@@ -155,15 +162,12 @@ def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
     folder = trial_folder(store.results, trial_id)
     if not (folder / "trial.json").is_file():
         return {"status": store.status(trial_id)}
+    if damage := store.damage(trial_id):
+        return {"status": "damaged", "cause": "damaged record", "message": damage}
     try:
-        record = read_record(folder)
+        return _record_columns(read_record(folder))
     except (ValidationError, OSError, UnicodeDecodeError) as error:
-        return {"status": "damaged", "cause": "unreadable record", "message": str(error).splitlines()[0]}
-    outcome = _record_columns(record)
-    scored = record.status != "complete" or record.kind != "train" or (folder / "cases.parquet").is_file()
-    if not scored:
-        outcome |= {"status": "damaged", "cause": "no cases.parquet", "message": "the scores are missing"}
-    return outcome
+        return {"status": "damaged", "cause": "damaged record", "message": str(error).splitlines()[0]}
 
 
 def _record_columns(record: TrialRecord) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class Report:
         answer: the sentence that it begins with.
         refused: why tables show no numbers, by the name of the table.
         captions: title and caption of each figure, by the name of its files, in the order of the page.
+        damaged: ids of trials whose records cannot be read.
     """
 
     page: Path
     answer: str
     refused: dict[str, str]
     captions: dict[str, tuple[str, str]]
+    damaged: tuple[str, ...] = ()
 
 
 @contextmanager

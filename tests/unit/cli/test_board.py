@@ -33,8 +33,8 @@ def publish(store: Store, number: int, cause: Cause | None = None) -> None:
     spec = CELLS[number].spec
     attempt = store.claim(spec.id, Process.this())
     assert attempt
-    status = "failed" if cause else "complete"
-    attempt.publish(TrialRecord(id=spec.id, status=status, kind="train", spec=spec, cause=cause))
+    status, untested = "failed" if cause else "complete", spec.model_copy(update={"tested": False})
+    attempt.publish(TrialRecord(id=spec.id, status=status, kind="train", spec=untested, cause=cause))
 
 
 def board(store: Store, terminal: bool) -> tuple[Watch, Board, io.StringIO]:

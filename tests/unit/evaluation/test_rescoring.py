@@ -18,4 +18,6 @@ def test_only_the_largest_component_of_each_label_is_kept() -> None:
 
 
 def test_variants_have_names_and_words_of_their_own() -> None:
-    assert len({variant.name for variant in VARIANTS}) == len({variant.description for variant in VARIANTS}) == 8
+    assert (
+        len({variant.name for variant in VARIANTS}) == len({variant.description for variant in VARIANTS}) == 8
+    )

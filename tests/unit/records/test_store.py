@@ -20,7 +20,7 @@ import pytest
 from harness.errors import ClaimLost, UserError
 from harness.records.claims import Claim
 from harness.records.processes import Process
-from harness.records.schema import Cause, TrialRecord, append_history, read_history, write_record
+from harness.records.schema import Cause, TrialRecord, append_history, read_history, write_cases, write_record
 from harness.records.store import Store
 from harness.spec import TrialSpec
 
@@ -48,7 +48,9 @@ def described(process: subprocess.Popen) -> Process:
 
 
 def complete(spec: TrialSpec) -> TrialRecord:
-    return TrialRecord(id=spec.id, status="complete", kind="train", spec=spec)
+    """Return a record that needs no scores."""
+    untested = spec.model_copy(update={"tested": False})
+    return TrialRecord(id=spec.id, status="complete", kind="train", spec=untested)
 
 
 def rewrite_claim(store: Store, id: str, **changes: object) -> Path:
@@ -378,12 +380,38 @@ def test_a_living_owner_on_this_host_keeps_its_claim_however_long_it_is_silent(
     assert store.status(spec.id) == "running"
 
 
-def test_a_damaged_record_is_named(store: Store, spec: TrialSpec) -> None:
-    (store.trials / spec.id).mkdir()
-    (store.trials / spec.id / "trial.json").touch()
-    for look in (store.status, store.record):
-        with pytest.raises(UserError, match=spec.id):
-            look(spec.id)
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("trial.json", None, "trial.json is missing"),
+        ("trial.json", b"", "trial.json cannot be read"),
+        ("trial.json", b'{"status": "comp', "trial.json cannot be read"),
+        ("trial.json", b"\0" * 300, "trial.json cannot be read"),
+        ("cases.parquet", None, "cases.parquet cannot be read (No such file or directory)"),
+        ("cases.parquet", b"", "cases.parquet is cut"),
+        ("cases.parquet", b"PAR1 and half of the rest", "cases.parquet is cut"),
+    ],
+)
+def test_a_damaged_record_is_told_and_set_aside(
+    store: Store, spec: TrialSpec, name: str, content: bytes | None, said: str
+) -> None:
+    attempt = store.claim(spec.id, Process.this())
+    assert attempt
+    row = {"case": "a", "region": "lobe", "role": "student", "metric": "dice", "value": 0.5, "unit": ""}
+    write_cases(attempt.folder, [{**row, "empty": "none"}])
+    attempt.publish(TrialRecord(id=spec.id, status="complete", kind="train", spec=spec))
+    assert store.status(spec.id) == "complete" and not store.damage(spec.id)
+    path = store.trials / spec.id / name
+    path.unlink() if content is None else path.write_bytes(content)
+    assert store.status(spec.id) == "damaged" and store.record(spec.id) is None
+    assert store.damage(spec.id).startswith(said)
+    (sentence,) = store.set_aside_damaged([spec.id])
+    assert said in sentence and store.status(spec.id) == "pending"
+    assert (store.trials / f".damaged-{spec.id}-1").is_dir()
+    again = store.claim(spec.id, Process.this())
+    assert again
+    again.publish(TrialRecord(id=spec.id, status="failed", kind="train", spec=spec))
+    assert store.status(spec.id) == "failed"
 
 
 def test_a_torn_last_line_of_the_history_is_left_out(tmp_path: Path) -> None:

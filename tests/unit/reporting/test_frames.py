@@ -54,7 +54,10 @@ def test_damaged_records_are_named_not_raised(tmp_path: Path) -> None:
     (folder / "trial.json").write_text("{torn")
     trials = trial_frame(make_study(cells), tmp_path)
     assert trials["status"].tolist() == ["damaged", "damaged"]
-    assert trials["cause"].tolist() == ["no cases.parquet", "unreadable record"]
+    assert trials["cause"].tolist() == ["damaged record"] * 2
+    assert [text.split(" (")[0] for text in trials["message"]] == [
+        "cases.parquet cannot be read", "trial.json cannot be read"
+    ]  # fmt: skip
 
 
 def test_factor_that_a_cell_does_not_set(tmp_path: Path) -> None:

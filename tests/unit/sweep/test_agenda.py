@@ -46,7 +46,8 @@ def end(store: Store, cell: Cell, status: Outcome = "complete") -> None:
     assert attempt
     cause = Cause(kind="error", message="broken") if status == "failed" else None
     spec = cell.spec
-    attempt.publish(TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=spec, cause=cause))
+    untested = spec.model_copy(update={"tested": False})  # a record that needs no scores
+    attempt.publish(TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=untested, cause=cause))
 
 
 def handed(agenda: Agenda) -> str | None:
@@ -158,7 +159,12 @@ def test_what_another_driver_runs_is_waited_for_and_taken_over_when_it_dies(
     attempts = [store.claim(cell.spec.id, Process.this()) for cell in cells]
     agenda = Agenda(iter([Work(cells)]), store)
     assert handed(agenda) is None and not agenda.finished
-    end_of_first = TrialRecord(id=cells[0].spec.id, status="complete", kind="train", spec=cells[0].spec)
+    end_of_first = TrialRecord(
+        id=cells[0].spec.id,
+        status="complete",
+        kind="train",
+        spec=cells[0].spec.model_copy(update={"tested": False}),
+    )
     assert attempts[0]
     attempts[0].publish(end_of_first)
     assert handed(agenda) is None and not agenda.finished

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from harness.errors import Interrupted, TrialFailure, UserError
-from harness.records.processes import Process
 from harness.records.faults import RULES, cause_of
+from harness.records.processes import Process
 from harness.records.schema import Cause
 from harness.records.store import Store
 from harness.study.expand import load_study

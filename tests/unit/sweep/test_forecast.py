@@ -76,7 +76,13 @@ def test_records_tell_of_their_own_arm(store: Store) -> None:
         parameters=1, steps=200, forward_passes=200,
     )  # fmt: skip
     attempt.publish(
-        TrialRecord(id=SUPERVISED.id, status="complete", kind="train", spec=SUPERVISED, cost=cost)
+        TrialRecord(
+            id=SUPERVISED.id,
+            status="complete",
+            kind="train",
+            spec=SUPERVISED.model_copy(update={"tested": False}),
+            cost=cost,
+        )
     )
     known, unknown = arms_of(STUDY.cells, store)
     assert (known.trials, known.missing, known.seconds) == (4, 3, 60.0) and unknown.need is None
