@@ -46,10 +46,10 @@ class Volume:
 def shortest_decimal(value: float) -> float:
     """Return what somebody wrote who stored a number in single precision: 0.4 for 0.4000000059604645.
 
-    A number that has more digits than single precision holds is returned as it is.
+    Of other numbers, what is left are twelve digits: 0.3 of 0.30000000000000004.
     """
     single = np.float32(value)
-    return float(str(single)) if float(single) == value else value
+    return float(str(single)) if float(single) == value else float(f"{value:.12g}")
 
 
 def corner_distance(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> float:

@@ -174,6 +174,11 @@ def convention_named(name: str, where: str = "convention") -> Convention:
     return CONVENTIONS[name]
 
 
+def written_regions(regions: Regions, between: str = ",") -> str:
+    """Return regions with their labels, as ``--regions`` takes them: ``ET=3,TC=2+3``."""
+    return between.join(f"{name}={'+'.join(map(str, values))}" for name, values in regions.items())
+
+
 def convention_rows() -> list[dict[str, str]]:
     """Return one row of text for each convention, as ``docs/scoring.md`` and ``medctx list conventions`` show them."""
     value = {0.0: "0", 1.0: "1"}
@@ -189,7 +194,7 @@ def convention_rows() -> list[dict[str, str]]:
             "both masks empty": f"Dice {value.get(one.dice_both_empty, 'not counted')}, "
             f"distance {value.get(one.distance_both_empty, 'not counted')}",
             "one mask empty": f"Dice 0, distance {costs[one.distance_one_empty]}",
-            "regions": " ".join(one.regions) if one.regions else "the data set's",
+            "regions": written_regions(one.regions, " ") if one.regions else "the data set's",
             "mean": orders[one.aggregation],
             "grid": one.grid,
             "source": one.source,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,31 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.layouts import SUFFIXES
 from harness.data.nifti import label_values, read_label
 from harness.data.volume import Volume, corner_distance
 from harness.errors import UserError
-from harness.evaluation.conventions import HARNESS, Convention, Regions
-from harness.evaluation.metrics import score_case
+from harness.evaluation.conventions import HARNESS, Convention, Regions, metric_named
+from harness.evaluation.known_numberings import Mismatch, find_mismatch, mismatch_error
+from harness.evaluation.metrics import score_case, without_ignored
+from harness.evaluation.pairing import Pairs, Problem
+from harness.evaluation.surface import Labels
 
 _AGREES = 1e-9  # to medpy
 _SAME_PLACE = 0.05  # of a voxel: what writers round, not what registration moves
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a case was not scored, in a line."""
-
-    case: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The files of the cases that both folders have, and what is missing."""
-
-    files: dict[str, tuple[Path, Path]]
-    problems: list[Problem]
 
 
 @dataclass
@@ -50,6 +36,8 @@ class Evaluation:
         verified: cases with a value that medpy computed too.
         unverified: of the cases that medpy should have scored, and could not.
         largest_difference: to medpy, over the cases that were verified; None where none was.
+        missing: labels that no region has, and regions that no file has, where that was allowed.
+        with_ignored: cases whose reference has voxels that are ignored.
     """
 
     regions: Regions
@@ -58,6 +46,8 @@ class Evaluation:
     verified: int = 0
     unverified: list[Problem] = field(default_factory=list)
     largest_difference: float | None = None
+    missing: Mismatch = field(default_factory=Mismatch)
+    with_ignored: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -71,69 +61,15 @@ class Evaluation:
         return list(dict.fromkeys(row["case"] for row in self.rows))
 
 
-def pair_files(
-    predictions: Path, references: Path, prediction_names: str = "{case}", reference_names: str = "{case}"
-) -> Pairs:
-    """Find the files of each case in two folders, by its id and never by their order.
+@dataclass(frozen=True)
+class _Scoring:
+    """How each pair is scored; ``known`` are the labels that a prediction may have, None for any."""
 
-    Args:
-        predictions: folder of ``.nii.gz`` or ``.nii`` files.
-        references: the same.
-        prediction_names: file name without its suffix, with ``{case}`` where the id stands.
-        reference_names: the same.
-
-    Raises:
-        UserError: a folder is not there or has no such file, or the two share no case.
-    """
-    mine = _files(predictions, prediction_names)
-    theirs = _files(references, reference_names)
-    common = sorted(mine.keys() & theirs.keys())
-    if not common:
-        raise UserError(
-            predictions, f"cases such as {', '.join(sorted(mine)[:3])}",
-            f"cases of {references}, such as {', '.join(sorted(theirs)[:3])}",
-            "Say with --prediction-names or --reference-names where in a file's name the case stands.",
-        )  # fmt: skip
-    problems = [
-        Problem(case, f"no prediction in {predictions}") for case in sorted(theirs.keys() - mine.keys())
-    ]
-    problems += [
-        Problem(case, f"no reference in {references}") for case in sorted(mine.keys() - theirs.keys())
-    ]
-    return Pairs({case: (mine[case], theirs[case]) for case in common}, problems)
-
-
-def _files(folder: Path, names: str) -> dict[str, Path]:
-    if names.count("{case}") != 1:
-        raise UserError("names", repr(names), "one {case} in it", "Write it as in '{case}.student'.")
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(
-            folder, f"no folder that can be read ({error.strerror})", "a folder of NIfTI files",
-            "Name another folder.",
-        ) from error  # fmt: skip
-    before, after = names.split("{case}")
-    found: dict[str, Path] = {}
-    for path in paths:
-        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
-        if suffix is None or path.name.startswith("."):
-            continue
-        stem = path.name.removesuffix(suffix)
-        if len(stem) > len(before + after) and stem.startswith(before) and stem.endswith(after):
-            case = stem[len(before) : len(stem) - len(after)]
-            if case in found:
-                raise UserError(
-                    folder, f"{found[case].name} and {path.name}", "one file for a case",
-                    "Remove one of them.",
-                )  # fmt: skip
-            found[case] = path
-    if not found:
-        raise UserError(
-            folder, f"no file named {names} with {' or '.join(SUFFIXES)}", "a file for each case",
-            "Name another folder, or say how the files are named.",
-        )  # fmt: skip
-    return found
+    regions: Regions
+    metrics: tuple[str, ...]
+    convention: Convention
+    ignore: int | None
+    known: frozenset[int] | None
 
 
 def evaluate_pairs(
@@ -143,14 +79,15 @@ def evaluate_pairs(
     regions: Regions | None = None,
     metrics: Sequence[str],
     convention: Convention = HARNESS,
+    ignore: int | None = None,
+    allow_missing_labels: bool = False,
     workers: int = 1,
     verify: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Evaluation:
     """Score every pair that can be scored, and say why the others cannot.
 
-    A prediction's label that no reference has, and that neither ``names`` nor ``regions`` knows, is a
-    mistake: its case is not scored.
+    Where every label is scored, a prediction's label that no reference has, and no name, is a mistake of its case.
 
     Args:
         pairs: files by case.
@@ -159,44 +96,67 @@ def evaluate_pairs(
         metrics: names.
         convention: unit and rules for empty masks; its own regions are scored where neither ``names`` nor
             ``regions`` is given.
+        ignore: label of the voxels of references that count nowhere.
+        allow_missing_labels: whether files may have labels that are in no region, and regions be in no file.
         workers: processes.
         verify: cases, drawn at random from those that were scored, that medpy scores too.
         on_progress: told how many files were worked on, of how many, after each.
 
     Raises:
-        UserError: two labels would go by the same name, or there is none.
+        UserError: two labels would go by the same name, there is none, or files and regions do not have the same.
     """
-    names = names or {}
-    files, steps = pairs.files, len(pairs.files) * 2 + min(verify, len(pairs.files))
+    names, files = names or {}, pairs.files
+    steps = len(files) * 2 + min(verify, len(files))
     report_from = lambda offset: lambda done: on_progress(offset + done, steps)  # noqa: E731
-    labels, unreadable = _run_cases(_reference_labels, files, workers, report_from(0))
-    occurring = {value for values in labels.values() for value in values if value}
-    chosen = regions or (None if names else convention.regions) or _regions(occurring, names)
-    if labels and not chosen:
-        raise UserError(
-            "references", "no label in any of them", "labels to score", "Name them with --labels, or check the files."
-        )  # fmt: skip
-    known = occurring | {*names} | {value for values in chosen.values() for value in values}
-    to_score = {case: (*files[case], known, chosen, tuple(metrics), convention) for case in labels}
+    given = regions or (None if names else convention.regions)
+    to_read = {case: (*both, ignore, given is not None) for case, both in files.items()}
+    labels, unreadable = _run_cases(_labels, to_read, workers, report_from(0))
+    in_references = {value for own, _ in labels.values() for value in own} - {0, ignore}
+    in_predictions = {value for _, own in labels.values() for value in own} - {0}
+    missing = find_mismatch(in_references, in_predictions, given) if given and labels else Mismatch()
+    if missing and not allow_missing_labels:
+        where = "--regions" if regions else f"--convention {convention.name}"
+        raise mismatch_error(missing, in_references | in_predictions, where)
+    known = None if given else frozenset(in_references | names.keys())
+    chosen = given or (_regions(in_references, names) if labels else {})
+    scoring = _Scoring(chosen, tuple(metrics), convention, ignore, known)
+    to_score = {case: (*files[case], scoring) for case in labels}
     scored, failed = _run_cases(_score_pair, to_score, workers, report_from(len(files)))
-    drawn = np.random.default_rng().permutation(sorted(scored))[:verify].tolist()
-    to_compare = {case: (*files[case], scored[case], chosen, convention) for case in drawn}
-    compared, unverified = _run_cases(
-        _difference_to_medpy, to_compare, workers, report_from(steps - len(drawn))
-    )
-    differences = [difference for difference in compared.values() if difference is not None]
-    return Evaluation(
+    found = Evaluation(
         regions=chosen,
         rows=[{"case": case, **row} for case in sorted(scored) for row in scored[case]],
         problems=sorted([*pairs.problems, *unreadable, *failed], key=lambda problem: problem.case),
-        verified=len(differences),
-        unverified=unverified,
-        largest_difference=float(np.max(differences)) if differences else None,
+        missing=missing,
+        with_ignored=sum(ignore in own for own, _ in labels.values()),
     )
+    to_compare = {case: (*to_score[case], scored[case]) for case in _drawn(scored, verify)}
+    _verify(found, to_compare, workers, report_from(steps - len(to_compare)))
+    return found
+
+
+def _drawn(cases: Iterable[str], number: int) -> list[str]:
+    return np.random.default_rng().permutation(sorted(cases))[:number].tolist()
+
+
+def _verify(
+    found: Evaluation,
+    to_compare: Mapping[str, tuple[Any, ...]],
+    workers: int,
+    on_progress: Callable[[int], None],
+) -> None:
+    """Note how far the scores of some cases are from medpy's."""
+    compared, found.unverified = _run_cases(_difference_to_medpy, to_compare, workers, on_progress)
+    differences = [difference for difference in compared.values() if difference is not None]
+    found.verified = len(differences)
+    found.largest_difference = float(np.max(differences)) if differences else None
 
 
 def _regions(occurring: set[int], names: Mapping[int, str]) -> Regions:
-    """Return a region for each label: the named ones in their order, then the others."""
+    """Return a region for each label: the named ones in their order, then the others.
+
+    Raises:
+        UserError: two labels would go by the same name, or there is none.
+    """
     regions: dict[str, tuple[int, ...]] = {}
     for value in [*names, *sorted(occurring - names.keys())]:
         name = names.get(value, str(value))
@@ -206,34 +166,49 @@ def _regions(occurring: set[int], names: Mapping[int, str]) -> Regions:
                 "different names", "Name both.",
             )  # fmt: skip
         regions[name] = (value,)
+    if not regions:
+        raise UserError(
+            "references", "no label in any of them", "labels to score", "Name them with --labels, or check the files."
+        )  # fmt: skip
     return regions
 
 
-def _reference_labels(prediction: Path, reference: Path) -> list[int]:
-    return label_values(_read(reference).array)
+def _labels(
+    prediction: Path, reference: Path, ignore: int | None, also_predicted: bool
+) -> tuple[list[int], list[int]]:
+    """Return the labels of the reference and, if they are wanted, those of the prediction where it is not ignored."""
+    theirs = _read(reference)
+    values = label_values(theirs.array)
+    if not also_predicted:
+        return values, []
+    try:
+        mine, _ = _on_one_grid(prediction, reference, theirs, ignore)
+    except UserError:  # the case will not be scored, for that reason
+        return values, []
+    return values, label_values(mine)
 
 
-def _score_pair(
-    prediction: Path,
-    reference: Path,
-    known: set[int],
-    regions: Regions,
-    metrics: Sequence[str],
-    convention: Convention,
-) -> list[dict[str, Any]]:
-    mine, theirs = _read(prediction), _read(reference)
-    _check_grid(prediction, mine, reference, theirs)
-    unknown = [value for value in label_values(mine.array) if value and value not in known]
+def _score_pair(prediction: Path, reference: Path, scoring: _Scoring) -> list[dict[str, Any]]:
+    theirs = _read(reference)
+    if theirs.is_single_slice and any(metric_named(name).of_surface for name in scoring.metrics):
+        raise UserError(
+            reference, f"shape {theirs.array.shape}, one slice", "a volume",
+            "Stack the slices of a case, since in a single slice every voxel would be surface; "
+            "or score what needs no surface, with --metrics dice.",
+        )  # fmt: skip
+    maps = _on_one_grid(prediction, reference, theirs, scoring.ignore)
+    known = scoring.known
+    unknown = [value for value in label_values(maps[0]) if known is not None and value and value not in known]
     if unknown:
         raise UserError(
-            prediction, f"unknown labels {unknown}", f"labels among {sorted(known)}, which the references have",
+            prediction, f"unknown labels {unknown}", f"labels among {sorted(known or ())}, which the references have",
             "Correct the file, or name these labels with --labels or --regions.",
         )  # fmt: skip
-    return score_case(mine.array, theirs.array, theirs.spacing, regions, metrics, convention)
+    return score_case(*maps, theirs.spacing, scoring.regions, scoring.metrics, scoring.convention)
 
 
 def _difference_to_medpy(
-    prediction: Path, reference: Path, rows: list[dict[str, Any]], regions: Regions, convention: Convention
+    prediction: Path, reference: Path, scoring: _Scoring, rows: list[dict[str, Any]]
 ) -> float | None:
     """Return the largest difference of the values to medpy's, None where there is none to compare.
 
@@ -241,8 +216,9 @@ def _difference_to_medpy(
     """
     from medpy.metric import binary
 
-    mine, theirs = _read(prediction), _read(reference)
-    scale = convention.spacing(theirs.spacing)
+    theirs = _read(reference)
+    maps = _on_one_grid(prediction, reference, theirs, scoring.ignore)
+    scale = scoring.convention.spacing(theirs.spacing)
     medpy = {
         "dice": binary.dc,
         "hd95": partial(binary.hd95, voxelspacing=scale),
@@ -253,7 +229,7 @@ def _difference_to_medpy(
     differences = []
     for row in rows:
         if row["empty"] == "none" and row["metric"] in medpy:
-            a, b = (np.isin(volume.array, regions[row["region"]]) for volume in (mine, theirs))
+            a, b = (np.isin(labels, scoring.regions[row["region"]]) for labels in maps)
             differences.append(abs(row["value"] - float(medpy[row["metric"]](a, b))))
     return float(np.max(differences)) if differences else None
 
@@ -262,17 +238,19 @@ def _read(path: Path) -> Volume:
     return read_label(path, allowed=range(256))
 
 
-def _check_grid(prediction: Path, mine: Volume, reference: Path, theirs: Volume) -> None:
-    shape = theirs.array.shape
+def _on_one_grid(
+    prediction: Path, reference: Path, theirs: Volume, ignore: int | None
+) -> tuple[Labels, Labels]:
+    """Return both maps, without what is ignored.
+
+    Raises:
+        UserError: the prediction cannot be read, or lies on another grid.
+    """
+    mine, shape = _read(prediction), theirs.array.shape
     if mine.array.shape != shape:
         raise UserError(
             prediction, f"shape {mine.array.shape}", f"{shape}, the shape of {reference}",
             "Bring the prediction to the grid of the reference, with nearest-neighbour interpolation.",
-        )  # fmt: skip
-    if min(shape) == 1:
-        raise UserError(
-            reference, f"shape {shape}, one slice", "a volume",
-            "Stack the slices of a case: in a single slice every voxel would be surface.",
         )  # fmt: skip
     apart = corner_distance(mine.affine, theirs.affine, shape)
     if apart > _SAME_PLACE * min(theirs.spacing):
@@ -280,6 +258,7 @@ def _check_grid(prediction: Path, mine: Volume, reference: Path, theirs: Volume)
             prediction, f"an affine by which a corner lies {apart:.3g} mm away from its place in {reference}",
             "the reference's affine", "Resample the prediction, or correct its header if only that is wrong.",
         )  # fmt: skip
+    return without_ignored(mine.array, theirs.array, ignore)
 
 
 def _run_cases(

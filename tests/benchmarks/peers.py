@@ -34,7 +34,8 @@ import pandas as pd
 
 from harness.data.splits import Split
 from harness.data.trial_data import load_trial_data
-from harness.evaluation.folder_scoring import evaluate_pairs, pair_files
+from harness.evaluation.folder_scoring import evaluate_pairs
+from harness.evaluation.pairing import pair_files
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.trial.run import run_trial

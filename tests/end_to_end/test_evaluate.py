@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,7 +214,7 @@ def test_a_released_convention_is_labelled_and_measures_in_voxels(evaluate: Call
     assert {row["unit"] for row in rows} == {"voxel"} and "(voxel)" in outcome.out
     assert value(rows, "case_3", "one", "hd95") == 3.0
     assert json.loads((tmp_path / "scores.json").read_text())["convention"] == "released_synapse"
-    _, rows = evaluate("--convention", "released_synapse")
+    _, rows = evaluate("--convention", "released_synapse", "--allow-missing-labels")
     assert list(dict.fromkeys(row["region"] for row in rows)) == [
         "Spl", "RKid", "LKid", "Gal", "Liv", "Sto", "Aor", "Pan",
     ]  # fmt: skip
@@ -237,6 +238,10 @@ def test_regions_group_labels(evaluate: Callable) -> None:
         (["--labels", "1=a,2=a"], "different names"),
         (["--labels", "1=2"], "Name both"),
         (["--labels", "1=a", "--regions", "b=1"], "one of them"),
+        (["--ignore", "0"], "--ignore: found '0'; expected a label from 1 to 255"),
+        (["--ignore", "hole"], "'hole'"),
+        (["--ignore", "2", "--labels", "2=b"], "--ignore: found 2, which --labels has too"),
+        (["--ignore", "2", "--regions", "a=1,b=1+2"], "2, which --regions has too"),
         (["--regions", "a=1+300"], "'300'"),
         (["--references", "nowhere"], "nowhere: found no folder that can be read (No such file"),
         (["--references", "."], "no file named {case}"),
@@ -267,3 +272,202 @@ def test_the_guide_has_the_conventions_of_the_code() -> None:
         GUIDE.write_text(before + begin + table + end + after)
         found = table
     assert found == table
+
+
+def organs(numbers: list[int], shift: int = 0) -> NDArray[np.uint8]:
+    """Return a box for each number, in two rows."""
+    volume = np.zeros((9 * ((len(numbers) + 1) // 2), 18, 8), np.uint8)
+    for index, number in enumerate(numbers):
+        x, y = index // 2 * 9 + 1, index % 2 * 9 + 1
+        volume[x + shift : x + 6 + shift, y : y + 6 - index % 3, 2:6] = number
+    return volume
+
+
+def write_folders(folders: tuple[Path, Path], prediction: NDArray, reference: NDArray) -> None:
+    """Write two cases in place of what is there."""
+    for folder, labels in zip(folders, (prediction, reference), strict=True):
+        for path in folder.glob("*"):
+            path.unlink()
+        for case in ("one", "two"):
+            save(folder / f"{case}.nii.gz", labels)
+
+
+FOREIGN = {
+    "TransUNet's Synapse": (list(range(1, 9)), ["--convention", "released_synapse"], {"Liv": (5,), "Pan": (6,), "Spl": (7,)}),
+    "the challenge's BraTS": ([1, 2, 4], ["--convention", "released_brats"], {"ET": (4,), "TC": (1, 4), "WT": (1, 2, 4)}),
+    "the challenge's BraTS, by --regions": ([1, 2, 4], ["--regions", "ET=3,TC=2+3,WT=1+2+3"], {"ET": (4,), "TC": (1, 4), "WT": (1, 2, 4)}),
+    "BTCV, by TransUNet's numbers": (list(range(1, 14)), ["--regions", "Liv=5,Aor=1"], {"Liv": (6,), "Aor": (8,)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_labels_of_another_numbering_are_refused_with_the_regions_that_fit(
+    evaluate: Callable, folders: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    numbers, options, fitting = FOREIGN[name]
+    prediction, reference = organs(numbers, 1), organs(numbers)
+    write_folders(folders, prediction, reference)
+    refused, rows = evaluate(*options, "--metrics", "dice")
+    assert refused.code == 2 and not rows and len(refused.err.strip().splitlines()) == 1
+    told = refused.err.partition("give ")[2].strip().removesuffix(".").split()
+    convention = options if options[0] == "--convention" else []
+    outcome, rows = evaluate(*convention, *told, "--metrics", "dice")
+    assert outcome.code == 0, outcome
+    for region, values in fitting.items():
+        wanted = binary.dc(np.isin(prediction, values), np.isin(reference, values))
+        assert value(rows, "two", region, "dice") == pytest.approx(wanted, abs=1e-12)
+    allowed, rows = evaluate(*options, "--metrics", "dice", "--allow-missing-labels")
+    assert allowed.code == 0 and rows and "allowed: label" in allowed.out
+    card = json.loads((tmp_path / "scores.json").read_text())
+    assert card["labels_in_no_region"] and card["ignored_label"] is None
+
+
+def test_a_label_of_one_prediction_alone_is_named_and_may_be_allowed(
+    evaluate: Callable, folders: tuple[Path, Path]
+) -> None:
+    odd = labels_of(2, shift=2)
+    odd[0, 0, 0] = 7
+    save(folders[0] / "case_2.nii.gz", odd)
+    options = ("--regions", "a=1,b=2", "--metrics", "dice,hd95", "--verify", "4")
+    refused, _ = evaluate(*options)
+    assert refused.code == 2 and "label 7 (of predictions alone) in no region" in refused.err
+    allowed, rows = evaluate(*options, "--allow-missing-labels")
+    assert allowed.code == 0 and len(rows) == 4 * 2 * 2
+    everything, rows = evaluate(
+        "--metrics", "dice"
+    )  # nothing was named: as ever, a mistake of that case alone
+    assert everything.code == 1 and "case_2" in everything.out and len(rows) == 3 * 2
+
+
+def test_healthy_references_have_no_region_and_are_scored(
+    evaluate: Callable, folders: tuple[Path, Path]
+) -> None:
+    write_folders(folders, labels_of(0), np.zeros((20, 18, 12), np.uint8))
+    outcome, rows = evaluate("--regions", "a=1,b=2", "--metrics", "dice")
+    assert outcome.code == 0 and {(row["value"], row["empty"]) for row in rows} == {("0.0", "reference")}
+    refused, _ = evaluate("--regions", "a=1,b=2,c=3")
+    assert refused.code == 2 and "found region c=3 in no file" in refused.err
+
+
+@pytest.mark.parametrize("label", [255, 3, 7])
+@pytest.mark.parametrize("hole", ["half", "noise", "shell"])
+def test_ignored_voxels_count_nowhere(
+    evaluate: Callable, folders: tuple[Path, Path], tmp_path: Path, hole: str, label: int
+) -> None:
+    """The oracle is medpy on masks that are background there."""
+    prediction, reference = labels_of(1, shift=2), labels_of(1)
+    x, _, z = np.indices(reference.shape)
+    noise = np.random.default_rng(0).random(reference.shape) < 0.2
+    ignored = {"half": z > 5, "noise": noise, "shell": (x == 4) | (x == 9)}[hole]
+    write_folders(folders, prediction, np.where(ignored, label, reference).astype(np.uint8))
+    outcome, rows = evaluate("--ignore", label, "--metrics", "dice,hd95,assd", "--verify", "2")
+    assert outcome.code == 0 and {row["region"] for row in rows} == {"1", "2"}, outcome
+    assert f"ignored: label {label}, in 2 references" in outcome.out
+    assert json.loads((tmp_path / "scores.json").read_text())["ignored_label"] == label
+    for region in (1, 2):
+        a, b = (prediction == region) & ~ignored, (reference == region) & ~ignored
+        assert value(rows, "one", str(region), "dice") == pytest.approx(binary.dc(a, b), abs=1e-12)
+        for metric, wanted in (("hd95", binary.hd95(a, b, SPACING)), ("assd", binary.assd(a, b, SPACING))):
+            assert value(rows, "one", str(region), metric) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_what_is_predicted_in_ignored_voxels_is_no_label_of_the_files(
+    evaluate: Callable, folders: tuple[Path, Path]
+) -> None:
+    reference, prediction = labels_of(0), labels_of(0)
+    reference[:, :, 10:], prediction[:, :, 10:] = 255, 9
+    write_folders(folders, prediction, reference)
+    for options in ((), ("--regions", "a=1+2"), ("--labels", "1=a")):
+        outcome, rows = evaluate("--ignore", "255", "--metrics", "dice", *options)
+        assert outcome.code == 0 and {row["value"] for row in rows} == {"1.0"}
+    prediction[0, 0, 0] = 255  # the ignored label where there is something to say
+    write_folders(folders, prediction, reference)
+    outcome, rows = evaluate("--ignore", "255", "--metrics", "dice")
+    assert outcome.code == 1 and "unknown labels [255]" in outcome.out and not rows
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_is_scored_where_no_surface_is_wanted(
+    evaluate: Callable, folders: tuple[Path, Path], axis: int
+) -> None:
+    prediction, reference = (np.moveaxis(labels_of(0, shift)[:, :, 5:6], 2, axis) for shift in (1, 0))
+    write_folders(folders, prediction, reference)
+    outcome, rows = evaluate("--metrics", "dice,precision,volume", "--verify", "2", "--labels", "1=a,2=b")
+    assert outcome.code == 0, outcome
+    for number, region in ((1, "a"), (2, "b")):
+        a, b = prediction == number, reference == number
+        if a.any() and b.any():
+            assert value(rows, "one", region, "dice") == pytest.approx(binary.dc(a, b), abs=1e-12)
+        assert value(rows, "one", region, "volume") == pytest.approx(a.sum() * np.prod(SPACING) / 1000)
+    for metrics in ("dice,hd95", "assd", "nsd@2"):
+        refused, rows = evaluate("--metrics", metrics)
+        assert refused.code == 1 and not rows
+        assert "one slice" in refused.out and "--metrics dice" in refused.out
+
+
+def itk_folders(folders: tuple[Path, Path], suffix: str) -> NDArray[np.float64]:
+    """Write predictions by SimpleITK, which reads the place of the oblique references by rules of its own."""
+    itk = pytest.importorskip("SimpleITK")
+    angle = np.radians(25)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, -1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * SPACING, (10, -20, 30)
+    for folder, shift in zip(folders, (1, 0), strict=True):
+        for path in folder.glob("*"):
+            path.unlink()
+        for number in range(2):
+            path = folder / f"case_{number}.nii.gz"
+            save(path, labels_of(number, shift), affine)
+            if folder == folders[0]:
+                itk.WriteImage(itk.ReadImage(str(path)), str(folder / f"case_{number}{suffix}"))
+                path.unlink()
+    return affine
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd"])
+def test_what_simpleitk_writes_is_paired_and_scored(
+    evaluate: Callable, folders: tuple[Path, Path], suffix: str
+) -> None:
+    itk_folders(folders, suffix)
+    outcome, rows = evaluate("--verify", "2")
+    assert outcome.code == 0, outcome
+    for number in range(2):
+        for label in (1, 2):
+            a, b = labels_of(number, 1) == label, labels_of(number) == label
+            assert value(rows, f"case_{number}", str(label), "dice") == pytest.approx(
+                binary.dc(a, b), abs=1e-12
+            )
+            found = value(rows, f"case_{number}", str(label), "hd95")
+            assert found == pytest.approx(binary.hd95(a, b, SPACING), abs=1e-6)
+
+
+def test_both_folders_may_hold_them(evaluate: Callable, folders: tuple[Path, Path]) -> None:
+    itk_folders(folders, ".mha")
+    for path in folders[0].iterdir():
+        (folders[1] / path.name.replace(".mha", ".nii.gz")).unlink()
+        (folders[1] / path.name).write_bytes(path.read_bytes())
+    outcome, rows = evaluate("--metrics", "dice,nsd@1")
+    assert outcome.code == 0 and {row["value"] for row in rows} == {"1.0"}
+
+
+def test_a_file_of_simpleitk_at_another_place_is_no_pair(
+    evaluate: Callable, folders: tuple[Path, Path]
+) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    itk_folders(folders, ".nrrd")
+    path = folders[0] / "case_1.nrrd"
+    image = itk.ReadImage(str(path))
+    image.SetOrigin([-value for value in image.GetOrigin()])
+    itk.WriteImage(image, str(path))
+    outcome, _ = evaluate()
+    assert outcome.code == 1 and "mm away" in outcome.out
+
+
+def test_without_simpleitk_one_line_says_what_to_do(
+    evaluate: Callable, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itk_folders(folders, ".mha")
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    outcome, rows = evaluate()
+    assert outcome.code == 2 and not rows and len(outcome.err.strip().splitlines()) == 1
+    assert "pip install 'medcontext-harness[simpleitk]'" in outcome.err and "convert" in outcome.err
