@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.data.grid_rules import grid_fault, turned_to
 from harness.data.nifti import label_values, read_label
-from harness.data.volume import Volume, corner_distance
+from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention, Regions, metric_named
 from harness.evaluation.known_numberings import Mismatch, find_mismatch, mismatch_error
@@ -22,7 +23,6 @@ from harness.evaluation.pairing import Pairs, Problem
 from harness.evaluation.surface import Labels
 
 _AGREES = 1e-9  # to medpy
-_SAME_PLACE = 0.05  # of a voxel: what writers round, not what registration moves
 
 
 @dataclass
@@ -241,23 +241,15 @@ def _read(path: Path) -> Volume:
 def _on_one_grid(
     prediction: Path, reference: Path, theirs: Volume, ignore: int | None
 ) -> tuple[Labels, Labels]:
-    """Return both maps, without what is ignored.
+    """Return both maps, without what is ignored; the prediction's axes are turned where they are stored otherwise.
 
     Raises:
         UserError: the prediction cannot be read, or lies on another grid.
     """
-    mine, shape = _read(prediction), theirs.array.shape
-    if mine.array.shape != shape:
-        raise UserError(
-            prediction, f"shape {mine.array.shape}", f"{shape}, the shape of {reference}",
-            "Bring the prediction to the grid of the reference, with nearest-neighbour interpolation.",
-        )  # fmt: skip
-    apart = corner_distance(mine.affine, theirs.affine, shape)
-    if apart > _SAME_PLACE * min(theirs.spacing):
-        raise UserError(
-            prediction, f"an affine by which a corner lies {apart:.3g} mm away from its place in {reference}",
-            "the reference's affine", "Resample the prediction, or correct its header if only that is wrong.",
-        )  # fmt: skip
+    mine = turned_to(_read(prediction), theirs.affine, theirs.array.shape)
+    fault = grid_fault(mine, theirs, reference)
+    if fault is not None:
+        raise fault.error(prediction)
     return without_ignored(mine.array, theirs.array, ignore)
 
 

@@ -137,6 +137,22 @@ def test_every_broken_case_is_named_in_one_run_and_the_rest_is_scored(
     assert card["convention"] == "harness" and card["cases"] == 4 and set(card["not_scored"]) == set(expected)
 
 
+@pytest.mark.parametrize("axes", ["LPS", "SRA", "ILP"])
+def test_a_prediction_whose_axes_are_stored_otherwise_is_turned(
+    evaluate: Callable, folders: tuple[Path, Path], axes: str
+) -> None:
+    """Tools bring what they write to axes of their own; the voxels lie where they lay."""
+    _, straight = evaluate()
+    for path in folders[0].iterdir():
+        image = nibabel.load(path)
+        turn = nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(axes)
+        )
+        nibabel.save(image.as_reoriented(turn), path)
+    outcome, rows = evaluate("--verify", "4")
+    assert outcome.code == 0 and rows == straight
+
+
 def test_float_noise_in_an_affine_is_no_mismatch(evaluate: Callable, folders: tuple[Path, Path]) -> None:
     save(folders[0] / "case_0.nii.gz", labels_of(0), AFFINE * (1 + 1e-6))
     assert evaluate()[0].code == 0
