@@ -40,7 +40,7 @@ def check_dataset(
         cases = dataset.cases(root)
     except UserError as error:
         code = "missing_file" if error.found == "no such file" else "listing"
-        message = f"{error.found}; expected {error.expected}"
+        message = f"found {error.found}; expected {error.expected}"
         found.add("error", code, "", error.where, message, error.remedy)
         cases = _cases_in_folders(dataset, root)  # so that the rest is checked too
         if not cases or not hasattr(dataset, "labels"):  # what its description would say

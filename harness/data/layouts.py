@@ -141,7 +141,10 @@ def read_listing(listing: Path) -> list[Files]:
 
 
 def _listed(listing: Path, entry: str) -> Path:
-    """Return the file that an entry names; links within the folder are followed, wherever they lead."""
+    """Return the file that an entry names; links within the folder are followed, wherever they lead.
+
+    What leads out is told by the text alone, and ``x/..`` is taken out of it.
+    """
     folder = os.path.abspath(listing.parent)  # noqa: PTH100 - resolve() would follow links
     path = os.path.normpath(os.path.join(folder, entry))  # noqa: PTH118
     if not Path(path).is_relative_to(folder):
@@ -149,7 +152,7 @@ def _listed(listing: Path, entry: str) -> Path:
             listing, f"the entry {entry!r}, which leads out of the folder", "files of the dataset's folder",
             "Move the file or a link to it into the folder, and correct the entry.",
         )  # fmt: skip
-    return listing.parent / entry
+    return listing.parent / Path(path).relative_to(folder)
 
 
 def read_msd(folder: Path) -> list[Files]:
@@ -295,7 +298,7 @@ def channel_fault(id: str, images: Sequence[Path], names: Sequence[str]) -> tupl
         if len(images) in (1, len(names)):
             return None
         return f"{len(images)} channel files", f"{len(names)}: {', '.join(names)}"
-    if numbers == wanted:
+    if numbers in (wanted, [0]):  # the first file alone may hold all channels: whoever reads it sees that
         return None
     lacking = [f"{id}_{number:04d} ({names[number]})" for number in wanted if number not in numbers]
     more = [f"{id}_{number:04d}" for number in numbers if number is not None and number not in wanted]

@@ -83,7 +83,7 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
     ]
     if not cells and study.skipped:
         raise UserError(
-            study.name, f"no trial: all {len(study.skipped)} combinations are skipped ({next(skip_lines(study))})",
+            study.name, f"no trial, all {len(study.skipped)} skipped ({next(skip_lines(study))})",
             "at least one", "Correct what the reason says; see all with 'medctx plan'.",
         )  # fmt: skip
     if not chosen:
