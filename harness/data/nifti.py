@@ -74,7 +74,7 @@ def read_label(
         array = array[..., 0]
     if array.ndim != 3:
         raise UserError(path, f"array of shape {array.shape}", "a 3D label map", "Replace the file.")
-    unexpected = [value for value in label_values(array) if value not in allowed]
+    unexpected = [value for value in label_values(array) if not _is_among(value, allowed)]
     if unexpected:
         if isinstance(allowed, range):
             expected, remedy = f"whole numbers from {allowed[0]} to {allowed[-1]}", "Correct the file."
@@ -84,7 +84,13 @@ def read_label(
         known = [said for value, said in (other_numbering or {}).items() if value in unexpected]
         found = f"label values {unexpected[:5]}{', of another numbering' if known else ''}"
         raise UserError(path, found, expected, known[0] if known else remedy)
-    return Volume(array.astype(np.min_scalar_type(max(allowed)), copy=False), affine, zooms)
+    highest = allowed[-1] if isinstance(allowed, range) else max(allowed)
+    return Volume(array.astype(np.min_scalar_type(highest), copy=False), affine, zooms)
+
+
+def _is_among(value: Any, allowed: range | Mapping[int, str]) -> bool:
+    """Return whether a value is one of ``allowed``; a range is never walked through, as Python does for a fraction."""
+    return bool(np.isfinite(value)) and value == int(value) and int(value) in allowed
 
 
 def label_values(array: NDArray[Any]) -> list[Any]:

@@ -23,7 +23,7 @@ from harness.reporting.statistics.estimates import STUDENT, cases_by_dice
 from harness.reporting.wording import UNSET, shots_text, value_text
 
 MOST_ARMS = 6
-_ANY_LABEL = range(2**16)
+_ANY_LABEL = range(2**32)
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,7 @@ def _prediction(results: Path, trial_id: str, case: str, image: CaseImage) -> ND
         return None
     if label.shape != image.label.shape:
         return None
+    label = label.astype(np.min_scalar_type(label.max(initial=0)))
     if image.ignored is not None:
         label = np.where(image.ignored, label.dtype.type(0), label)
     return to_ras(label, image.affine)[0]

@@ -149,3 +149,15 @@ def test_what_is_declared_of_labels_enters_the_content_where_it_changes_numbers(
     file.write_bytes(b"x")
     case = Case("x", "x", file, file)
     assert len({one.content(case) for one in (plain, two, three)}) == 3
+
+
+def test_a_range_of_four_bytes_is_never_walked_through(tmp_path: Path) -> None:
+    array = np.zeros((3, 3, 3), np.float64)
+    array[0, 0, 0], array[1, 1, 1] = 70_000, 4_000_000_000
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "x.nii")  # type: ignore[attr-defined]
+    assert np.array_equal(read_label(tmp_path / "x.nii", range(2**32)).array, array)
+    for broken in (2.5, np.nan, np.inf, -1):
+        array[2, 2, 2] = broken
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "x.nii")  # type: ignore[attr-defined]
+        with pytest.raises(UserError, match="whole numbers from 0"):
+            read_label(tmp_path / "x.nii", range(2**32))
