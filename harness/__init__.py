@@ -11,6 +11,8 @@ What the command ``medctx`` does, from Python::
 Importing it is cheap: PyTorch, Ray and pandas are imported by what needs them. docs/python.md is the guide.
 """
 
+import getpass
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,11 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     ]  # fmt: skip
 
 __version__ = "0.1.0"
+
+try:
+    getpass.getuser()
+except (KeyError, OSError):  # a container's user without a name: MONAI and PyTorch ask for one as they are imported
+    os.environ["USER"] = str(os.getuid())
 
 COMMANDS = ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")
 """Functions that are named as the commands; each lies in :mod:`harness.commands`."""

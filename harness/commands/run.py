@@ -61,8 +61,7 @@ def run(
     watch = Watch(store, on_progress)
     with watch.running():
         watch.say(declared.question)
-        for sentence in store.set_aside_damaged(cell.spec.id for cell in known_study(declared, store).cells):
-            watch.say(sentence)
+        _set_aside_damaged(declared, store, watch)
         adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
         known, cells = adoption.known, choose_cells(adoption.known.study, only)
         missing = missing_cells(cells, store)
@@ -71,14 +70,13 @@ def run(
         if missing or known.searching:
             watch.enter("reading and preprocessing data")
             check_data(known.cells, missing or cells, store, root)
-            threads = max(cell.spec.recipe.threads for cell in cells)
             watch.enter("starting Ray")
             from harness.sweep.ray_tune import sweep
 
             sweep(
                 watch.following(_work(known, missing, store)), store, data_root=root, keep=declared.keep, workers=workers,
-                threads=threads, address=address, gpus=gpus, checkpoint_minutes=checkpoint_minutes, trackers=trackers,
-                say=watch.say,
+                threads=_most_threads(cells), address=address, gpus=gpus, checkpoint_minutes=checkpoint_minutes,
+                trackers=trackers, say=watch.say,
             )  # fmt: skip
             store.tidy()
             known = known_study(declared, store)
@@ -93,6 +91,15 @@ def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:
             "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
             "Leave it out, or remove arms from a copy of the study.",
         )  # fmt: skip
+
+
+def _set_aside_damaged(study: Study, store: Store, watch: Watch) -> None:
+    for sentence in store.set_aside_damaged(cell.spec.id for cell in known_study(study, store).cells):
+        watch.say(sentence)
+
+
+def _most_threads(cells: Sequence[Cell]) -> int:
+    return max(cell.spec.recipe.threads for cell in cells)
 
 
 def _what_to_run(known: KnownStudy, cells: Sequence[Cell], missing: Sequence[Cell], store: Store) -> str:

@@ -5,10 +5,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.errors import UserError
+
 
 def cache_root() -> Path:
-    """Return the folder of all caches: ``MEDCTX_CACHE``, or ``medctx`` in the user's cache folder."""
+    """Return the folder of all caches: ``MEDCTX_CACHE``, or ``medctx`` in the user's cache folder.
+
+    Raises:
+        UserError: neither is known.
+    """
     named = os.environ.get("MEDCTX_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medctx"
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "medctx"
+    try:
+        return Path.home() / ".cache" / "medctx"
+    except RuntimeError as error:  # a container's user without a home
+        raise UserError(
+            "MEDCTX_CACHE",
+            "nothing, and no HOME",
+            "a folder for preprocessed data",
+            "Set MEDCTX_CACHE, or HOME.",
+        ) from error

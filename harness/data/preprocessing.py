@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import nibabel
 import numpy as np
@@ -244,7 +244,8 @@ def _build(
     prefix = f".{folder.name}."
     for left in folder.parent.glob(f"{prefix}*"):  # of a killed process: the lock is ours
         shutil.rmtree(left, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    partial = folder.with_name(f"{prefix}{uuid4().hex}")
+    partial.mkdir()  # with the rights that umask and folder give, so that a group can share it
     try:
         metas = {}
         for case in cases:

@@ -31,11 +31,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock
-
 from harness.errors import ClaimLost, Interrupted, UserError
 from harness.records.claims import Claim, Release, add_note, is_claimed, read_notes, silent_for, why_stale
 from harness.records.faults import rule_of
+from harness.records.locks import SharedLock
 from harness.records.preemption import StopFile, is_signalled
 from harness.records.processes import Process
 from harness.records.schema import (
@@ -199,13 +198,13 @@ class Store:
             Release.remove(folder)
         return attempt
 
-    def locked(self, id: str) -> FileLock:
+    def locked(self, id: str) -> SharedLock:
         """Return the lock under which a trial's claim changes and its record is published.
 
         There are 256, so that hundreds of workers seldom wait for each other. A dead owner's is free at once:
         the operating system gives it back.
         """
-        return FileLock(self._running / f".lock-{id[:2]}", timeout=60)
+        return SharedLock(self._running / f".lock-{id[:2]}")
 
     def reopen(self, ids: Iterable[str]) -> None:
         """Make the failed and pruned trials among ``ids`` pending again.

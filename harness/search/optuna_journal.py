@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
+from harness.records.locks import SharedLock
 from harness.search.findings import JOURNAL, Findings, State, Suggestion
 from harness.seeding import derive_seed
 from harness.spec import canonical_json
@@ -98,8 +98,8 @@ class Journal:
             return Findings(arm)
         return Findings(arm, tuple(_suggestion(arm, trial) for trial in study.get_trials(deepcopy=False)))
 
-    def _locked(self) -> FileLock:
-        return FileLock(self._folder / _LOCK, timeout=60)
+    def _locked(self) -> SharedLock:
+        return SharedLock(self._folder / _LOCK)
 
     def findings(self) -> Findings:
         """Return all suggestions so far."""

@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -58,6 +59,7 @@ _NO_WORKER = (
     "no worker has started after a minute: look at the memory that the machine or its container has left, and at what "
     "'ray status' says of CPUs and GPUs"
 )
+LONGEST_FOLDER = 45  # letters of the folder of Ray's sockets, whose whole names have 107 at most
 _LOOK = 0.2  # seconds between looks at a request to stop
 
 
@@ -272,6 +274,8 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
         cores = (workers or usable_cores() // threads or 1) * threads
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
+        _give_token()
+        start |= {"_temp_dir": short} if (short := _short_folder()) else {}
     for more in reversed(range(_STARTS)):
         try:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
@@ -285,3 +289,28 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
                 ) from error  # fmt: skip
             if not more:
                 raise
+
+
+def _give_token() -> None:
+    """Set a token for the Ray that is started here, where Ray could not keep one: it writes its own below HOME."""
+    named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if not named and not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path.home() may fail
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _short_folder() -> str | None:
+    """Return a folder for Ray where the usual one is too deep for the names of its sockets; None where it is not.
+
+    Raises:
+        UserError: there is none.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(usual) <= LONGEST_FOLDER:
+        return None
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        if os.access(folder, os.W_OK):
+            return f"{folder}/ray-{os.getuid()}"
+    raise UserError(
+        "TMPDIR", f"a path of {len(usual)} letters", f"at most {LONGEST_FOLDER}: Ray's sockets lie below it",
+        "Set RAY_TMPDIR to a short path that you can write.",
+    )  # fmt: skip

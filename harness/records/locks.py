@@ -1,0 +1,35 @@
+"""Locks that the members of a group share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness.errors import UserError
+
+_MODE = 0o666  # less what the umask takes away
+
+
+class SharedLock(FileLock):
+    """A lock file with the rights that umask and folder give; a dead owner's is free at once.
+
+    Raises:
+        UserError: when it is taken: another user made it, and does not let this one write it.
+    """
+
+    def __init__(self, path: Path, timeout: float = 60.0) -> None:
+        super().__init__(path, timeout=timeout, mode=_MODE)
+
+    def acquire(self, *arguments: Any, **options: Any) -> Any:
+        """Take the lock; see :class:`filelock.FileLock`."""
+        try:
+            return super().acquire(*arguments, **options)
+        except PermissionError as error:
+            path = Path(self.lock_file)
+            owner = path.stat().st_uid if path.exists() else "nobody"
+            raise UserError(
+                path, f"a lock of user {owner} that you may not write", "one that all who share the folder may write",
+                f"Let its owner give 'chmod g+w {path.parent}/.lock-*', and 'umask 002' from now on.",
+            ) from error  # fmt: skip
