@@ -67,6 +67,11 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
     """
     wanted: dict[str, set[str]] = {}
     cells = study.with_nodes([*study.nodes, *study.cells])
+    if not cells and study.skipped:
+        raise UserError(
+            study.name, f"no trial, all {len(study.skipped)} skipped ({next(skip_lines(study))})",
+            "at least one", "Correct what the reason says; see all with 'medctx plan'.",
+        )  # fmt: skip
     entries = [plan_entry(cell) for cell in cells]
     keys = {key for entry in entries for key in entry}
     for text in filters:
@@ -81,11 +86,6 @@ def choose_cells(study: Study, filters: Sequence[str]) -> list[Cell]:
         for cell, entry in zip(cells, entries, strict=True)
         if all({str(entry.get(key)), *_named(cell, key)} & values for key, values in wanted.items())
     ]
-    if not cells and study.skipped:
-        raise UserError(
-            study.name, f"no trial, all {len(study.skipped)} skipped ({next(skip_lines(study))})",
-            "at least one", "Correct what the reason says; see all with 'medctx plan'.",
-        )  # fmt: skip
     if not chosen:
         raise UserError(
             "--only " + " ".join(filters) if filters else study.name,

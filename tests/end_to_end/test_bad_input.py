@@ -76,6 +76,25 @@ def test_no_data_root(refused: Callable, tmp_path: Path, monkeypatch: pytest.Mon
     assert "--data" in refused("run", write_study(tmp_path, dataset="hippocampus"))
 
 
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("name", ["nnunet:D3ch", "msd:D3ch"])
+def test_no_data_root_of_a_folder(
+    refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    monkeypatch.delenv("MEDCTX_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    line = refused(command, write_study(tmp_path, dataset=f"'{name}'"), *["--probe"] * (command == "plan"))
+    assert "MEDCTX_DATA is set" in line and str(tmp_path) in line and name in line and "Fetch" not in line
+
+
+@pytest.mark.parametrize("patch", ["[7, 16, 16]", "[16, 16, 4]", "[8, 8, 8]"])
+def test_a_patch_that_no_trial_can_take_says_why(refused: Callable, tmp_path: Path, patch: str) -> None:
+    study = write_study(tmp_path, STUDY.replace("steps: 2", f"steps: 2, patch: {patch}"))
+    line = refused("run", study)
+    assert f"patch {patch}" in line and "multiples of" in line
+    assert f"patch {patch}" in refused("run", study, "--only", "seed=0")
+
+
 def test_data_root_without_the_dataset(refused: Callable, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     line = refused("run", write_study(tmp_path, dataset="hippocampus"), "--data", tmp_path / "empty")
