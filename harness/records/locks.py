@@ -9,18 +9,16 @@ from filelock import FileLock
 
 from harness.errors import UserError
 
-_MODE = 0o666  # less what the umask takes away
-
 
 class SharedLock(FileLock):
-    """A lock file with the rights that umask and folder give; a dead owner's is free at once.
+    """A lock file that all may write who may write its folder, whatever their umask; a dead owner's is free at once.
 
     Raises:
         UserError: when it is taken: another user made it, and does not let this one write it.
     """
 
     def __init__(self, path: Path, timeout: float = 60.0) -> None:
-        super().__init__(path, timeout=timeout, mode=_MODE)
+        super().__init__(path, timeout=timeout, mode=0o666 & path.parent.stat().st_mode)
 
     def acquire(self, *arguments: Any, **options: Any) -> Any:
         """Take the lock; see :class:`filelock.FileLock`."""

@@ -94,3 +94,42 @@ def test_the_use_of_gpus_is_what_the_drivers_tool_says(
     assert Gpus().use() == ["GPU 37 % 100 %"] and count_gpus() == 2
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert Gpus().use() == [] and count_gpus() == 0
+
+
+def test_what_happens_to_a_running_trial_is_news(store: Store) -> None:
+    watch, _, text = board(store, terminal=False)
+    watch.follow(CELLS[:1])
+    attempt = store.claim(CELLS[0].spec.id, Process.this())
+    assert attempt
+    watch.look()
+    attempt.note("process 7 on node3 takes over from attempt-1: process 5 on node2 gave no sign for 601 s")
+    watch.look()
+    watch.look()
+    assert text.getvalue().count("process 7 on node3 takes over") == 1
+
+
+def test_without_a_terminal_there_is_a_line_at_least_every_minute(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, lines = [0.0], []
+    monkeypatch.setattr("harness.cli.board.time.monotonic", lambda: clock[0])
+    watch, _, text = board(store, terminal=False)
+    watch.enter("reading and preprocessing data")
+    watch.follow(CELLS[:2])
+    for second in range(1, 400):
+        clock[0] = float(second)
+        before = text.getvalue()
+        watch.look()  # as it is done once a second
+        if text.getvalue() != before:
+            lines.append(second)
+    assert text.getvalue().startswith("reading and preprocessing data\n")
+    gaps = [later - earlier for earlier, later in zip([0, *lines], lines, strict=False)]
+    assert len(lines) > 5 and max(gaps) <= 60
+
+
+def test_what_cannot_be_printed_ends_nothing(store: Store) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")  # a terminal that is gone
+
+    Watch(store, Board(Console(file=Closed(), width=80))).say("a sentence")

@@ -51,7 +51,8 @@ def publish(store: Store, spec: TrialSpec, cause: Cause | None = None) -> None:
     attempt = store.claim(spec.id, Process.this())
     assert attempt
     status: Any = "failed" if cause else "complete"
-    attempt.publish(TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=spec, cause=cause))
+    untested = spec.model_copy(update={"tested": False})  # a record that needs no scores
+    attempt.publish(TrialRecord(id=spec.id, status=status, kind=spec.kind, spec=untested, cause=cause))
 
 
 @pytest.mark.parametrize(("seed", "count"), [("", 3), ("paired", 3), ("shared", 1)])

@@ -267,3 +267,30 @@ def test_a_name_of_nothing_shipped(load, name: str) -> None:
 def test_the_nearest_option_is_one_that_lacks_its_path_only() -> None:
     assert nearest("steps", ["shots", "recipe.steps"]) == "recipe.steps"
     assert nearest("zzz", ["shots"]) is None
+
+
+@pytest.mark.parametrize("name", ["trials", "running", "published", "launch", "shares.json"])
+def test_a_study_may_not_be_called_as_what_lies_beside_its_output(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.yaml").write_text(BASE + "grid: {method: [supervised]}")
+    with pytest.raises(UserError, match=f"a study called {name}; expected a name of its own"):
+        load_study(str(tmp_path / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "grid: {method: [supervised], seed: [010]}",
+            "010, which YAML reads as 8: write 8, or '010' in quotes",
+        ),
+        ("grid: {method: [supervised], seed: [1:30]}", "1:30, which YAML reads as 90"),
+        ("grid: {method: [supervised], recipe.learning_rate: [1:30.5]}", "1:30.5, which YAML reads as 90.5"),
+        (
+            "methods: {on: {name: supervised}}\ngrid: {method: [supervised]}",
+            "a key on, which YAML reads as a truth",
+        ),
+        ("grid: {method: [off, supervised]}", "False, which is what YAML makes of on, off, yes and no"),
+    ],
+)
+def test_what_yaml_reads_otherwise_than_it_looks_is_refused(refusal, text: str, said: str) -> None:
+    assert said in refusal(BASE + text)

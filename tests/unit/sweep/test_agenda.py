@@ -188,3 +188,16 @@ def test_a_search_that_cannot_write_is_not_taken_for_one_that_has_ended(store: S
     with pytest.raises(Interrupted) as caught:
         agenda.next()
     assert caught.value.cause == "disk_full" and not agenda.finished
+
+
+def test_whom_a_trial_is_waited_for_is_said_once(store: Store, cells: tuple[Cell, ...]) -> None:
+    said: list[str] = []
+    for cell in cells[:2]:
+        assert store.claim(cell.spec.id, Process.this())
+        claim = store.results / "running" / cell.spec.id / "claim.json"
+        content = json.loads(claim.read_text())
+        claim.write_text(json.dumps(content | {"worker": FAR, "driver": FAR}))
+    agenda = Agenda(plain_work(cells, store), store, said.append)
+    assert handed(agenda) == cells[2].spec.id
+    assert len(said) == 1 and f"waiting for {cells[0].spec.id}" in said[0]
+    assert "process 1 on elsewhere gave a sign" in said[0] and "after 600 s without a sign" in said[0]
