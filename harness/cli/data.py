@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
 out = console()
 
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="As 'medctx list datasets' names it.")]
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="As 'medctx list datasets' names it, or nnunet:FOLDER or msd:FOLDER."
+    ),
+]
 Root = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", envvar="MEDCTX_DATA", help="Folder that holds datasets."),
@@ -64,7 +69,7 @@ def check(
 ) -> None:
     """Read every file of a dataset and list all that is wrong; a table and a figure show what is there.
 
-    Exit status 1 where there is an error.
+    An error ends a run too; what is fixed a run puts right by itself. Exit status 1 where there is an error.
     """
     entry = registry.load("dataset", dataset)()
     from harness.data.check_dataset import check_dataset
