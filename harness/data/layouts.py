@@ -164,13 +164,11 @@ def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
     The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data. Where ``dataset.json`` is that
-    of nnU-Net v2, every image's name ends in the number of a channel, and files have the ending that it states.
+    of nnU-Net v2, every image's name ends in the number of a channel, and files have the ending that it states, if any have.
     """
     ending, numbered = _nnunet_names(folder / "dataset.json")
-    images, labels = (
-        [path for path in image_files(folder / part) if path.name.endswith(ending)]
-        for part in ("imagesTr", "labelsTr")
-    )
+    listed = (image_files(folder / part) for part in ("imagesTr", "labelsTr"))
+    images, labels = ([path for path in paths if path.name.endswith(ending)] or paths for paths in listed)
     return pair(images, labels, folder, numbered=numbered)
 
 
@@ -181,6 +179,7 @@ def _nnunet_names(description: Path) -> tuple[str, bool]:
         ending, numbered = str(content.get("file_ending", "")), "channel_names" in content
     except (OSError, ValueError, AttributeError):
         return "", False
+    ending = f".{ending.lstrip('.')}" if ending else ""
     if ending and not ending.endswith(SUFFIXES):
         raise UserError(
             description, f"the file ending {ending!r}, which is not read", f"one of {', '.join(SUFFIXES)}",

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.description import read_description
-from harness.data.grid_rules import on_grid_of, turned_to
 from harness.data.itk import data_files
 from harness.data.layouts import Layout, channel_fault, find_layout, twin_cases
 from harness.data.numbering import IGNORE, Numbering
@@ -242,6 +241,7 @@ class Dataset:
         Raises:
             UserError: the file is unreadable, or holds NaN or infinity.
         """
+        from harness.data.grid_rules import on_grid_of
         from harness.data.nifti import read_image
 
         assert case.image is not None
@@ -265,6 +265,7 @@ class Dataset:
         Raises:
             UserError: the file is unreadable, or holds a value that ``file_labels`` does not name.
         """
+        from harness.data.grid_rules import turned_to
         from harness.data.nifti import grid_of, read_label
 
         assert case.label is not None

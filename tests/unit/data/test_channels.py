@@ -128,3 +128,24 @@ def test_a_channel_on_another_grid_is_refused_and_one_that_is_flipped_is_turned(
         dataset.image(other)
     found = {one.code: Path(one.file) for one in check_dataset(dataset, tmp_path).findings}
     assert found == {"axes_turned": flipped, "affine_mismatch": moved}
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", "nii.gz", ".nii", None])
+def test_files_have_the_ending_that_is_stated_if_any_have(tmp_path: Path, ending: str | None) -> None:
+    write(
+        tmp_path / "D",
+        {"c0": [0], "c1": [0]},
+        {**V2, "channel_names": {"0": "T1"}, "file_ending": ending or ""},
+    )
+    dataset = registry.load("dataset", "nnunet:D")()
+    assert [case.label.name for case in dataset.cases(tmp_path)] == ["c0.nii.gz", "c1.nii.gz"]
+    for path in (tmp_path / "D").rglob("c*.nii.gz"):
+        path.with_suffix("").write_bytes(b"another's file of the same case")
+    if ending is None:
+        with pytest.raises(UserError, match="one label for a case"):
+            dataset.cases(tmp_path)
+    else:
+        suffix = f".{ending.lstrip('.')}"
+        assert {path.name.partition(".")[2] for case in dataset.cases(tmp_path) for path in case.files} == {
+            suffix[1:]
+        }
