@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -330,21 +331,40 @@ def has_extra_terms(method: str) -> bool:
     return losses is not None and "sup" in losses.annotation.model_fields
 
 
+@pytest.fixture(scope="module")
+def supervised(
+    data_for: Callable[[TrialSpec], TrialData],
+) -> Callable[[str], tuple[list[float], dict[str, Tensor]]]:
+    """Give the losses and the weights of two supervised steps on an architecture, which are run once."""
+
+    @cache
+    def run(architecture: str) -> tuple[list[float], dict[str, Tensor]]:
+        spec = make_spec("supervised", architecture)
+        assert isinstance(spec, TrialSpec)
+        trainer, _ = set_up(spec, data_for(spec))
+        losses = [result.losses["total"] for result in advance(trainer, STEPS)]
+        return losses, trainer.method.roles()["student"].state_dict()
+
+    return run
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("method", filter(has_extra_terms, METHODS))
 def test_without_its_extra_terms_a_method_gives_the_supervised_bits(
-    method: str, architecture: str, data_for: Callable[[TrialSpec], TrialData]
+    method: str,
+    architecture: str,
+    data_for: Callable[[TrialSpec], TrialData],
+    supervised: Callable[[str], tuple[list[float], dict[str, Tensor]]],
 ) -> None:
     terms = registry.load("method", method).Parameters.model_fields["losses"].annotation.model_fields
     off = {f"method.losses.{term}": float(term == "sup") for term in terms}
-    plain, bare = make_spec("supervised", architecture), make_spec(method, architecture, **off)
+    bare = make_spec(method, architecture, **off)
     if isinstance(bare, str):
         pytest.skip(bare)
-    assert isinstance(plain, TrialSpec)
-    one, other = (set_up(spec, data_for(spec))[0] for spec in (plain, bare))
-    results, others = advance(one, STEPS), advance(other, STEPS)
-    assert [result.losses["total"] for result in results] == [result.losses["total"] for result in others]
-    weights, their = (trainer.method.roles()["student"].state_dict() for trainer in (one, other))
+    losses, weights = supervised(architecture)
+    trainer, _ = set_up(bare, data_for(bare))
+    assert [result.losses["total"] for result in advance(trainer, STEPS)] == losses
+    their = trainer.method.roles()["student"].state_dict()
     assert [key for key in weights if not torch.equal(weights[key], their[key])] == []
 
 

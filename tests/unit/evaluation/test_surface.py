@@ -62,19 +62,35 @@ def check_against_medpy(one: Labels, other: Labels, spacing: Spacing) -> None:
         assert whole[label].assd() == pytest.approx(binary.assd(a, b, voxelspacing=spacing), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=1400, derandomize=True)
-@given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
-def test_hd95_and_assd_of_all_labels_equal_medpys(
-    shape: tuple[int, ...], spacing: Spacing, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    check_against_medpy(random_labels(rng, shape), random_labels(rng, shape), spacing)
+def some_and_many(some: int, many: int) -> pytest.MarkDecorator:
+    """Run a test on some examples, and where slow tests are run on many."""
+    return pytest.mark.parametrize("examples", [some, pytest.param(many, marks=pytest.mark.slow)])
 
 
-@settings(deadline=None, max_examples=600, derandomize=True)
-@given(shape=st.one_of(SHAPES, LONG_SHAPES), spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
-def test_every_path_of_the_search_equals_medpy(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+@some_and_many(300, 1400)
+def test_hd95_and_assd_of_all_labels_equal_medpys(examples: int) -> None:
+    @settings(deadline=None, max_examples=examples, derandomize=True)
+    @given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
+    def check(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        check_against_medpy(random_labels(rng, shape), random_labels(rng, shape), spacing)
+
+    check()
+
+
+@some_and_many(150, 600)
+def test_every_path_of_the_search_equals_medpy(examples: int) -> None:
     """With few offsets, small slabs, parts and blocks, small volumes take the paths that large ones take."""
+
+    @settings(deadline=None, max_examples=examples, derandomize=True)
+    @given(shape=st.one_of(SHAPES, LONG_SHAPES), spacing=SPACINGS, seed=st.integers(0, 2**32 - 1))
+    def check(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
+        check_a_path(shape, spacing, seed)
+
+    check()
+
+
+def check_a_path(shape: tuple[int, ...], spacing: Spacing, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
         for module, name, values in (
