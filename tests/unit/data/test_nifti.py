@@ -129,3 +129,24 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_whole_numbers_stored_as_floats_are_labels(tmp_path: Path) -> None:
     array = np.ones((3, 3, 3), np.float32)
     assert read_label(save(tmp_path / "x.nii.gz", array), {0: "a", 1: "b"}).array.dtype == np.uint8
+
+
+@pytest.mark.parametrize("stored", [np.int16, np.uint8, np.int32, np.uint16])
+def test_what_a_headers_scale_made_of_labels_is_rounded(tmp_path: Path, stored: type) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, (6, 5, 4))
+    file = nibabel.Nifti1Image(labels.astype(float), np.eye(4))
+    file.header.set_data_dtype(stored)
+    nibabel.save(file, tmp_path / "x.nii.gz")
+    for allowed in (range(256), dict.fromkeys(range(5), "")):
+        np.testing.assert_array_equal(read_label(tmp_path / "x.nii.gz", allowed).array, labels)
+
+
+@pytest.mark.parametrize("value", [1.01, 0.5, 2.9])
+def test_a_scale_does_not_make_labels_of_other_values(tmp_path: Path, value: float) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, (6, 5, 4)).astype(float)
+    labels[2, 2, 2] = value
+    file = nibabel.Nifti1Image(labels, np.eye(4))
+    file.header.set_data_dtype(np.int16)
+    nibabel.save(file, tmp_path / "x.nii.gz")
+    with pytest.raises(UserError, match=r"label values \[[^,]*\]"):
+        read_label(tmp_path / "x.nii.gz", range(256))
