@@ -37,6 +37,7 @@ CHANGES: dict[str, Any] = {
     "resampling": "cubic", "label_resampling": "linear", "augmentation": {"noise": 0.2}, "steps": 10, "batch": 1,
     "training": {"loss": "dice_ce_nnunet"}, "selection": "best_validation", "inference": {"overlap": 0.0},
     "postprocessing": "largest component", "convention": "released_acdc", "extra_data": "some", "pretraining": "some",
+    "ignore": 4,
 }  # fmt: skip
 
 
