@@ -45,8 +45,8 @@ Status = Literal["complete", "failed", "pruned", "running", "pending", "damaged"
 class Protocol(Frozen):
     """What every number of the trial rests on; two cells of a table must agree in it but for their factors.
 
-    What is None was not written down by the version that ran the trial; but for ``ignore``, the label in the dataset's
-    files of voxels that are counted in no loss and in no score, which is None where none is declared.
+    What is None was not written down by the version that ran the trial. ``ignore`` is the label in the dataset's files whose
+    voxels count nowhere.
     """
 
     dataset: str
@@ -74,7 +74,7 @@ class Protocol(Frozen):
     convention: str
     extra_data: str = "none"
     pretraining: str = "none"
-    ignore: int | None = None
+    ignore: int | Literal["none"] = "none"
 
 
 class Cost(Frozen):

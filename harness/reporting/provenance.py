@@ -69,7 +69,7 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
 
 def _ignored_note(rows: pd.DataFrame) -> str:
     """Return a sentence on the label of voxels that are not counted; none where there is no such label."""
-    labels = sorted({int(label) for label in rows["ignore"].dropna()})
+    labels = sorted({int(label) for label in rows["ignore"].dropna() if label != "none"})
     return f" Voxels labelled {' / '.join(map(str, labels))} are not counted." if labels else ""
 
 

@@ -37,7 +37,7 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         selection=recipe.selection,
         inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
         convention=HARNESS.name,
-        ignore=data.dataset.ignore,
+        ignore="none" if data.dataset.ignore is None else data.dataset.ignore,
         extra_data=f"images of {images} training cases without their labels" if images else "none",
         pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
         if node
