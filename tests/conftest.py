@@ -73,6 +73,14 @@ def spec() -> TrialSpec:
     return found
 
 
+@pytest.fixture
+def few_patients(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a dataset of nine phantom patients, which programs that a test starts find as well."""
+    folders = [str(Path(__file__).parent / "end_to_end"), os.environ.get("PYTHONPATH")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+    return "few_patients:FewPatients"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended."""

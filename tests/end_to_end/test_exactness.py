@@ -23,12 +23,10 @@ from harness.study.expand import load_study
 from harness.trial.run import run_trial
 from harness.trial.settings import RunSettings
 
-pytestmark = pytest.mark.whole_machine
-
 STUDY = """
 question: Does a trial give the same bits whatever happens to it?
 base:
-  dataset: phantom
+  dataset: few_patients:FewPatients
   architecture: unet
   recipe: {overlap: 0.0, steps: STEPS, validate_every: EVERY, selection: best_validation}
 grid:
@@ -68,20 +66,34 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> list[TrialSpec]:
     return [cell.spec for cell in study.cells]
 
 
-def test_a_b_a_in_one_process_gives_the_same_a(specs: list[TrialSpec], tmp_path: Path) -> None:
-    a, b = specs
-    for folder, spec in (("first", a), ("first", b), ("second", a), ("second", b)):
-        record = run_trial(spec, RunSettings(tmp_path / folder))
+def run_each(specs: list[TrialSpec], results: Path) -> None:
+    """Run one trial after another in this process, which does other things between them."""
+    for spec in specs:
+        record = run_trial(spec, RunSettings(results))
         assert record is not None and record.status == "complete", record and record.cause
         torch.rand(7)  # whatever else the process draws
         torch.set_num_threads(2)
-    assert_same(tmp_path / "first", tmp_path / "second", a.id)
-    assert_same(tmp_path / "first", tmp_path / "second", b.id)
+    torch.set_num_threads(1)
 
 
-def test_paused_and_gone_on_with_equals_undisturbed(specs: list[TrialSpec], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def calm(specs: list[TrialSpec], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results of both trials, undisturbed."""
+    results = tmp_path_factory.mktemp("calm")
+    run_each(specs, results)
+    return results
+
+
+def test_a_b_a_in_one_process_gives_the_same_a(specs: list[TrialSpec], calm: Path, tmp_path: Path) -> None:
+    run_each(specs, tmp_path / "second")
+    for spec in specs:
+        assert_same(calm, tmp_path / "second", spec.id)
+
+
+def test_paused_and_gone_on_with_equals_undisturbed(
+    specs: list[TrialSpec], calm: Path, tmp_path: Path
+) -> None:
     spec, paused = specs[1], tmp_path / "paused"
-    assert run_trial(spec, RunSettings(tmp_path / "calm"))
     store = Store(paused)
     for step in (2, 5):
         assert run_trial(spec, RunSettings(paused, pause_at=step)) is None
@@ -89,14 +101,13 @@ def test_paused_and_gone_on_with_equals_undisturbed(specs: list[TrialSpec], tmp_
     record = run_trial(spec, RunSettings(paused))
     assert record and record.status == "complete" and record.attempts == 3
     assert store.paused_at(spec.id) is None
-    assert_same(tmp_path / "calm", paused, spec.id)
+    assert_same(calm, paused, spec.id)
 
 
 def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
-    specs: list[TrialSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    specs: list[TrialSpec], calm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = specs[1]
-    assert run_trial(spec, RunSettings(tmp_path / "calm"))
 
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -111,7 +122,7 @@ def test_stopped_after_testing_and_before_publishing_trains_nothing_again(
     history = read_history(tmp_path / "stopped" / "trials" / spec.id)
     assert [line["step"] for line in history if "resumed" in line] == [spec.recipe.steps]
     assert record.cost and record.cost.seconds > record.cost.seconds_training + record.cost.seconds_testing
-    assert_same(tmp_path / "calm", tmp_path / "stopped", spec.id)
+    assert_same(calm, tmp_path / "stopped", spec.id)
 
 
 def medctx(*arguments: str) -> list[str]:
@@ -130,8 +141,10 @@ def wait_for_checkpoint(results: Path, process: subprocess.Popen[str], seconds: 
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
+@pytest.mark.usefixtures("few_patients")
 def test_killed_in_mid_training_and_run_again_at_once_equals_undisturbed(tmp_path: Path) -> None:
-    study = write_study(tmp_path, steps=150, every=50)
+    study = write_study(tmp_path, steps=80, every=40)
     ids = [cell.spec.id for cell in load_study(str(study)).cells]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 

@@ -79,7 +79,7 @@ class Buggy(Fragile):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_patients: str) -> Path:
     (tmp_path / "fragile.py").write_text(FRAGILE)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -87,7 +87,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_study(folder: Path, steps: int, **grid: list[Any]) -> tuple[Cell, ...]:
     grid = {"method": ["supervised"], "seed": [0], **grid}
-    base = {"dataset": "phantom", "architecture": "unet", "recipe": {"overlap": 0.0, "steps": steps}}
+    base = {
+        "dataset": "few_patients:FewPatients",
+        "architecture": "unet",
+        "recipe": {"overlap": 0.0, "steps": steps},
+    }
     study = {"question": "What becomes of it?", "base": base, "grid": grid, "keep": "none"}
     (folder / "faults.yaml").write_text(json.dumps(study))
     return load_study(str(folder / "faults.yaml")).cells

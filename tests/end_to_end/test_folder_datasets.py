@@ -47,7 +47,7 @@ def write_folder(root: Path, family: str) -> str:
 
 
 @pytest.mark.whole_machine
-@pytest.mark.parametrize("family", ["nnunet", "msd"])
+@pytest.mark.parametrize("family", ["nnunet", pytest.param("msd", marks=pytest.mark.slow)])
 def test_every_command_works_on_a_folder(family: str, tmp_path: Path, medctx: Callable) -> None:
     dataset = write_folder(tmp_path / "data", family)
     study, data = tmp_path / "mine.yaml", ("--data", tmp_path / "data")

@@ -77,6 +77,7 @@ def test_four_trials_share_a_gpu_and_one_that_needs_more_gets_it(store: Store, t
     assert {store.status(cell.spec.id) for cell in cells} == {"complete"}
 
 
+@pytest.mark.slow
 def test_out_of_memory_brings_the_same_trial_a_larger_share(store: Store, tmp_path: Path) -> None:
     cells = cells_of(tmp_path, 4)
     write_needs(store.results, {arm_key(cells[0].spec): Need("a test", 1, 1.0, share=0.25)})

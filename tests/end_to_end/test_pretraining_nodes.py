@@ -20,28 +20,29 @@ from harness.training.loop import Trainer
 from harness.trial.run import run_trial
 from harness.trial.settings import RunSettings
 
-pytestmark = pytest.mark.whole_machine
-
 STUDY = """
 question: Is each pretraining run once?
 methods:
   restored: {name: models_genesis, pretrain: {steps: 8, seed: SEED, validate_every: 4}}
-base: {dataset: phantom, architecture: unet, recipe: {steps: 2, overlap: 0.0, batch: 1}}
+base: {dataset: "DATASET", architecture: unet, recipe: {steps: 2, overlap: 0.0, batch: 2}}
 grid: {method: [restored], shots: [1, 2, 3], seed: [0, 1, 2]}
 keep: none
 """
 
 
-def write_study(folder: Path, seed: str = "paired") -> Path:
+def write_study(folder: Path, seed: str = "paired", dataset: str = "phantom") -> Path:
     path = folder / "pretraining.yaml"
-    path.write_text(STUDY.replace("SEED", seed))
+    path.write_text(STUDY.replace("SEED", seed).replace("DATASET", dataset))
     return path
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
 @pytest.mark.parametrize(("seed", "count"), [("paired", 3), ("shared", 1)])
-def test_nine_trials_start_from_pretrainings_that_ran_once(tmp_path: Path, seed: str, count: int) -> None:
-    study = write_study(tmp_path, seed)
+def test_nine_trials_start_from_pretrainings_that_ran_once(
+    tmp_path: Path, seed: str, count: int, few_patients: str
+) -> None:
+    study = write_study(tmp_path, seed, few_patients)
     command = [sys.executable, "-m", "harness", "run", str(study), "--results", str(tmp_path / "results")]
     command += ["--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.whole_machine
+pytestmark = pytest.mark.usefixtures("few_patients")
 
 STUDY = """
 question: Is what is published believed?
-base: {dataset: phantom, architecture: unet, shots: 2, method: supervised, recipe: {steps: 2, overlap: 0.0}}
+base: {dataset: "few_patients:FewPatients", architecture: unet, shots: 2, method: supervised, recipe: {steps: 2, overlap: 0.0}}
 grid: {seed: [0]}
 """
 

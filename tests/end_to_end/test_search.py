@@ -30,10 +30,10 @@ pytestmark = pytest.mark.whole_machine
 STUDY = """
 question: Does a killed search go on?
 base:
-  dataset: phantom
+  dataset: few_patients:FewPatients
   architecture: unet
   shots: 2
-  recipe: {overlap: 0.0, steps: 4, validate_every: 2, batch: 1}
+  recipe: {overlap: 0.0, steps: 4, validate_every: 2, batch: 2}
 search:
   arms:
     supervised:
@@ -88,6 +88,7 @@ def kill_in_second_batch(process: subprocess.Popen[str], study: Study, store: St
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_patients")
 def test_a_search_whose_driver_is_killed_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.whole_machine
 STUDY = """
 question: Does a failure stay where it is?
 base:
-  dataset: phantom
+  dataset: few_patients:FewPatients
   architecture: unet
-  recipe: {overlap: 0.0, steps: 120}
+  recipe: {overlap: 0.0, steps: 60}
 grid:
   method: ["fragile:Fragile", supervised]
   seed: [0]
@@ -62,6 +62,7 @@ def kill_worker(store: Store, id: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_patients")
 def test_a_bug_and_a_dead_worker_cost_one_trial_and_one_attempt(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(STUDY)
     (tmp_path / "fragile.py").write_text(FRAGILE)
