@@ -156,7 +156,7 @@ def test_labels_above_255_and_an_ignored_label_are_scored_as_the_files_have_them
         expected = 2 * (a & b).sum() / (a.sum() + b.sum())
         assert row.value == pytest.approx(expected, abs=1e-12), (row.case, row.region)
     record = json.loads((folder / "trial.json").read_text())
-    assert record["protocol"]["ignore"] == (7 if ignored else None)
+    assert record["protocol"]["ignore"] == (7 if ignored else "none")
     last = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()][-1]
     means = rows.groupby("region")["value"].mean().to_dict()  # selected on the test cases, which are at 1 mm
     assert last["validation"] == pytest.approx(means, abs=1e-12)
