@@ -39,7 +39,10 @@ __version__ = "0.1.0"
 
 try:
     getpass.getuser()
-except (KeyError, OSError):  # a container's user without a name: MONAI and PyTorch ask for one as they are imported
+except (
+    KeyError,
+    OSError,
+):  # a container's user without a name: MONAI and PyTorch ask for one as they are imported
     os.environ["USER"] = str(os.getuid())
 
 COMMANDS = ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")

@@ -51,7 +51,9 @@ def test_waiting_ends_with_the_last_node(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_waiting_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.cluster.waiting._POLL", 0.01)
     begun = time.monotonic()
-    assert wait_for_nodes(ExpectedNodes(2), lambda: [node("a")], begun + 0.1, lambda line: None) == [node("a")]
+    assert wait_for_nodes(ExpectedNodes(2), lambda: [node("a")], begun + 0.1, lambda line: None) == [
+        node("a")
+    ]
     assert 0.1 <= time.monotonic() - begun < 5
 
 

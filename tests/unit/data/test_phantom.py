@@ -86,6 +86,8 @@ def test_recipe_needs_no_resampling_and_fits_the_architectures() -> None:
 def test_split_sizes_and_nested_few_shot_subsets() -> None:
     split = generate_split(CASES, DATASET.fractions, "phantom", seed=0)
     assert (len(split.train), len(split.validation), len(split.test)) == (32, 6, 22)
-    subsets = [set(few_shot_cases(split, CASES, shots, "phantom", subset=0)) for shots in (1, 2, 8, 32, "all")]
+    subsets = [
+        set(few_shot_cases(split, CASES, shots, "phantom", subset=0)) for shots in (1, 2, 8, 32, "all")
+    ]
     assert [len(subset) for subset in subsets] == [1, 2, 8, 32, 32]
     assert all(small <= large for small, large in pairwise(subsets))

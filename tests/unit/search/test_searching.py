@@ -152,7 +152,8 @@ def test_the_objective_is_the_mean_over_seeds_and_the_best_are_confirmed_with_fr
     study = write_study(tmp_path)
     before = [cell.factors["setting"] for cell in study.cells]
     assert (
-        before == ["default"] * 2 and KnownStudy(study, read_findings(study, tmp_path / study.name)).study == study
+        before == ["default"] * 2
+        and KnownStudy(study, read_findings(study, tmp_path / study.name)).study == study
     )
     *searched, last = run_search(study, tmp_path)
     cells = {
