@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from harness.commands.arguments import Folder, Say, StudyLike, data_folder, silent, study_of
@@ -78,14 +77,13 @@ def write_known(
     written = write_report(known.study, store.results, data_folder(data), output, references, searches)
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")
-    damaged = [cell.spec.id for cell in known.study.cells if store.damage(cell.spec.id)]
-    for id in damaged:
+    for id in written.damaged:
         say(
             f"damaged: {id}: {store.damage(id)}; 'medctx run {known.study.name}' keeps it aside and runs it again"
         )
     if not any(store.status(cell.spec.id) == "complete" for cell in known.study.cells):
         say(f"nothing to show yet: no trial of {known.study.name} is complete in {store.results}")
-    return replace(written, damaged=tuple(damaged))
+    return written
 
 
 def _made(folder: Path) -> Path:

@@ -110,7 +110,8 @@ def write_report(
     write_text(page, render_page(data, found, tables, of_searches, figures, galleries, folder / "figures"))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
-    return Report(page, found, refused, captions)
+    damaged = trials.loc[trials["status"] == "damaged", "id"]
+    return Report(page, found, refused, captions, tuple(damaged))
 
 
 def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:
