@@ -12,13 +12,13 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.check_file import NOTHING, Notes, StoredVolume, open_file
+from harness.data.check_file import NOTHING, Notes, open_file
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Case, Dataset
 from harness.data.grid_rules import grid_fault, grid_shape, place_distance, turned_to
 from harness.data.layouts import channel_fault
 from harness.data.nifti import label_values, rounded_labels
-from harness.data.volume import Volume
+from harness.data.volume import StoredVolume, Volume
 
 
 def check_case(dataset: Dataset, case: Case, found: CheckReport) -> CaseFacts | None:

@@ -14,24 +14,13 @@ from harness.data.check_report import CheckReport, Level
 from harness.data.grid_rules import NOTICED, SAME_PLACE, one_slice
 from harness.data.itk import ITK_SUFFIXES, conversion, read_itk
 from harness.data.nifti import nifti_image, scale_half_step
-from harness.data.volume import Volume, corner_distance
+from harness.data.volume import StoredVolume, corner_distance
 from harness.errors import UserError
 
 _SKEW = 0.01  # cosine between two axes, above which they are not perpendicular
 _UNITS = {0: "no unit", 1: "metres", 2: "mm", 3: "micrometres"}  # NIfTI's codes of the unit of space
 EXCLUDE = "Correct the file, or exclude the case."
 NOTHING = "Nothing has to be done."
-
-
-@dataclass(frozen=True)
-class StoredVolume(Volume):
-    """A volume as it is stored, channels last.
-
-    Attributes:
-        half_step: how far a header's scale may have put a value from what was written; 0 where nothing is scaled.
-    """
-
-    half_step: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -56,3 +56,14 @@ def corner_distance(one: NDArray[np.float64], other: NDArray[np.float64], shape:
     """Return how far apart two affines put a corner of a volume of ``shape`` at most, mm."""
     corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
     return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
+
+
+@dataclass(frozen=True)
+class StoredVolume(Volume):
+    """A volume as it is stored, channels last.
+
+    Attributes:
+        half_step: how far a header's scale may have put a value from what was written; 0 where nothing is scaled.
+    """
+
+    half_step: float = 0.0

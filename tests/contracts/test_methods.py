@@ -74,12 +74,21 @@ def supported(method: str, architecture: str) -> bool:
     return isinstance(make_spec(method, architecture), TrialSpec)
 
 
+HEAVY = ("mednext", "swin_unetr")  # a step takes seconds: these pairs run with the slow tests
 PAIRS = covering(METHODS, ARCHITECTURES, supported)
+
+
+def marks_of(method: str, architecture: str) -> list[pytest.MarkDecorator]:
+    if (method, architecture) not in PAIRS:
+        return [pytest.mark.full_matrix]
+    return [pytest.mark.slow] if architecture in HEAVY else []
+
+
 ARMS = [
     pytest.param(
         (method, preset, architecture),
         id="-".join(filter(None, (method, preset, architecture))),
-        marks=[] if (method, architecture) in PAIRS else pytest.mark.full_matrix,
+        marks=marks_of(method, architecture),
     )
     for architecture in ARCHITECTURES
     for method in METHODS
@@ -348,7 +357,10 @@ def supervised(
     return run
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in ARCHITECTURES],
+)
 @pytest.mark.parametrize("method", filter(has_extra_terms, METHODS))
 def test_without_its_extra_terms_a_method_gives_the_supervised_bits(
     method: str,
