@@ -115,7 +115,9 @@ def write_heart(root: Path, *, ignored: bool, regions: bool) -> None:
     )
 
 
-@pytest.mark.parametrize(("ignored", "regions"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("ignored", "regions"), [pytest.param(False, False, marks=pytest.mark.slow), (True, True)]
+)
 def test_labels_above_255_and_an_ignored_label_are_scored_as_the_files_have_them(
     ignored: bool, regions: bool, tmp_path: Path, medctx: Callable
 ) -> None:

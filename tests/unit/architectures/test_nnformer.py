@@ -271,6 +271,7 @@ def test_options_change_what_they_name(option: str, fixed: Any) -> None:
         one(image[..., :8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_the_network_is_captured_in_one_graph(training: bool) -> None:
     network = make((16, 16, 8), depths=(2, 1, 1), deep_supervision=True).train(training)

@@ -153,6 +153,7 @@ def test_weights_survive_a_round_trip() -> None:
         assert torch.equal(one(image), other(image))
 
 
+@pytest.mark.slow
 def test_the_graph_is_captured_whole() -> None:
     network = architecture().build(1, 2, (32, 32, 16)).eval()
     compiled = torch.compile(network, backend="eager", fullgraph=True)

@@ -13,6 +13,7 @@ from harness.reporting.figures.writing import figure_writer, write_figure
 from tests.unit.reporting.figures.test_figures import FIGURES, SHORT, values
 
 
+@pytest.mark.slow
 def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
     with figure_writer(tmp_path / "many", 100) as show:
         for name, draw in FIGURES.items():
