@@ -15,7 +15,7 @@ from harness.commands.arguments import Folder
 from harness.errors import UserError
 from harness.evaluation.conventions import RECORDED_METRICS, Convention, convention_named, metric_named
 from harness.evaluation.workers import usable_cores
-from harness.records.schema import write_text
+from harness.files.whole import write_text
 
 if TYPE_CHECKING:
     from harness.evaluation.folder_scoring import Evaluation

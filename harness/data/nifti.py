@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from harness.data.itk import ITK_SUFFIXES, itk_grid, read_itk
 from harness.data.volume import Volume
 from harness.errors import UserError
+from harness.files.whole import whole
 
 imageglobals.logger.setLevel(logging.CRITICAL)  # what it finds comes back as exceptions
 
@@ -203,6 +203,5 @@ def nifti_image(content: bytes) -> Any:
 
 def write_label(path: Path, labels: NDArray[np.unsignedinteger], affine: NDArray[np.float64]) -> None:
     """Write labels ``(X, Y, Z)`` in their type, whole or not at all."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    nibabel.save(nibabel.Nifti1Image(labels, affine), partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        nibabel.save(nibabel.Nifti1Image(labels, affine), partial)

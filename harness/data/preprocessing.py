@@ -30,6 +30,7 @@ from harness.data.grid_rules import on_grid_of
 from harness.data.resampling import resample_cubic, resample_labels_linear, resample_linear, resample_nearest
 from harness.data.volume import Volume
 from harness.errors import UserError
+from harness.files.whole import write_text
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
@@ -192,9 +193,7 @@ def _contents(
             unknown = [case for case in cases if case.files and case.id not in known]
             known |= {case.id: [stamps[case.id], _content(dataset, case)] for case in unknown}
             if unknown:
-                partial = path.with_name(f".{os.getpid()}.{path.name}")
-                partial.write_text(json.dumps(known))
-                partial.replace(path)
+                write_text(path, json.dumps(known))
     made = {case.id: _content(dataset, case) for case in cases if not case.files}
     return made | {id: content for id, (_, content) in known.items()}
 

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.files.whole import write_text
 from harness.records.processes import Process
-from harness.records.schema import Cause, write_text
+from harness.records.schema import Cause
 
 _CLAIM, _RELEASED, _NOTES = "claim.json", "released.json", "notes.txt"
 SILENT = 600.0  # seconds without a touch, after which a claim is stale whose owner cannot be seen

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.files.whole import whole, write_text
 from harness.spec import Frozen, TrialSpec
 
 HISTORY = "history.jsonl"
@@ -198,16 +199,8 @@ def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     types = {name: pa.float64() if name == "value" else pa.string() for name in CASE_COLUMNS}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
-    partial = folder / f".{os.getpid()}.cases.parquet"
-    try:
-        with partial.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / "cases.parquet")
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole(folder / "cases.parquet") as partial:
+        pq.write_table(table, partial)
 
 
 def append_history(folder: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -254,17 +247,3 @@ def _whole_lines(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
 def safe_name(name: str) -> str:
     """Return a file name for any text: other characters than letters, digits, ``.``, ``_``, ``-`` become ``_``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with partial.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # on a full disk, above all
-        raise

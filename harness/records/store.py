@@ -32,9 +32,10 @@ from typing import Any
 from uuid import uuid4
 
 from harness.errors import ClaimLost, Interrupted, UserError
+from harness.files.locks import SharedLock
+from harness.files.whole import whole
 from harness.records.claims import Claim, Release, add_note, is_claimed, read_notes, silent_for, why_stale
 from harness.records.faults import rule_of
-from harness.records.locks import SharedLock
 from harness.records.preemption import StopFile, is_signalled
 from harness.records.processes import Process
 from harness.records.schema import (
@@ -391,6 +392,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        partial = target.with_name(f".{target.name}")
-        shutil.copy2(source, partial)
-        partial.replace(target)
+        with whole(target) as partial:
+            shutil.copy2(source, partial)

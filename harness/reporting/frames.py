@@ -13,6 +13,7 @@ from pyarrow import dataset
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.files.whole import whole
 from harness.records.schema import (
     CASE_COLUMNS,
     RESCORED,
@@ -143,9 +144,8 @@ def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> Non
         plain[name] = [value if value is None or isinstance(value, str) else canonical_json(value)
                        for value in plain[name].astype(object).where(plain[name].notna(), None)]  # fmt: skip
     for name, frame in {"trials": plain, "cases": cases}.items():
-        partial = folder / f".{name}.parquet"
-        frame.to_parquet(partial, index=False)
-        partial.replace(folder / f"{name}.parquet")
+        with whole(folder / f"{name}.parquet") as partial:
+            frame.to_parquet(partial, index=False)
 
 
 def _complete(trials: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ imported with this module.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.reporting.formats.table import Table
+    from harness.reporting.references import Reference
     from harness.search.findings import Findings
     from harness.study.study import Study
+
+
+_OTHER_REPORT = 600.0  # seconds that another process may take for one
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,31 @@ def write_report(
         searches: what its searches have found so far.
 
     Raises:
-        UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, or two
-            tables have one name.
+        UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, two
+            tables have one name, or another process has been writing this report for ten minutes.
     """
-    from harness.records.schema import safe_name, write_text
+    from harness.files.locks import SharedLock
+    from harness.reporting.references import read_reference
+
+    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
+    published = {name: read_reference(name, datasets) for name in references}
+    folder = output or results / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    # Two drivers of a study end at one time: the later writer shall also be the one that read later.
+    with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT):
+        return _write(study, results, data_root, folder, published, searches)
+
+
+def _write(
+    study: Study,
+    results: Path,
+    data_root: Path | None,
+    folder: Path,
+    published: Mapping[str, Reference],
+    searches: Sequence[Findings],
+) -> Report:
+    from harness.files.whole import write_text
+    from harness.records.schema import safe_name
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.figures.drawing import draw_all
     from harness.reporting.figures.search_figures import plan_search_figures
@@ -83,15 +108,10 @@ def write_report(
     from harness.reporting.frames import case_frame, history_frame, rescored_frame, trial_frame, write_frames
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
-    from harness.reporting.references import read_reference
     from harness.reporting.report_data import build_report_data
     from harness.reporting.slices.galleries import all_galleries
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
-
-    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
-    published = {name: read_reference(name, datasets) for name in references}
-    folder = output or results / study.name
 
     trials = trial_frame(study, results)
     cases, history = case_frame(trials, results), history_frame(trials, results)

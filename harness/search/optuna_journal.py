@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from harness.errors import UserError
-from harness.records.locks import SharedLock
+from harness.files.locks import SharedLock
 from harness.search.findings import JOURNAL, Findings, State, Suggestion
 from harness.seeding import derive_seed
 from harness.spec import canonical_json

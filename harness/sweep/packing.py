@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.records.schema import write_text
+from harness.files.whole import write_text
 from harness.spec import TrialSpec, digest, plain
 
 _FILE = "shares.json"

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from harness.files.whole import whole
+
 
 class DamagedCheckpointError(Exception):
     """A checkpoint that is not what was written: cut, empty, or with other bytes inside."""
@@ -25,20 +27,13 @@ def save_checkpoint(path: Path, state: dict[str, Any], before: Path | None = Non
         state: what to keep.
         before: a second name for the checkpoint that ``path`` held until now.
     """
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with whole(path) as partial:
         with partial.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
         if before is not None and path.exists():
             before.unlink(missing_ok=True)
             with suppress(OSError):  # a file system without links
                 os.link(path, before)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # on a full disk, above all
-        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

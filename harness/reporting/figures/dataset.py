@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
+from harness.files.whole import whole
 from harness.reporting.figures import style
 from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases, slices
 
@@ -38,9 +39,8 @@ def write_overview(name: str, dataset: Dataset, check: CheckReport, path: Path) 
     buffer = BytesIO()
     overview(name, dataset, check).savefig(buffer, format=path.suffix[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 @style.applied

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from harness.files.whole import whole
 from harness.records.schema import safe_name
 from harness.reporting.figures.style import applied
 
@@ -78,9 +79,8 @@ def write_figure(figure: Figure, name: str, folder: Path) -> None:
     for suffix, write in printers.items():
         buffer = BytesIO()
         write(buffer)
-        half = folder / f".{safe_name(name)}.{suffix}"
-        half.write_bytes(buffer.getvalue())
-        half.replace(folder / f"{safe_name(name)}.{suffix}")
+        with whole(folder / f"{safe_name(name)}.{suffix}") as partial:
+            partial.write_bytes(buffer.getvalue())
 
 
 def _write_received(stream: IO[bytes], folder: Path) -> None:

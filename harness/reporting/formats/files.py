@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.records.schema import safe_name, write_text
+from harness.files.whole import write_text
+from harness.records.schema import safe_name
 from harness.reporting.formats.html import to_html_page
 from harness.reporting.formats.latex import to_latex
 from harness.reporting.formats.markdown import to_markdown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from harness import registry
 from harness.data.datasets.contract import Dataset
 from harness.data.numbering import IGNORE
 from harness.errors import UserError
+from harness.files.whole import whole
 from harness.records.schema import safe_name
 
 
@@ -84,10 +84,8 @@ def to_8_bit(image: NDArray[Any], label: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _store(path: Path, found: CaseImage) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    with partial.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         arrays: dict[str, Any] = {"image": found.image, "label": found.label, "affine": found.affine}
         if found.ignored is not None:
             arrays["ignored"] = found.ignored
         np.savez_compressed(file, **arrays)
-    partial.replace(path)

@@ -1,6 +1,8 @@
 """Studies at the edge: one arm, one case, all values equal, nothing but misses; shown as such, never a crash."""
 
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
 
@@ -61,6 +63,19 @@ def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: 
     drawn = {path.stem for path in (tmp_path / "fake_study" / "figures").glob("*.png")}
     assert {"dice_bars", "regions_dice", "cost"} <= drawn
     assert ("critical_difference" in drawn) == (len(methods) == 3 and cases == 12)
+
+
+def test_two_who_write_one_report_at_one_time_leave_it_whole(tmp_path: Path) -> None:
+    study = made(tmp_path, grid(("supervised", "medcontext"), 2), 5)
+    alone = write_report(study, tmp_path, output=tmp_path / "alone").page.parent
+    with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+        both = [pool.submit(write_report, study, tmp_path, None, tmp_path / "both") for _ in range(6)]
+        assert all(one.result().answer for one in both)
+    for path in alone.rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "both" / path.relative_to(alone)).is_file(), path
+    assert (tmp_path / "both" / "report.html").read_text() == (alone / "report.html").read_text()
+    assert not [path for path in (tmp_path / "both" / "figures").iterdir() if path.name.startswith(".")]
 
 
 def test_equal_values_have_no_star(tmp_path: Path) -> None:

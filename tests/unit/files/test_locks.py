@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.records.locks import SharedLock
+from harness.files.locks import SharedLock
 
 
 @pytest.mark.parametrize(("folder", "mode"), [(0o2775, 0o664), (0o755, 0o644), (0o700, 0o600)])
@@ -36,3 +36,11 @@ def test_a_lock_that_another_user_keeps_for_himself_is_named(
     monkeypatch.setattr("filelock._unix.os.open", refuse)
     with pytest.raises(UserError, match=r"\.lock-0a: found a lock of user \d+ .*chmod g\+w .*umask 002"):
         SharedLock(path).acquire()
+
+
+def test_a_lock_that_is_not_given_back_is_named(tmp_path: Path) -> None:
+    with (
+        SharedLock(tmp_path / ".lock-0b"),
+        pytest.raises(UserError, match=r"\.lock-0b: found a lock that another process has held for 0 s"),
+    ):
+        SharedLock(tmp_path / ".lock-0b", timeout=0.05).acquire()
