@@ -4,7 +4,7 @@ A name is one of
 - a file of ours: ``methods/medcontext.py`` is ``medcontext``;
 - an entry point of an installed package, in the groups ``medctx.methods``, ``medctx.architectures`` and
   ``medctx.datasets``;
-- ``module:Class`` of anything importable;
+- ``module:Class`` of anything importable, or of a file beside the study or in the working directory;
 - of datasets also ``msd:FOLDER`` and ``nnunet:FOLDER``, any folder of these layouts below the data root.
 
 A file of ours holds exactly one class of its kind's contract, and every class has the attributes that the contract
@@ -16,9 +16,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import MethodType
 from typing import Any, Literal
 
@@ -84,6 +86,24 @@ def names(kind: Kind) -> list[str]:
     return sorted({*_ours(kind), *_plugins(kind)})
 
 
+_folders: dict[Path, None] = {}
+"""Where modules of ``module:Class`` names may lie beside what is installed, in the order in which they were named."""
+
+
+def look_in(*folders: Path) -> None:
+    """Find the modules of ``module:Class`` names in these folders too, after all that can be imported already."""
+    for folder in (one.resolve() for one in folders):
+        if folder not in _folders:
+            _folders[folder] = None
+            sys.path.append(str(folder))
+            load.cache_clear()  # a name that is known may stand for another file here
+
+
+def plugin_folders() -> tuple[Path, ...]:
+    """Return the folders of :func:`look_in`, for another process to look in."""
+    return tuple(_folders)
+
+
 @cache
 def contract(kind: Kind) -> type[Any]:
     """Return the class that every entry of ``kind`` derives from."""
@@ -120,11 +140,24 @@ def load(kind: Kind, name: str) -> type[Any]:
             f"{kind} {name!r}",
             f"an address that fails to load ({type(error).__name__}: {error})",
             "module:Class of an importable module",
-            "Install the package, or put its folder on PYTHONPATH.",
+            "Put the file beside the study, install its package, or put its folder on PYTHONPATH.",
         ) from error
+    _check_one_file(kind, name, module_name.partition(".")[0])
     _check_base(kind, name, entry)
     _check_attributes(kind, name, entry)
     return entry
+
+
+def _check_one_file(kind: Kind, name: str, package: str) -> None:
+    """Refuse a module that is imported from one place while a folder of :func:`look_in` has another of its name."""
+    used = Path(str(getattr(sys.modules[package], "__file__", None) or "")).resolve()
+    for folder in _folders:
+        for own in (folder / f"{package}.py", folder / package / "__init__.py"):
+            if own.is_file() and own.resolve() != used:
+                raise UserError(
+                    f"{kind} {name!r}", f"two modules {package}: {used}, which is used, and {own}", "one",
+                    "Rename one of the files.",
+                )  # fmt: skip
 
 
 def _only_entry(kind: Kind, module_name: str) -> type[Any]:

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from harness import registry
 from harness.spec import TrialSpec
 from harness.study.resolve import Resolver
 
@@ -46,6 +47,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["MEDCTX_CACHE"]
     else:
         os.environ["MEDCTX_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_folders_of_other_tests() -> Iterator[None]:
+    """Forget the folders of the studies that a test has read, so that modules of one name do not meet."""
+    before = [*sys.path]
+    yield
+    sys.path[:] = before
+    registry._folders.clear()
 
 
 @pytest.fixture(scope="session")

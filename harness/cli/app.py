@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness import __version__
+from harness import __version__, registry
 from harness.cli import cluster, data, evaluate, listing, plan, plugins, report, run, status
 from harness.console import replace_what_cannot_be_shown
 from harness.errors import UserError
@@ -25,7 +25,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one line and exit status 2."""
     replace_what_cannot_be_shown()
-    sys.path.append(str(Path.cwd()))  # where a study's module:Class names may lie
+    registry.look_in(Path.cwd())  # where a study's module:Class names may lie
     try:
         app()
     except UserError as error:

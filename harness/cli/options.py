@@ -27,3 +27,13 @@ Processes = Annotated[int | None, typer.Option(min=1, help="Processes; default: 
 CheckpointMinutes = Annotated[float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_RESULTS = Path("results")
+
+
+def results_line(results: Path) -> str:
+    """Return which folder of results is read, and that it is empty where it is."""
+    folder = results.resolve()
+    if not folder.is_dir():
+        return f"results: {folder}, which is not there yet (--results DIR names another folder)"
+    if not any(any((folder / part).glob("[!.]*")) for part in ("trials", "running", "published")):
+        return f"results: {folder}, which has no trial yet (--results DIR names another folder)"
+    return f"results: {folder}"

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from harness.cli.listing import table_of
-from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName, results_line
 from harness.commands.plan import Plan
 from harness.commands.plan import plan as make_plan
 from harness.console import console, counted
@@ -41,6 +41,7 @@ def plan(
         print(json.dumps(told | ({"search": found.searches} if found.searches else {}), indent=1))
         return
     _print_trials(found)
+    out.print(results_line(results), markup=False, soft_wrap=True)
     if probe:
         with out.status("probing") as shown:
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, StudyName
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, StudyName, results_line
 from harness.commands.status import TrialStatus
 from harness.commands.status import status as find_status
 from harness.console import console
@@ -26,6 +26,7 @@ def status(
     if as_json:
         print(json.dumps(found.counts))
         return
+    out.print(results_line(results), markup=False, soft_wrap=True)
     out.print(", ".join(f"{count} {name}" for name, count in found.counts.items()))
     lines = [*filter(None, [found.standing.published_note()])]
     lines += [line for trial in found.trials for line in _lines(trial)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
+from harness import registry
 from harness.errors import UserError, did_you_mean, nearest
 from harness.study.cells import DEFAULTS, FACTORS, Cell, Trials, node_cell
 from harness.study.file import KEYS, StudyFile, find_study, flatten, load_yaml, read_study
@@ -39,6 +40,7 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
             "Rename the file.",
         )  # fmt: skip
     file = read_study(path)
+    registry.look_in(path.parent)  # where its module:Class names may lie
     own = [_override(file, text) for text in overrides]
     arguments = (name, *(part for override in overrides for part in ("--set", override)))
     try:

@@ -1,6 +1,6 @@
 """What one arm takes on this machine's device: a few steps, one prediction and one checkpoint, in this process.
 
-python -m harness.sweep.probe < {"spec": …, "data_root": …}    prints the Need as JSON
+python -m harness.sweep.probe < {"spec": …, "data_root": …, "plugin_folders": […]}    prints the Need as JSON
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.errors import UserError
 from harness.spec import TrialSpec, plain
 from harness.sweep.packing import Need, share_for
@@ -27,7 +28,8 @@ def probe_apart(spec: TrialSpec, data_root: Path | None) -> Need:
     Raises:
         UserError: the arm cannot run here, out of memory for example.
     """
-    job = {"spec": plain(spec), "data_root": str(data_root) if data_root else None}
+    folders = [str(folder) for folder in registry.plugin_folders()]
+    job = {"spec": plain(spec), "data_root": str(data_root) if data_root else None, "plugin_folders": folders}
     command = [sys.executable, "-m", "harness.sweep.probe"]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -113,9 +115,9 @@ def main() -> None:
     """Read a job from standard input, and print what it takes."""
     job = json.loads(sys.stdin.read())
     root = Path(job["data_root"]) if job["data_root"] else None
+    registry.look_in(*map(Path, job["plugin_folders"]))
     print(json.dumps(asdict(measure(TrialSpec.model_validate(job["spec"]), root))))
 
 
 if __name__ == "__main__":
-    sys.path.append(str(Path.cwd()))
     main()

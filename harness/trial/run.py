@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from harness import registry
 from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
@@ -49,6 +50,7 @@ def run_trial(spec: TrialSpec, settings: RunSettings) -> TrialRecord | None:
     Raises:
         Interrupted: it was put down for a reason outside of it, and can go on from its checkpoint.
     """
+    registry.look_in(*settings.plugin_folders)
     store = Store(settings.results)
     attempt = store.claim(spec.id, settings.driver)
     if attempt is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import registry
 from harness.records.processes import Process
 
 
@@ -22,6 +23,7 @@ class RunSettings:
         pause_at: step at which a trial stops with a checkpoint, to be gone on with later.
         share: of a GPU's memory that a trial may take, above 0 and up to 1.
         trackers: copies of the history, of ``tensorboard``, ``mlflow``, ``wandb``.
+        plugin_folders: where modules that the study names may lie.
     """
 
     results: Path
@@ -32,3 +34,4 @@ class RunSettings:
     pause_at: int | None = None
     share: float = 1.0
     trackers: tuple[str, ...] = ()
+    plugin_folders: tuple[Path, ...] = field(default_factory=registry.plugin_folders)

@@ -10,6 +10,8 @@ import pytest
 from harness import registry
 from harness.errors import UserError
 from harness.spec import Frozen
+from harness.study.expand import load_study
+from harness.trial.settings import RunSettings
 
 PLUGIN = """
 from harness.architectures.contract import Architecture
@@ -136,3 +138,33 @@ def test_a_file_of_ours_holds_one_class(tmp_path: Path, text: str, found: str | 
         return
     with pytest.raises(UserError, match=rf"{name}\.py: found {found}.*exactly one"):
         registry._only_entry("method", name)
+
+
+def test_a_module_beside_a_study_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, elsewhere = tmp_path / "beside", tmp_path / "elsewhere"
+    for folder in (beside, elsewhere):
+        folder.mkdir()
+    (beside / "found_of_test.py").write_text(PLUGIN)
+    (beside / "question.yaml").write_text(
+        "question: Is it found?\nbase: {dataset: phantom, architecture: unet, method: 'found_of_test:MyMethod'}\n"
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(UserError, match=r"No module named 'found_of_test'.*Put the file beside the study"):
+        registry.load("method", "found_of_test:MyMethod")
+    (cell,) = load_study(str(beside / "question.yaml")).cells
+    assert cell.spec.method.name == "found_of_test:MyMethod"
+    assert RunSettings(tmp_path).plugin_folders == (beside,)  # which workers look in
+
+
+def test_two_files_for_one_module_are_refused(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "twice_of_test.py").write_text(PLUGIN)
+    registry.look_in(folders[0])
+    registry.load("method", "twice_of_test:MyMethod")
+    registry.look_in(folders[1])
+    with pytest.raises(UserError, match=r"two modules twice_of_test: .*one/.*used, and .*two/"):
+        registry.load("method", "twice_of_test:MyMethod")

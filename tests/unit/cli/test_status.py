@@ -53,3 +53,14 @@ def test_each_trial_in_between_has_class_node_attempts_log_and_advice(store: Sto
     assert counts == {
         "planned": 8, "complete": 0, "running": 1, "failed": 1, "pending": 5, "skipped": 0, "pruned": 1
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_the_results_folder_is_named_and_whether_it_is_empty(
+    command: str, store: Store, tmp_path: Path, medctx: Callable
+) -> None:
+    asked = (command, "quickstart", "--results")
+    assert f"results: {tmp_path / 'new'}, which is not there yet" in medctx(*asked, tmp_path / "new").out
+    assert f"results: {store.results}, which has no trial yet" in medctx(*asked, store.results).out
+    store.claim(load_study("quickstart").cells[0].spec.id, Process.this())
+    assert f"results: {store.results}\n" in medctx(*asked, store.results).out
