@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +74,19 @@ def notes(results: Path) -> list[dict]:
 def _note(results: Path, spec: TrialSpec, **values: object) -> None:
     with (results / "notes.jsonl").open("a") as file:
         file.write(json.dumps({"id": spec.id, "pid": os.getpid(), **values}) + "\n")
+
+
+def fragile(spec: TrialSpec, settings: RunSettings) -> None:
+    """Die at once on the node whose address a file ``broken`` names; publish elsewhere, once that happened three times."""
+    import ray
+
+    node, broken = ray.util.get_node_ip_address(), (settings.results / "broken").read_text()
+    _note(settings.results, spec, node=node)
+    if node == broken:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def wait() -> None:
+        while sum(note["node"] == broken for note in notes(settings.results)) < 3:
+            time.sleep(0.1)
+
+    publish(spec, settings, wait)

@@ -73,8 +73,9 @@ class Agenda:
         self._work, self._store, self._say = work, store, say
         self._told: set[Process] = set()  # of whom it was said that they are waited for
         self._pause_at: int | None = None
-        self._open: dict[str, TrialSpec] = {}  # trials of this work that have not ended
-        self._waiting: deque[TrialSpec] = deque()  # of these, the ones to look at, in order
+        self._declared: frozenset[str] = frozenset()  # the trials of this work
+        self._open: dict[str, TrialSpec] = {}  # of these, the ones that have not ended
+        self._waiting: deque[TrialSpec] = deque()  # of these, again, the ones to look at, in order
         self._blocked: dict[str, list[TrialSpec]] = {}  # by the pretraining that they wait for
         self._handed: set[str] = set()
         self._elsewhere: set[str] = set()  # run by another driver
@@ -107,6 +108,13 @@ class Agenda:
         if id in self._open and not self._close_if_ended(id):
             self._waiting.appendleft(self._open[id])
 
+    def reopen(self, spec: TrialSpec) -> None:
+        """Put a trial of this work that has failed at the end: it was no fault of its own."""
+        if spec.id in self._declared and spec.id not in self._open:
+            self._store.reopen([spec.id])
+            self._open[spec.id] = spec
+            self._waiting.append(spec)
+
     def _draw(self) -> None:
         try:
             work = next(self._work, None)
@@ -118,6 +126,7 @@ class Agenda:
             return
         self._pause_at = work.pause_at
         self._open = {cell.spec.id: cell.spec for cell in work.cells}
+        self._declared = frozenset(self._open)
         self._waiting.extend(self._open.values())
 
     def _may_start(self, spec: TrialSpec) -> bool:

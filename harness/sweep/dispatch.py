@@ -5,7 +5,7 @@ Which trials there are is the agenda's; what is done about a fault is its rule i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from harness.records.faults import LOSSES, is_out_of_room, rule_of
@@ -15,6 +15,7 @@ from harness.records.store import Store
 from harness.spec import TrialSpec
 from harness.sweep.agenda import Agenda, publish_failure
 from harness.sweep.disk import DiskRoom
+from harness.sweep.nodes import Nodes
 from harness.sweep.packing import arm_key, larger_share, read_needs
 
 _LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
@@ -23,11 +24,12 @@ _LINES = 20  # of Ray's message that are kept
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to start now, where to pause it, and its share of a GPU, 0 where there is none."""
+    """A trial to start now, where to pause it, its share of a GPU, 0 where there is none, and the nodes that it is not for."""
 
     spec: TrialSpec
     pause_at: int | None
     share: float
+    avoided: frozenset[str] = frozenset()
 
 
 class Dispatcher:
@@ -38,7 +40,8 @@ class Dispatcher:
         store: where records are.
         workers: jobs at a time; None: as many as are asked for.
         gpus: whether there are any.
-        say: told in a sentence when it waits, or gives a trial more.
+        say: told in a sentence when it waits, gives a trial more, or keeps a node off.
+        nodes: returns the nodes that are there.
 
     Attributes:
         running: the trials that are handed out, by the name of their job.
@@ -54,6 +57,7 @@ class Dispatcher:
         workers: int | None,
         gpus: bool,
         say: Callable[[str], None] = lambda text: None,
+        nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._agenda, self._store, self._workers, self._say = agenda, store, workers, say
         self._shares = {key: need.share for key, need in read_needs(store.results).items()} if gpus else {}
@@ -63,6 +67,7 @@ class Dispatcher:
         self._forgiven: dict[str, str] = {}  # a release already seen of a trial whose worker died
         self._failures: list[tuple[TrialSpec, Cause]] = []  # to be published
         self._room = DiskRoom(store, say)
+        self._nodes = Nodes(nodes)
         self._driver = Process.this()
         self.running: dict[str, TrialSpec] = {}
         self.stopping = False
@@ -91,45 +96,60 @@ class Dispatcher:
         if task is None:
             return None
         self.running[name] = task.spec
-        return Job(task.spec, task.pause_at, self._share(task.spec))
+        return Job(task.spec, task.pause_at, self._share(task.spec), frozenset(self._nodes.kept_off))
 
-    def returned(self, name: str, cause: Cause | None = None) -> None:
-        """Take a job back; with a ``cause`` for which the trial does not answer, apply the rule of that fault."""
+    def returned(self, name: str, cause: Cause | None = None, node: str = "") -> None:
+        """Take a job back; with a ``cause`` for which the trial does not answer, apply the rule of that fault.
+
+        Args:
+            name: of the job.
+            cause: of what came out of the trial, where no record tells.
+            node: where it ran.
+        """
         spec = self.running.pop(name)
         if cause is None:
             self._agenda.returned(spec.id)
+            record = self._store.record(spec.id)
+            if record and record.status == "complete":
+                self._nodes.completed(node, spec)
+            elif record and record.cause:
+                self._nodes.failed(node, spec, record.cause.kind)
+            self._keep_off()
             return
         self._store.drop_claim(spec.id, self._driver)
-        self._apply_rule(spec, cause)
+        self._apply_rule(spec, cause, node)
 
-    def lost(self, name: str, message: str) -> None:
+    def lost(self, name: str, message: str, node: str = "") -> None:
         """Apply the rule for a trial whose worker died, after having put it down or without.
 
         Args:
             name: of the job.
             message: what Ray says.
+            node: where it ran.
         """
         spec = self.running.pop(name)
         lost = self._store.drop_claim(spec.id, self._driver)
         released = None if lost else self._store.released(spec.id)
         if released and self._forgiven.get(spec.id) != released.where:
             self._forgiven[spec.id] = released.where
-            self._apply_rule(spec, released.cause())
+            self._apply_rule(spec, released.cause(), node)
             return
         kind, text = "worker_lost", "its worker or node died"
         if _LOW_ON_MEMORY in message:
             kind, text = "out_of_host_memory", "Ray killed its worker since the node ran low on memory"
         said = "\n".join(message.splitlines()[1:_LINES])  # the first line is Tune's own
-        self._apply_rule(spec, Cause(kind=kind, message=text, traceback=said))
+        self._apply_rule(spec, Cause(kind=kind, message=text, traceback=said), node)
 
     def _share(self, spec: TrialSpec) -> float:
         if not self._gpus:
             return 0.0
         return self._larger_shares.get(spec.id) or self._shares.get(arm_key(spec), 1.0)
 
-    def _apply_rule(self, spec: TrialSpec, cause: Cause) -> None:
+    def _apply_rule(self, spec: TrialSpec, cause: Cause, node: str) -> None:
         rule, share = rule_of(cause.kind).now, self._share(spec)
-        if rule == "again":
+        self._nodes.failed(node, spec, cause.kind)
+        self._keep_off()
+        if rule == "again" and node not in self._nodes.kept_off:
             self._losses[spec.id] = times = self._losses.get(spec.id, 0) + 1
             cause = cause.model_copy(update={"message": f"{times} times: {cause.message}"})
             rule = "fail" if times >= LOSSES else rule
@@ -142,6 +162,17 @@ class Dispatcher:
         if rule == "wait":
             self._room.note_full(cause.message)
         self._agenda.retry(spec.id)  # "stop" too: its worker was asked to, and the run may go on elsewhere
+
+    def _keep_off(self) -> None:
+        """Give no more trials to nodes that fail again and again, and those that failed there to others."""
+        for node, failed in self._nodes.judge().items():
+            listed = ", ".join(spec.id for spec in failed)
+            self._say(
+                f"node {node} is kept off for the rest of this run: trials failed there again and again; elsewhere: {listed}"
+            )
+            for spec in failed:
+                self._losses.pop(spec.id, None)
+                self._agenda.reopen(spec)
 
     def _publish_failures(self) -> None:
         while self._failures:

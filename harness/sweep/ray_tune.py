@@ -11,12 +11,13 @@ import gc
 import logging
 import math
 import os
+import re
 import secrets
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -36,7 +37,9 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")  # actors that start at
 
 import ray
 from ray import tune
+from ray.tune.result import NODE_IP
 from ray.tune.search import Searcher
+from ray.util.placement_group import NODE_ID_LABEL_KEY
 
 from harness.errors import Interrupted, UserError
 from harness.evaluation.workers import usable_cores
@@ -53,6 +56,9 @@ from harness.trial.settings import RunSettings
 
 _RUN_TRIAL = "harness.trial.run:run_trial"
 _STARTS = 3  # tries to start Ray here: on a busy machine its own 30 s may not be enough
+_ADDRESS = "NodeManagerAddress"
+_NODE_IN_MESSAGE = re.compile(r"\bip[:=] ?([0-9a-fA-F.:]+)")  # in what Ray says of an actor that died
+_NODE_GONE = "its node has died"  # likewise; whoever is gone need not be kept off
 _GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
 _PATIENCE = 60.0  # seconds until it is said that no worker has started
 _NO_WORKER = (
@@ -79,13 +85,16 @@ class _Searcher(Searcher):
             "pause_at": job.pause_at,
             "cpu": job.spec.recipe.threads,
             "gpu": job.share,
+            "avoid": _labels_of(job.avoided),
         }
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         if error:
             return  # the callback below follows, and knows more
-        cause = (result or {}).get("cause")
-        self._dispatcher.returned(trial_id, Cause.model_validate_json(cause) if cause else None)
+        found = result or {}
+        cause = found.get("cause")
+        node = str(found.get(NODE_IP, ""))
+        self._dispatcher.returned(trial_id, Cause.model_validate_json(cause) if cause else None, node)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -104,7 +113,9 @@ class _LossCallback(tune.Callback):
         self._dispatcher = dispatcher
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._dispatcher.lost(trial.trial_id, Path(trial.error_file).read_text())
+        message = Path(trial.error_file).read_text()
+        named = None if _NODE_GONE in message else _NODE_IN_MESSAGE.search(message)
+        self._dispatcher.lost(trial.trial_id, message, named[1] if named else "")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -115,8 +126,9 @@ class _Worker(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what one trial takes: its threads, and its share of a GPU."""
-        return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
+        """Return what one trial takes: its threads, and its share of a GPU, on another node than those to avoid."""
+        place = {"bundle_label_selector": [{NODE_ID_LABEL_KEY: config["avoid"]}]} if config["avoid"] else {}
+        return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}], **place)
 
     def setup(self, config: dict[str, Any], settings: RunSettings, run: str) -> None:
         self._settings, self._run = settings, resolve_name(run)
@@ -182,7 +194,9 @@ def sweep(
         _start_ray(workers, threads, gpus, address)
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        dispatcher = Dispatcher(Agenda(work, store, say), store, workers=workers, gpus=has_gpus, say=say)
+        dispatcher = Dispatcher(
+            Agenda(work, store, say), store, workers=workers, gpus=has_gpus, say=say, nodes=_addresses
+        )
         _run_tune(dispatcher, _Tuning(dispatcher, settings, run), store, stop_file, say)
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
@@ -264,6 +278,17 @@ class _Tuning:
         error = self._dispatcher.error or self._error
         if error is not None and not self._dispatcher.stopping:
             raise error
+
+
+def _addresses() -> list[str]:
+    """Return the addresses of the nodes that are there and have CPUs to give."""
+    return [node[_ADDRESS] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def _labels_of(addresses: Collection[str]) -> str:
+    """Return what a label of a node's id must not be, in Ray's words, so that the node is none of these; empty for none."""
+    ids = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node[_ADDRESS] in addresses)
+    return f"!in({','.join(ids)})" if ids else ""
 
 
 def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:

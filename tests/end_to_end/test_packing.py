@@ -33,10 +33,10 @@ from harness.records.store import Store
 from harness.study.expand import load_study
 from harness.sweep.ray_tune import sweep
 
-study, results, address = sys.argv[1:]
+study, results, address, body = sys.argv[1:]
 store = Store(Path(results))
 work = plain_work(load_study(study).cells, store)
-sweep(work, store, data_root=None, keep="none", workers=None, address=address, run="light_trial:patient")
+sweep(work, store, data_root=None, keep="none", workers=None, address=address, run=body, say=print)
 """
 
 
@@ -116,8 +116,9 @@ def test_a_search_that_fails_ends_the_run_with_its_own_error(store: Store) -> No
     assert not list((store.results / "running").glob(".driver-*"))
 
 
-@pytest.mark.slow
-def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, tmp_path: Path) -> None:
+@pytest.fixture
+def cluster(store: Store) -> Iterator[Any]:
+    """Yield a cluster of Ray whose head runs no trials; processes that connect find its token."""
     import harness.sweep.ray_tune  # noqa: F401 - switches token authentication on
 
     subprocess.run(
@@ -127,36 +128,47 @@ def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, t
     )
     from ray.cluster_utils import Cluster
 
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield cluster
+    cluster.shutdown()
+
+
+def drive(store: Store, cluster: Any, body: str) -> subprocess.Popen[str]:
+    """Start a driver of the study in the folder of ``store`` on a cluster."""
+    study = store.results.parent / "packing.yaml"
+    program = [sys.executable, "-c", PROGRAM, study, store.results, cluster.address, f"light_trial:{body}"]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_a_grid_completes_while_a_node_is_lost_and_another_joins(
+    store: Store, tmp_path: Path, cluster: Any
+) -> None:
     cells = cells_of(tmp_path, 12)
     hold = store.results / "hold"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-        cluster.wait_for_nodes()
-        program = [sys.executable, "-c", PROGRAM, tmp_path / "packing.yaml", store.results, cluster.address]
-        driver = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    hold.touch()
+    driver = drive(store, cluster, "patient")
 
-        def seen(node: Any) -> bool:
-            file = store.results / "notes.jsonl"
-            return file.is_file() and node.node_id in file.read_text()
+    def seen(node: Any) -> bool:
+        file = store.results / "notes.jsonl"
+        return file.is_file() and node.node_id in file.read_text()
 
-        def until_seen(*some: Any) -> None:
-            end = time.monotonic() + 240
-            while not any(map(seen, some)):
-                assert time.monotonic() < end and driver.poll() is None, "no trial on this node in time"
-                time.sleep(0.02)
+    def until_seen(*some: Any) -> None:
+        end = time.monotonic() + 240
+        while not any(map(seen, some)):
+            assert time.monotonic() < end and driver.poll() is None, "no trial on this node in time"
+            time.sleep(0.02)
 
-        hold.touch()
-        until_seen(*nodes)
-        lost = next(filter(seen, nodes))
-        cluster.remove_node(lost, allow_graceful=False)
-        joined = cluster.add_node(num_cpus=1)
-        until_seen(joined)
-        hold.unlink()
-        output, _ = driver.communicate(timeout=240)
-        assert driver.returncode == 0, output
-    finally:
-        cluster.shutdown()
+    until_seen(*nodes)
+    lost = next(filter(seen, nodes))
+    cluster.remove_node(lost, allow_graceful=False)
+    joined = cluster.add_node(num_cpus=1)
+    until_seen(joined)
+    hold.unlink()
+    output, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, output
     notes = light_trial.notes(store.results)
     assert {store.status(cell.spec.id) for cell in cells} == {"complete"}
     runs = [[note["node"] for note in notes if note["id"] == cell.spec.id] for cell in cells]
@@ -166,6 +178,24 @@ def test_a_grid_completes_while_a_node_is_lost_and_another_joins(store: Store, t
     assert joined.node_id in {note["node"] for note in notes}
     records = [store.record(cell.spec.id) for cell in cells]
     assert sorted(record.attempts for record in records if record) == [1] * 11 + [2]
+
+
+@pytest.mark.slow
+def test_a_node_on_which_every_worker_dies_is_kept_off(store: Store, tmp_path: Path, cluster: Any) -> None:
+    cells = cells_of(tmp_path, 24)
+    whole, broken = ("127.0.0.2", "127.0.0.3")
+    for address in (whole, broken):
+        cluster.add_node(num_cpus=1, node_ip_address=address)
+    cluster.wait_for_nodes()
+    (store.results / "broken").write_text(broken)
+    driver = drive(store, cluster, "fragile")
+    output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, output
+    assert f"node {broken} is kept off" in output
+    assert {store.status(cell.spec.id) for cell in cells} == {"complete"}
+    places = [note["node"] for note in light_trial.notes(store.results)]
+    assert places.count(whole) == 24
+    assert 3 <= places.count(broken) <= 3 + 8  # and what Tune had asked for before, at most 8 at a time
 
 
 @pytest.mark.parametrize(
