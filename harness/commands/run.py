@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy, known_study
 from harness.progress.missing import missing_cells
-from harness.progress.same_data import check_data, content_of
+from harness.progress.same_data import check_data, contents_of
 from harness.records.store import Store
 from harness.study.cells import Cell
 from harness.study.selection import choose_cells
@@ -62,7 +62,7 @@ def run(
     with watch.running():
         watch.say(declared.question)
         _set_aside_damaged(declared, store, watch)
-        adoption = adopt_published(declared, store, only, lambda spec: content_of(spec, root))
+        adoption = adopt_published(declared, store, only, lambda spec: contents_of(spec, root))
         known, cells = adoption.known, choose_cells(adoption.known.study, only)
         missing = missing_cells(cells, store)
         for line in (*adoption.lines(store), _what_to_run(known, cells, missing, store)):

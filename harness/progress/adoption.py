@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.console import counted
@@ -23,7 +23,7 @@ class Adoption:
     Attributes:
         known: the study, with what its searches have found.
         number: of trials that were taken over.
-        of_other_data: how many were left, by the content hash of the data that they were made from.
+        of_other_data: how many were left, by how the data that they were made from differ from those here.
     """
 
     known: KnownStudy
@@ -32,9 +32,9 @@ class Adoption:
 
     def lines(self, store: Store) -> Iterator[str]:
         """Yield what to say of it."""
-        for content, number in self.of_other_data.items():
+        for change, number in self.of_other_data.items():
             trials = counted(number, "published trial")
-            yield f"{trials} made from other data than are here (content hash {content}): not taken over"
+            yield f"{trials} made from other data than are here ({change}): not taken over"
         if self.number:
             yield f"{counted(self.number, 'trial')} taken from {store.results / PUBLISHED}"
 
@@ -43,15 +43,15 @@ def adopt_published(
     study: Study,
     store: Store,
     only: Sequence[str] = (),
-    content_here: Callable[[TrialSpec], str] | None = None,
+    contents_here: Callable[[TrialSpec], Mapping[str, str]] | None = None,
 ) -> Adoption:
     """Take a study's trials, or those that pass ``only``, from published records where they are missing.
 
-    Given ``content_here``, trials that were made from other data than others will be are left to be trained again.
+    Given ``contents_here``, trials that were made from other data than others will be are left to be trained again.
     """
     adopt_findings(study, store)
     known = known_study(study, store)
     cells = choose_cells(known.study, only) if only else known.cells
-    other = made_from_other_data(cells, store, content_here) if content_here else {}
+    other = made_from_other_data(cells, store, contents_here) if contents_here else {}
     adopted = adopt([cell for cell in cells if cell.spec.id not in other], store)
     return Adoption(known, adopted, Counter(other.values()))

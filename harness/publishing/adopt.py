@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,16 +14,18 @@ from harness.publishing.records import (
     PUBLISHED,
     RECORDS,
     TRIALS,
+    contents_folders,
     published_folders,
     read_cases,
     read_lines,
     unreadable,
 )
+from harness.records.contents import describe_change, read_contents
 from harness.records.faults import is_final
 from harness.records.schema import CASE_COLUMNS, TrialRecord, append_history, write_cases, write_record
 from harness.records.store import Store
 from harness.search.findings import JOURNAL
-from harness.spec import TrialSpec
+from harness.spec import TrialSpec, digest
 from harness.study.cells import Cell
 from harness.study.study import Study
 
@@ -67,9 +69,9 @@ def published_states(cells: Iterable[Cell], store: Store) -> dict[str, str]:
 
 
 def made_from_other_data(
-    cells: Iterable[Cell], store: Store, content_here: Callable[[TrialSpec], str]
+    cells: Iterable[Cell], store: Store, contents_here: Callable[[TrialSpec], Mapping[str, str]]
 ) -> dict[str, str]:
-    """Return the missing trials that were published and made from other data than is here, and the hash of theirs.
+    """Return the missing trials that were published and made from other data than is here, and what differs, in words.
 
     None of a dataset of which all missing trials are published: nothing is trained then that would stand beside them,
     and its data are not needed to write their report.
@@ -77,21 +79,22 @@ def made_from_other_data(
     Args:
         cells: the trials of a study.
         store: where they are missing.
-        content_here: returns the content hash of the data of a trial, as they are here.
+        contents_here: returns the hash of each case's files, of the data of a trial as they are here.
 
     Raises:
-        UserError: as ``adopt``, and what ``content_here`` raises.
+        UserError: as ``adopt``, and what ``contents_here`` raises.
     """
     missing = _missing(cells, store)
     offered = {id: record for _, found in _offered(cells, store) for id, (record, _) in found.items()}
     trained = {spec.dataset: spec for id, spec in missing.items() if id not in offered}
     published = {record.spec.dataset for record in offered.values()}
-    contents = {dataset: content_here(spec) for dataset, spec in trained.items() if dataset in published}
+    here = {dataset: contents_here(spec) for dataset, spec in trained.items() if dataset in published}
+    folders = contents_folders(store.results)
     return {
-        id: record.protocol.content_hash
+        id: describe_change(read_contents(folders, record.protocol.content_hash), here[record.spec.dataset])
         for id, record in offered.items()
-        if record.protocol and record.spec.dataset in contents
-        and record.protocol.content_hash != contents[record.spec.dataset]
+        if record.protocol and record.spec.dataset in here
+        and record.protocol.content_hash != digest(here[record.spec.dataset])
     }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from harness.errors import UserError
-from harness.publishing.records import BESIDE, CASES, PUBLISHED, RECORDS, TRIALS, read_lines
+from harness.publishing.records import BESIDE, CASES, PUBLISHED, RECORDS, TRIALS, contents_folders, read_lines
+from harness.records.contents import CONTENTS, keep_contents, read_contents
 from harness.records.schema import TrialRecord, read_history, safe_name
 from harness.records.store import Store
 from harness.study.cells import Cell
@@ -46,9 +47,12 @@ def publish(
     """
     folder, written = store.results / PUBLISHED / study.name, store.results / study.name
     lines, cases = _gathered(study, cells, store, folder / RECORDS / TRIALS)
+    contents = _contents(lines, store.results)
     partial = folder.with_name(f".{study.name}.{uuid4().hex}")
     try:
         _write_records(lines, cases, written, partial / RECORDS)
+        for one in contents:
+            keep_contents(partial / RECORDS / CONTENTS, one)
         for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
             for path in sorted((written / part).glob("*")):
                 if not suffixes or path.suffix[1:] in suffixes:
@@ -88,6 +92,14 @@ def _gathered(
             f"study {study.name}", "no complete trial", "at least one", f"Give 'medctx run {study.name}' first."
         )  # fmt: skip
     return lines, cases
+
+
+def _contents(lines: Iterable[str], results: Path) -> list[dict[str, str]]:
+    """Return the hash of each case's files, of all data that records were made from, as far as that is known."""
+    protocols = (json.loads(line)["record"]["protocol"] for line in lines)
+    hashes = sorted({protocol["content_hash"] for protocol in protocols if protocol})
+    folders = contents_folders(results)
+    return [found for content_hash in hashes if (found := read_contents(folders, content_hash))]
 
 
 def _write_records(

@@ -6,6 +6,7 @@
     <results>/published/<study>/records/cases.parquet     the per-case rows of all of them, with their ids
     <results>/published/<study>/records/optuna.journal    what its searches remember, where it searches
     <results>/published/<study>/records/conventions.parquet  scores by other conventions, after ``medctx rescore``
+    <results>/published/<study>/records/contents          the hash of each case's files, of the data that they were made from
     <results>/published/<study>/tables, figures           as the report wrote them
     <results>/published/<study>/README.md                 question, answer, command, tables of scores and figures on a page
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.records.contents import CONTENTS
 from harness.records.schema import RESCORED, TrialRecord
 from harness.search.findings import JOURNAL
 
@@ -92,3 +94,8 @@ def published_folders(results: Path) -> list[Path]:
     """Return the folders of published records, without what a run of ``publish`` is writing or left when it was killed."""
     found = (results / PUBLISHED).glob(f"*/{RECORDS}")
     return sorted(path for path in found if not path.parent.name.startswith("."))
+
+
+def contents_folders(results: Path) -> list[Path]:
+    """Return the folders that say what content hashes stand for, a results folder's own first."""
+    return [results / CONTENTS, *(records / CONTENTS for records in published_folders(results))]

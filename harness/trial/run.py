@@ -14,7 +14,8 @@ from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
 from harness.evaluation.conventions import RECORDED_METRICS
 from harness.evaluation.metrics import score_case, without_ignored
-from harness.evaluation.prediction import predict
+from harness.evaluation.prediction import class_probabilities
+from harness.records.contents import CONTENTS, keep_contents
 from harness.records.faults import cause_of, rule_of
 from harness.records.schema import (
     Cost,
@@ -113,6 +114,7 @@ class _TrialRun:
     def complete(self) -> TrialRecord:
         self.attempt.check_in()
         data = load_trial_data(self.spec, self.settings.data_root, self.attempt.check_in)
+        keep_contents(self.settings.results / CONTENTS, data.contents)
         method = build_method(self.spec, data, self.device)
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
@@ -180,7 +182,8 @@ class _TrialRun:
         rows = []
         for role, network in method.roles().items():
             for case in data.split.test:
-                volume = data.to_native(case, predict(network, data.image(case), self.recipe, self.device))
+                predicted = class_probabilities(network, data.image(case), self.recipe, self.device)
+                volume = data.to_native(case, predicted)
                 reference = data.test_reference(case)
                 counted = without_ignored(volume.array, reference.array, ignore)
                 scored = score_case(*counted, volume.spacing, regions, RECORDED_METRICS)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.records.contents import keep_contents
+from harness.spec import digest
+
 pytestmark = pytest.mark.usefixtures("few_patients")
 
 STUDY = """
@@ -56,12 +59,18 @@ def test_a_run_trains_again_what_was_published_from_other_data(
 
     shutil.rmtree(results / "trials")
     content = json.loads(text)["record"]["protocol"]["content_hash"]
-    path.write_bytes(gzip.compress(text.replace(content, "0123456789abcdef").encode()))
-    outcome = medctx("run", study, "--results", results)
-    assert (
-        "1 published trial made from other data than are here (content hash 0123456789abcdef)" in outcome.out
-    )
-    assert "2 trials: 0 done, 2 to run" in outcome.out
+    contents = json.loads((path.parent / "contents" / f"{content}.json").read_text())
+    case, *_ = contents
+    other = contents | {case: "0123456789abcdef"}
+    keep_contents(path.parent / "contents", other)
+    for found, said in {
+        digest(other): f"1 case ({case}) with other files",
+        "0" * 16: "which cases differ is not known",
+    }.items():
+        path.write_bytes(gzip.compress(text.replace(content, found).encode()))
+        outcome = medctx("run", study, "--results", results)
+        assert f"1 published trial made from other data than are here ({said}" in outcome.out
+        assert "2 trials: 0 done, 2 to run" in outcome.out
 
 
 def test_what_was_published_is_planned_counted_and_reported_as_complete(

@@ -406,7 +406,9 @@ def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_dat
     done = SimpleNamespace(
         id=whole.id, protocol=SimpleNamespace(content_hash=load_trial_data(whole, None).content)
     )
-    store = SimpleNamespace(record=lambda id: done if id == whole.id else None, trials=tmp_path)
+    store = SimpleNamespace(
+        record=lambda id: done if id == whole.id else None, trials=tmp_path / "trials", results=tmp_path
+    )
     check_data(cells, cells[1:], store, None)
     done.protocol.content_hash = "another"
     with pytest.raises(UserError, match="another, that of the record"):

@@ -91,25 +91,31 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
     assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
 
 
-def test_what_other_data_gave_is_told_where_something_is_trained(study: Study, tmp_path: Path) -> None:
+def test_what_other_data_gave_is_told_where_something_is_trained(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, asked = Store(tmp_path), []
     publish(study, study.cells[:2], store, "yes", {})
-    content = store.record(study.cells[0].spec.id).protocol.content_hash
+    before = {"case_1": "a", "case_2": "b", "case_3": "c"}
+    monkeypatch.setattr(
+        "harness.publishing.adopt.digest", lambda contents: "0" * 16 if contents == before else ""
+    )
     published, unpublished = study.cells[:2], study.cells[2]
     for cell in study.cells[:3]:
         shutil.rmtree(store.trials / cell.spec.id)
 
-    def here(spec: TrialSpec) -> str:
+    def here(spec: TrialSpec) -> dict[str, str]:
         asked.append(spec.id)
         return found
 
-    found = "other data"
+    found = {"case_1": "a", "case_2": "other"}
     assert made_from_other_data(published, store, here) == {} and not asked  # nothing to train
     assert made_from_other_data([*published, unpublished], store, here) == {
-        cell.spec.id: content for cell in published
+        cell.spec.id: "which cases differ is not known: the record keeps no list of their contents"
+        for cell in published
     }
     assert len(asked) == 1
-    found = content
+    found = before
     assert made_from_other_data([*published, unpublished], store, here) == {}
 
 
