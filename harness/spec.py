@@ -105,8 +105,11 @@ class Recipe(Frozen):
         description="voxel size after preprocessing, mm"
     )
     intensity: Literal[
-        "zscore", "zscore_clipped", "zscore_nonzero", "ct_soft_tissue", "ct_synapse", "none"
+        "zscore", "zscore_clipped", "zscore_nonzero", "ct_soft_tissue", "ct_synapse", "ct", "none"
     ] = "zscore_clipped"
+    intensity_levels: tuple[float, float, float, PositiveFloat] | None = later(
+        None, description="of ct: lowest and highest intensity, mean and standard deviation"
+    )
     crop: Literal["none", "foreground"] = later("none", description="to the box of what is not background")
     resampling: Literal["linear", "cubic"] = later("linear", description="of images")
     label_resampling: Literal["nearest", "linear"] = later(
@@ -135,13 +138,35 @@ class Recipe(Frozen):
     validate_every: int = Field(0, ge=0, description="steps between validations; 0: never")
     # inference
     overlap: float = Field(0.5, ge=0, lt=1)
-    window: Literal["gaussian", "constant"] = "gaussian"
+    window: Literal["gaussian", "constant", "nnunet"] = Field(
+        "gaussian",
+        description="what counts within a window; nnunet: nnU-Net's Gaussian, windows spread evenly, and windows "
+        "mirrored in place of volumes",
+    )
+    window_average: Literal["probabilities", "logits"] = later(
+        "probabilities", description="of what the mean over windows is taken"
+    )
     flips: tuple[Axis, ...] = Field((), description="axes mirrored at test time; all combinations averaged")
+    output_resampling: Literal["linear", "within_slices"] = later(
+        "linear",
+        description="of probabilities, to the grid of the file; within_slices: nearest across slices that are far "
+        "apart, as nnU-Net exports",
+    )
 
     @model_validator(mode="after")
     def _selects_what_it_measures(self) -> Recipe:
         if self.selection != "last" and not self.validate_every:
             raise WrongKey("validate_every", "0", f"steps between validations: selection is {self.selection}")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_levels(self) -> Recipe:
+        levels = self.intensity_levels
+        if (self.intensity == "ct") != (levels is not None):
+            expected = "[lowest, highest, mean, standard deviation]" if levels is None else "none"
+            raise WrongKey("intensity_levels", str(levels), f"{expected}: intensity is {self.intensity}")
+        if levels and levels[0] >= levels[1]:
+            raise WrongKey("intensity_levels", str([*levels]), "a lowest intensity below the highest")
         return self
 
     @model_validator(mode="after")
@@ -155,14 +180,47 @@ class Recipe(Frozen):
         return self
 
 
+class SplitParts(Frozen):
+    """The cases of a split file, or of one of its folds, as ids.
+
+    Where ``test`` is None, a dataset that has test cases of its own is tested on those; elsewhere the cases of
+    ``validation`` are tested on, and others of ``train`` are drawn to validate on.
+    """
+
+    train: tuple[str, ...] = Field(min_length=1)
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] | None = None
+    subsets: dict[str, tuple[str, ...]] = {}
+
+    def __hash__(self) -> int:
+        return hash((self.train, self.validation, self.test))
+
+
 class DatasetSpec(Frozen):
-    """A registered dataset, at the version of its file."""
+    """A registered dataset, at the version of its file, and how its cases are divided."""
 
     name: str
     version: int
     split_seed: int = Field(0, ge=0)
-    split_name: str | None = later(None, description="a split that is shipped; None: generated")
+    split_name: str | None = later(
+        None,
+        description="a split that is shipped; 'folder': generated, but for the test cases that the dataset's folder "
+        "has apart; None: generated",
+    )
     split_exclude: tuple[str, ...] = later((), description="ids of cases that are left out")
+    split_fractions: tuple[float, float, float] | None = later(
+        None, description="shares of patients to train, validate and test on; None: those of the dataset"
+    )
+    split_folds: int | None = later(None, ge=2, description="parts of a cross-validation")
+    split_fold: int | None = later(None, ge=0, description="which of them is held out")
+    split_parts: SplitParts | None = later(None, description="what a split file says, of this fold")
+
+    @field_validator("split_fractions")
+    @classmethod
+    def _are_shares(cls, shares: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if shares and not (min(shares) >= 0 and shares[0] > 0 < shares[2] and abs(sum(shares) - 1) < 1e-6):
+            raise ValueError("three shares [train, validation, test] that add up to 1; only validation may be 0")
+        return shares
 
     @field_validator("split_exclude")
     @classmethod

@@ -15,6 +15,8 @@ NNUNET: dict[str, Any] = {
     "resampling": "cubic",
     "label_resampling": "linear",
     "loss": "dice_ce_nnunet",
+    "window": "nnunet",
+    "output_resampling": "within_slices",
     "augmentation": {
         "affine_probability": 0.2,
         "rotation": 30.0,
@@ -41,7 +43,7 @@ _TRAINING: dict[str, dict[str, Any]] = {
     "monai": {
         "steps": 90_000, "batch": 4, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 1e-5,
         "schedule": "cosine", "warmup_steps": 900, "clip_norm": 0.0, "precision": "fp16",
-        "window": "constant",
+        "window": "constant", "window_average": "logits",
     },
     "nnunet": {
         "steps": 250_000, "optimiser": "sgd", "learning_rate": 1e-2, "weight_decay": 3e-5, "momentum": 0.99,

@@ -22,21 +22,20 @@ import nibabel
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from harness.data.caches import cache_root
 from harness.data.datasets.contract import Case, Dataset
 from harness.data.grid_rules import on_grid_of
-from harness.data.resampling import resample_cubic, resample_labels_linear, resample_linear, resample_nearest
+from harness.data.images import preprocess_image
+from harness.data.native_grid import NativeGrid
+from harness.data.resampling import resample_labels_linear, resample_nearest
 from harness.data.volume import Volume
 from harness.errors import UserError
 from harness.files.whole import write_text
 from harness.seeding import numpy_generator
 from harness.spec import Recipe, digest
 
-_VERSION = 5  # of the rules in this file
-CT_WINDOW = (-175.0, 250.0)  # HU
-_SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
+_VERSION = 6  # of the rules in this file
 _WAIT = 5.0  # seconds between heartbeats while another process builds a cache
 _POINTS = 20_000  # labelled voxels kept per label and case, to centre patches on
 
@@ -49,14 +48,16 @@ class CaseCache:
     """Preprocessed cases of one dataset, read by memory map.
 
     Attributes:
-        content: hash of the contents of all source files.
+        contents: hash of the files of each case.
+        content: hash of all of them.
         locked: ids of cases whose labels cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = json.loads((folder / "index.json").read_text())
-        self.content: str = index["content"]
+        self.contents: dict[str, str] = index["contents"]
+        self.content = digest(self.contents)
         self.locked: frozenset[str] = frozenset()
         self._cases: dict[str, dict[str, Any]] = index["cases"]
 
@@ -93,26 +94,24 @@ class CaseCache:
         meta = self._cases[case]
         return _native(meta, self._labels(case, "native" if meta["changed"] else "label"))
 
-    def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
+    def native_grid(self, case: str) -> NativeGrid:
+        """Return where a case lies in its file."""
+        meta = self._cases[case]
+        x, y, z = meta["shape"]
+        box = tuple((first, last) for first, last in meta["box"])
+        return NativeGrid(np.array(meta["affine"]), tuple(meta["spacing"]), (x, y, z), box)
+
+    def to_native(
+        self, case: str, probabilities: Iterable[NDArray[np.float32]], rule: str = "linear"
+    ) -> Volume:
         """Return the most probable label on the grid of the case's file.
 
         Args:
             case: the case's id.
-            probabilities: ``(classes, X, Y, Z)`` on the grid of ``image``; resampled linearly where the
-                file has another spacing. What was cropped away is background.
+            probabilities: of each class ``(X, Y, Z)`` on the grid of ``image``. What was cropped away is background.
+            rule: how they are resampled where the file has another spacing, as ``recipe.output_resampling``.
         """
-        meta = self._cases[case]
-        if not meta["changed"]:
-            return _native(meta, probabilities.argmax(axis=0).astype(np.uint8))
-        box = tuple(slice(first, last) for first, last in meta["box"])
-        shape = tuple(part.stop - part.start for part in box)
-        if shape != probabilities.shape[1:]:
-            probabilities = np.stack([resample_linear(channel, shape) for channel in probabilities])
-        to_ras = nibabel.io_orientation(np.array(meta["affine"]))
-        labels = np.zeros(np.array(meta["shape"])[np.argsort(to_ras[:, 0])], np.uint8)
-        labels[box] = probabilities.argmax(axis=0)
-        from_ras = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_ras)
-        return _native(meta, nibabel.apply_orientation(labels, from_ras))
+        return _native(self._cases[case], self.native_grid(case).labels(probabilities, rule))
 
 
 def _native(meta: Mapping[str, Any], labels: NDArray[Any]) -> Volume:
@@ -143,15 +142,15 @@ def prepare(
     try:
         root.mkdir(parents=True, exist_ok=True)
         contents = _contents(dataset, name, cases, root, heartbeat)
-        content = digest(contents)
         rules = [recipe.spacing, recipe.intensity, recipe.crop, recipe.resampling, recipe.label_resampling]
+        levels = [recipe.intensity_levels] if recipe.intensity_levels else []
         numbered = [] if dataset.numbering().same else [dataset.described()]
-        key = digest([_VERSION, name, dataset.version, *rules, contents, *numbered])
+        key = digest([_VERSION, name, dataset.version, *rules, contents, *levels, *numbered])
         folder = root / f"{name.replace(os.sep, '_').replace(':', '_')}-{key}"
         if not (folder / "index.json").is_file():
             with _locked(folder, heartbeat):
                 if not (folder / "index.json").is_file():
-                    _build(dataset, cases, recipe, content, folder, heartbeat)
+                    _build(dataset, cases, recipe, contents, folder, heartbeat)
     except OSError as error:
         raise UserError(
             root, f"a cache that cannot be written ({error})", "a writable folder with room",
@@ -236,7 +235,7 @@ def _build(
     dataset: Dataset,
     cases: Sequence[Case],
     recipe: Recipe,
-    content: str,
+    contents: Mapping[str, str],
     folder: Path,
     heartbeat: Callable[[], None],
 ) -> None:
@@ -250,7 +249,7 @@ def _build(
         for case in cases:
             metas[case.id] = _preprocess(dataset, case, recipe, partial)
             heartbeat()
-        (partial / "index.json").write_text(json.dumps({"content": content, "cases": metas}))
+        (partial / "index.json").write_text(json.dumps({"contents": contents, "cases": metas}))
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -259,72 +258,28 @@ def _build(
 def _preprocess(dataset: Dataset, case: Case, recipe: Recipe, folder: Path) -> dict[str, Any]:
     image, label = dataset.image(case), dataset.training_label(case)
     label = on_grid_of(label, image, case.label or case.id, case.image or case.id)
-    to_ras = nibabel.io_orientation(image.affine)
-    spacing = np.array(image.spacing)[np.argsort(to_ras[:, 0])]
-    channels = np.stack([nibabel.apply_orientation(channel, to_ras) for channel in image.array])
-    labels = nibabel.apply_orientation(label.array, to_ras)
-    whole = tuple(slice(0, side) for side in labels.shape)
-    box = _content_box(channels, recipe.intensity) if recipe.crop == "foreground" else whole
-    channels, labels = channels[(slice(None), *box)], labels[box]
-    rounded = np.round(np.array(labels.shape) * spacing / recipe.spacing)
-    shape = tuple(np.maximum(1, rounded).astype(int).tolist())
+    array, grid = preprocess_image(image, recipe)
+    labels, shape = nibabel.apply_orientation(label.array, grid.to_ras)[grid.kept], array.shape[1:]
     if shape != labels.shape:
-        cubic, mm = recipe.resampling == "cubic", spacing.tolist()
-        channels = np.stack(
-            [resample_cubic(one, shape, mm) if cubic else resample_linear(one, shape) for one in channels]
-        )
         linear = recipe.label_resampling == "linear"
-        labels = resample_labels_linear(labels, shape, mm) if linear else resample_nearest(labels, shape)
-    array = np.stack([normalise(channel, recipe.intensity) for channel in channels])
-    np.save(folder / f"{case.id}.image.npy", np.ascontiguousarray(array, dtype=np.float32))
+        labels = (
+            resample_labels_linear(labels, shape, grid.ras_spacing)
+            if linear
+            else resample_nearest(labels, shape)
+        )
+    np.save(folder / f"{case.id}.image.npy", array)
     np.save(folder / f"{case.id}.label.npy", np.ascontiguousarray(labels, dtype=np.uint8))
     np.save(folder / f"{case.id}.foreground.npy", _foreground(labels, case.id, dataset.training_ignore()))
-    changed = labels.shape != label.array.shape or not np.array_equal(to_ras, [[0, 1], [1, 1], [2, 1]])
+    changed = labels.shape != label.array.shape or not np.array_equal(grid.to_ras, [[0, 1], [1, 1], [2, 1]])
     if changed:
         np.save(folder / f"{case.id}.native.npy", label.array)
     return {
         "affine": image.affine.tolist(),
         "spacing": image.spacing,
         "shape": list(label.array.shape),
-        "box": [[part.start, part.stop] for part in box],
+        "box": [list(ends) for ends in grid.box],
         "changed": changed,
     }
-
-
-def _content_box(channels: NDArray[Any], rule: str) -> tuple[slice, ...]:
-    """Return the smallest box of what is above the CT window's floor or, by other rules, of what is not 0."""
-    content = ((channels > CT_WINDOW[0]) if rule == "ct_soft_tissue" else (channels != 0)).any(axis=0)
-    boxes = ndimage.find_objects(content.astype(np.uint8))
-    return boxes[0] if boxes else tuple(slice(0, side) for side in content.shape)
-
-
-def normalise(channel: NDArray[Any], rule: str) -> NDArray[np.float32]:
-    """Return a channel with its intensity rule applied.
-
-    - ``zscore``: zero mean and unit standard deviation. ``zscore_clipped``: the same after clipping at the
-      percentiles 0.5 and 99.5, for images with outliers. ``zscore_nonzero``: the same within what is not 0,
-      which stays 0, for skull-stripped MRI.
-    - ``ct_soft_tissue``: -175 to 250 HU to 0 to 1, clipped (UNETR's BTCV pipeline). ``ct_synapse``: clipped at
-      and normalised by the foreground statistics of Synapse that nnFormer and UNETR++ use.
-    - ``none``: as it is.
-    """
-    values = np.asarray(channel, dtype=np.float32)
-    if rule == "none":
-        return values
-    if rule == "ct_soft_tissue":
-        low, high = CT_WINDOW
-        return (np.clip(values, low, high) - np.float32(low)) / np.float32(high - low)
-    if rule == "ct_synapse":
-        return (np.clip(values, *_SYNAPSE_CLIP) - np.float32(_SYNAPSE_MEAN)) / np.float32(_SYNAPSE_SD)
-    if rule == "zscore_clipped":
-        values = np.clip(values, *np.percentile(values, (0.5, 99.5)))
-    inside = values != 0 if rule == "zscore_nonzero" else np.True_
-    chosen = values[inside] if rule == "zscore_nonzero" else values
-    if not chosen.size:
-        return values
-    deviation = float(chosen.std(dtype=np.float64))
-    scaled = (values - chosen.mean(dtype=np.float64)) / max(deviation, 1e-8)
-    return np.where(inside, scaled, 0).astype(np.float32)
 
 
 def _foreground(labels: NDArray[np.uint8], case: str, ignore: int | None) -> NDArray[np.int32]:

@@ -43,6 +43,23 @@ def resample_cubic(volume: NDArray[Any], shape: Shape, spacing: Sequence[float])
     return _within_slices(volume, shape, spacing, cubic)
 
 
+def resample_within_slices(
+    volume: NDArray[Any], shape: Shape, spacing: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return ``volume`` on a grid of ``shape``, trilinear, but where slices are far apart the nearest one of them.
+
+    So nnU-Net brings probabilities back to an image's grid: slices are far apart where the spacing of one axis, of the
+    image or else of ``volume``, is more than three times the smallest.
+
+    Args:
+        volume: ``(X, Y, Z)``.
+        shape: of the image.
+        spacing: of the image, mm.
+    """
+    axis = _slice_axis(shape, volume.shape, spacing)
+    return _by_slices(volume, shape, axis, resample_linear)
+
+
 def resample_labels_linear(volume: NDArray[Any], shape: Shape, spacing: Sequence[float]) -> NDArray[Any]:
     """Return labels on a grid of ``shape``: that which holds half of a voxel or more by trilinear interpolation.
 
@@ -69,8 +86,17 @@ def _within_slices(
     spacing: Sequence[float],
     resample: Callable[[NDArray[Any], Shape], NDArray[Any]],
 ) -> NDArray[Any]:
-    """Apply ``resample`` to a volume, or to its slices where they are far apart, of which the nearest is taken."""
-    axis = _slice_axis(volume.shape, shape, spacing)
+    """Apply ``resample`` to a volume of ``spacing``, or to its slices where they are far apart."""
+    return _by_slices(volume, shape, _slice_axis(volume.shape, shape, spacing), resample)
+
+
+def _by_slices(
+    volume: NDArray[Any],
+    shape: Shape,
+    axis: int | None,
+    resample: Callable[[NDArray[Any], Shape], NDArray[Any]],
+) -> NDArray[Any]:
+    """Apply ``resample`` within the slices across an axis, and take the nearest of them; without one, to the volume."""
     if axis is None:
         return resample(volume, shape)
     within = (*shape[:axis], volume.shape[axis], *shape[axis + 1 :])

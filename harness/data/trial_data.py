@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,14 +33,15 @@ class TrialData:
         dataset: says labels and regions.
         split: all case ids by part.
         training: ids of the labelled training cases (the shots).
-        content: hash of the contents of all source files.
+        contents: hash of the files of each case.
+        content: hash of all of them.
     """
 
     def __init__(
         self, dataset: Dataset, split: Split, training: tuple[str, ...], cache: CaseCache, spec: TrialSpec
     ) -> None:
         self.dataset, self.split, self.training = dataset, split, training
-        self.content = cache.content
+        self.contents, self.content = cache.contents, cache.content
         self._cache = cache.with_locked(() if spec.recipe.selection == "test_oracle" else split.test)
         self._spec, self._frozen = spec, False
 
@@ -105,9 +106,14 @@ class TrialData:
             raise LabelsLocked(f"the labels of {case} were asked for before the selection was frozen")
         return self._cache.native_reference(case)
 
-    def to_native(self, case: str, probabilities: NDArray[np.float32]) -> Volume:
-        """Return the most probable label, a training number, on the grid of the case's file."""
-        return self._cache.to_native(case, probabilities)
+    def to_native(self, case: str, probabilities: Iterable[NDArray[np.float32]]) -> Volume:
+        """Return the most probable label, a training number, on the grid of the case's file.
+
+        Args:
+            case: its id.
+            probabilities: of each class ``(X, Y, Z)`` on the grid of ``image``.
+        """
+        return self._cache.to_native(case, probabilities, self._spec.recipe.output_resampling)
 
 
 def load_trial_data(

@@ -1,49 +1,59 @@
-"""Sliding-window inference of one case."""
+"""Class probabilities of one case by sliding windows, and their mean over several networks."""
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import Any
-
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from harness.evaluation.probabilities import IN_MEMORY, Probabilities
+from harness.evaluation.windows import predict_by_windows
 from harness.spec import Recipe
 from harness.training.loop import autocast, memory_format
 from harness.training.losses import finest
 
 
-@torch.no_grad()
 def predict(
     network: nn.Module, image: NDArray[np.float32], recipe: Recipe, device: torch.device
 ) -> NDArray[np.float32]:
-    """Return class probabilities ``(K, X, Y, Z)`` of an image ``(C, X, Y, Z)``.
+    """Return class probabilities ``(K, X, Y, Z)`` of an image ``(C, X, Y, Z)``; as :func:`class_probabilities` does."""
+    return class_probabilities(network, image, recipe, device).array()
+
+
+@torch.no_grad()
+def class_probabilities(
+    network: nn.Module,
+    image: NDArray[np.float32],
+    recipe: Recipe,
+    device: torch.device,
+    in_memory: int = IN_MEMORY,
+) -> Probabilities:
+    """Return class probabilities ``(K, X, Y, Z)`` of an image ``(C, X, Y, Z)``, on its grid.
 
     Windows of the size of the training patch, overlapping and weighted as the recipe says; volumes smaller
     than a window are padded with zeros, as patches are in training. With ``flips``, probabilities are
     averaged over all combinations of mirrored axes.
+
+    Args:
+        network: gives logits, or a list of them, the finest first.
+        image: preprocessed.
+        recipe: its patch, batch, overlap, window, window_average, flips, precision and memory_format are read.
+        device: of the network.
+        in_memory: bytes above which the probabilities lie in a temporary file.
     """
     tensor = torch.from_numpy(np.array(image))[None].to(device, memory_format=memory_format(recipe))
+    written: list[Probabilities] = []
 
-    def probabilities(window: torch.Tensor) -> torch.Tensor:
-        return finest(network(window)).float().softmax(dim=1)
+    def new_sums(classes: int) -> Probabilities:
+        x, y, z = image.shape[1:]
+        written.append(Probabilities((classes, x, y, z), in_memory))
+        return written[0]
 
-    total: Any = 0.0
-    variants = [axes for n in range(len(recipe.flips) + 1) for axes in combinations(recipe.flips, n)]
+    def logits(window: Tensor) -> Tensor:
+        return finest(network(window)).float()
+
     with eval_mode(network), autocast(device, recipe.precision):
-        for axes in variants:
-            dims = [axis + 2 for axis in axes]
-            output = sliding_window_inference(
-                tensor.flip(dims),
-                roi_size=recipe.patch,
-                sw_batch_size=recipe.batch,
-                predictor=probabilities,
-                overlap=recipe.overlap,
-                mode=recipe.window,
-            )
-            total = total + output.flip(dims)
-    return (total / len(variants))[0].cpu().numpy()
+        predict_by_windows(logits, tensor, recipe, new_sums)
+    return written[0]

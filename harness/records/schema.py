@@ -38,6 +38,8 @@ TRAINING_FIELDS = (
     "precision", "validate_every",
 )  # fmt: skip
 """Fields of the recipe that a protocol holds as its ``training``."""
+INFERENCE_FIELDS = ("overlap", "window", "flips", "window_average", "output_resampling")
+"""Fields of the recipe that a protocol holds as its ``inference``; the last two only where they are not at their default."""
 
 Outcome = Literal["complete", "failed", "pruned"]
 Status = Literal["complete", "failed", "pruned", "running", "pending", "damaged"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.records.schema import TRAINING_FIELDS
+from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS
 from harness.reporting.frames import PROTOCOL_COLUMNS
 from harness.reporting.wording import UNSET, count, value_text
 from harness.study.cells import PER_SEED, SETTING
@@ -22,7 +22,7 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "test_cases": ("split.",),
     "split_hash": ("split.",),
     "split_rule": ("split.",),
-    "inference": ("recipe.overlap", "recipe.window", "recipe.flips"),
+    "inference": tuple(f"recipe.{name}" for name in INFERENCE_FIELDS),
     "augmentation": ("recipe.augmentation.",),
     "training": (*(f"recipe.{name}" for name in TRAINING_FIELDS), SETTING),
     "extra_data": ("method", "method.", "shots", "subset"),

@@ -14,7 +14,7 @@ from typing import Any
 from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.ranges import Range, declared_ranges
-from harness.records.schema import Protocol
+from harness.records.schema import INFERENCE_FIELDS, Protocol
 from harness.spec import Recipe, TrialSpec, digest
 from harness.study.cells import FACTORS, SETTING, Cell, Trials, node_cell
 from harness.study.file import PruneSpec, SearchSpec, flatten
@@ -269,5 +269,5 @@ def _declared_range(head: str, rest: str, default: TrialSpec, where: str) -> Ran
 def _is_declared(key: str) -> bool:
     """Return whether a setting has to be a factor for numbers of trials that differ in it to stand in one table."""
     head, _, rest = key.partition(".")
-    of_protocol = rest.partition(".")[0] in (*Protocol.model_fields, "overlap", "window", "flips")
+    of_protocol = rest.partition(".")[0] in (*Protocol.model_fields, *INFERENCE_FIELDS)
     return key in FACTORS or (head == "recipe" and of_protocol)

@@ -6,14 +6,14 @@ from typing import Any
 
 from harness.data.trial_data import TrialData
 from harness.evaluation.conventions import HARNESS
-from harness.records.schema import TRAINING_FIELDS, Protocol, TrialRecord
+from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS, Protocol, TrialRecord
 from harness.spec import TrialSpec, plain
 from harness.training.method import Method
 
 
 def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: TrialRecord | None) -> Protocol:
     """Return what every number of a trial rests on; ``node`` is the record of its pretraining."""
-    recipe = spec.recipe
+    recipe, settings = spec.recipe, plain(spec.recipe)
     images = len(data.withheld) if method.unlabelled_batch(recipe.batch) else 0
     return Protocol(
         dataset=spec.dataset.name,
@@ -35,7 +35,7 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         batch=recipe.batch,
         training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
         selection=recipe.selection,
-        inference={"overlap": recipe.overlap, "window": recipe.window, "flips": list(recipe.flips)},
+        inference={name: settings[name] for name in INFERENCE_FIELDS if name in settings},
         convention=HARNESS.name,
         ignore="none" if data.dataset.ignore is None else data.dataset.ignore,
         extra_data=f"images of {images} training cases without their labels" if images else "none",

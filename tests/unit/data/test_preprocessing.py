@@ -7,7 +7,8 @@ import pytest
 
 from harness.data import preprocessing
 from harness.data.datasets.contract import Case, Dataset, Volume
-from harness.data.preprocessing import normalise, prepare
+from harness.data.images import normalise
+from harness.data.preprocessing import prepare
 from harness.errors import UserError
 from harness.spec import Recipe, digest
 
