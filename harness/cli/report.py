@@ -104,5 +104,5 @@ def say(sentence: str) -> None:
 
 def _end(report: Report) -> None:
     say(f"report: {report.page}")
-    if report.refused or report.damaged:
+    if report.refused or report.damaged or report.without_curves:
         raise typer.Exit(1)

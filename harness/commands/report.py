@@ -81,6 +81,10 @@ def write_known(
         say(
             f"damaged: {id}: {store.damage(id)}; 'medctx run {known.study.name}' keeps it aside and runs it again"
         )
+    for id in written.without_curves:
+        say(
+            f"damaged: {id}: history.jsonl is not as it was written: its curves are left out; its scores are whole"
+        )
     if not any(store.status(cell.spec.id) == "complete" for cell in known.study.cells):
         say(f"nothing to show yet: no trial of {known.study.name} is complete in {store.results}")
     return written

@@ -21,6 +21,7 @@ from harness.publishing.records import (
     unreadable,
 )
 from harness.records.contents import describe_change, read_contents
+from harness.records.damage import write_sums
 from harness.records.faults import is_final
 from harness.records.schema import CASE_COLUMNS, TrialRecord, append_history, write_cases, write_record
 from harness.records.store import Store
@@ -133,6 +134,7 @@ def _put(found: _Found, cases: Path, store: Store) -> int:
             write_cases(partial, by_id[id][list(CASE_COLUMNS)].astype(object).to_dict("records"))
         append_history(partial, history)
         write_record(partial, record)
+        write_sums(partial)
         try:
             partial.rename(store.trials / id)
             put += 1

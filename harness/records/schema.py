@@ -3,6 +3,7 @@
 ``<results>/trials/<id>/`` holds, that of a pretraining or of a search without cases and predictions,
 
 - ``trial.json``: :class:`TrialRecord`;
+- ``SHA256SUMS``: checksums of this file, of ``cases.parquet`` and of ``history.jsonl``;
 - ``cases.parquet``: one row per case, region, role and metric, columns :data:`CASE_COLUMNS`;
 - ``history.jsonl``: one object a line: ``{"step", "losses": {name: value}, "learning_rate"}`` for training,
   ``{"step", "validation": {region: Dice}, "mean"}`` for validation, ``{"step", "held_out": {name: value}}``
@@ -25,7 +26,6 @@ from harness.files.whole import whole, write_text
 from harness.spec import Frozen, TrialSpec
 
 HISTORY = "history.jsonl"
-_PARQUET = b"PAR1"  # how such a file begins and ends
 _TAIL = 16 * 2**10  # bytes
 CASE_COLUMNS = ("case", "region", "role", "metric", "value", "unit", "empty")
 """``empty`` says which mask had no voxel: ``none``, ``reference``, ``prediction`` or ``both``."""
@@ -172,26 +172,6 @@ def write_record(folder: Path, record: TrialRecord) -> None:
 def read_record(folder: Path) -> TrialRecord:
     """Return the record in ``folder``, validated."""
     return TrialRecord.model_validate_json((folder / "trial.json").read_text())
-
-
-def damage_of(folder: Path) -> str | None:
-    """Return what is wrong with the files of a record, as far as a short look tells; None where nothing is."""
-    try:
-        record = json.loads((folder / "trial.json").read_text())
-        scored = (record["status"], record["kind"]) == ("complete", "train") and record["spec"].get(
-            "tested", True
-        )
-    except FileNotFoundError:
-        return "trial.json is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"trial.json cannot be read ({str(error).splitlines()[0]})"
-    try:
-        with (folder / "cases.parquet").open("rb") as file:
-            start = file.read(4)
-            end = file.read()[-4:]
-    except OSError as error:
-        return f"cases.parquet cannot be read ({error.strerror})" if scored else None
-    return None if not scored or (start, end) == (_PARQUET, _PARQUET) else "cases.parquet is cut"
 
 
 def write_cases(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

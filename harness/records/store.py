@@ -35,6 +35,7 @@ from harness.errors import ClaimLost, Interrupted, UserError
 from harness.files.locks import SharedLock
 from harness.files.whole import whole
 from harness.records.claims import Claim, Release, add_note, is_claimed, read_notes, silent_for, why_stale
+from harness.records.damage import damage_of, write_sums
 from harness.records.faults import rule_of
 from harness.records.preemption import StopFile, is_signalled
 from harness.records.processes import Process
@@ -43,7 +44,6 @@ from harness.records.schema import (
     Cause,
     Status,
     TrialRecord,
-    damage_of,
     history_tail,
     read_history,
     read_record,
@@ -326,6 +326,7 @@ class Attempt:
         """
         record = record.model_copy(update={"notes": read_notes(self._home)})
         write_record(self.folder, record)
+        write_sums(self.folder)
         final = self._store.trials / self._id
         with self._store.locked(self._id):
             self.check_owned()

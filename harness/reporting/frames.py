@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.files.whole import whole
+from harness.records.damage import is_history_whole
 from harness.records.schema import (
     CASE_COLUMNS,
     RESCORED,
@@ -103,18 +104,26 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
 
 
 def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
-    """Return training curves of complete trials: ``id``, ``step``, ``kind``, ``name``, ``value``.
+    """Return training curves of complete trials whose history is whole: ``id``, ``step``, ``kind``, ``name``, ``value``.
 
     ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
     ``mean``).
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
+    damaged = damaged_histories(trials, results)
     for id in _complete(trials):
+        if id in damaged:
+            continue
         points = list(_points(trial_folder(results, id)))
         columns["id"] += [id] * len(points)
         for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
             columns[name] += values
     return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
+
+
+def damaged_histories(trials: pd.DataFrame, results: Path) -> list[str]:
+    """Return the ids of complete trials whose ``history.jsonl`` is not as it was written."""
+    return [id for id in _complete(trials) if not is_history_whole(trial_folder(results, id))]
 
 
 def rescored_frame(study: Study, results: Path) -> pd.DataFrame | None:

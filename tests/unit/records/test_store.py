@@ -352,7 +352,7 @@ def test_a_complete_record_keeps_the_selected_weights_alone(store: Store, spec: 
     (attempt.folder / "selected.pt").write_text("selected")
     attempt.publish(complete(spec))
     names = sorted(path.name for path in (store.trials / spec.id).iterdir())
-    assert names == ["checkpoint.pt", "trial.json"]
+    assert names == ["SHA256SUMS", "checkpoint.pt", "trial.json"]
     assert (store.trials / spec.id / "checkpoint.pt").read_text() == "selected"
 
 
@@ -361,7 +361,7 @@ def test_a_complete_record_may_leave_its_weights_out(store: Store, spec: TrialSp
     assert attempt
     (attempt.folder / "selected.pt").write_text("selected")
     attempt.publish(complete(spec), weights=False)
-    assert [path.name for path in (store.trials / spec.id).iterdir()] == ["trial.json"]
+    assert sorted(path.name for path in (store.trials / spec.id).iterdir()) == ["SHA256SUMS", "trial.json"]
 
 
 def test_a_driver_gives_up_the_claims_of_its_own_workers_alone(store: Store, spec: TrialSpec) -> None:
