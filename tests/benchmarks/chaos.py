@@ -2,8 +2,9 @@
 
 A grid on the phantom runs twice: undisturbed, and with its driver and workers killed by SIGKILL at random moments
 (seeded): in training, within the write of a checkpoint, within the write of a record, between publishing it and
-the removal of what else the trial had, and the driver alone, so that its workers are orphaned. After each death of
-the driver the same command is given again. At the end every planned trial has to be complete, published once, with
+the removal of what else the trial had, and the driver alone, so that its workers are orphaned. Checkpoints of workers
+that were killed, and records that were complete, are cut, emptied, filled with zeros, or get another byte. After each
+death of the driver the same command is given again. At the end every planned trial has to be complete, published once, with
 numbers, history and weights identical to those of the undisturbed run, and nothing else may be left of it.
 
 Such moments are too short to be hit by chance: every process of the disturbed run sleeps for a moment before it
@@ -33,6 +34,7 @@ import pandas as pd
 import psutil
 import torch
 
+from harness.records.damage import damage_of
 from harness.records.schema import read_history, read_record
 
 PATCH = """
@@ -57,14 +59,30 @@ def slow_rename(source, target, **options):
 
 os.fsync, os.rename = slow_fsync, slow_rename
 """
-WHOLE = {"training": 10, "checkpoint": 3, "record": 3, "published": 2, "driver": 4}
-SHORT = {"training": 1, "checkpoint": 1, "record": 1, "published": 1, "driver": 1}
+WHOLE = {
+    "training": 10,
+    "checkpoint": 3,
+    "record": 3,
+    "published": 2,
+    "driver": 4,
+    "harmed checkpoint": 4,
+    "harmed record": 3,
+}
+SHORT = {
+    "training": 1,
+    "checkpoint": 1,
+    "record": 1,
+    "published": 1,
+    "driver": 1,
+    "harmed checkpoint": 1,
+    "harmed record": 1,
+}
 PATIENCE = 1800.0  # seconds for one kill
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="6 trials and 5 kills")
+    parser.add_argument("--short", action="store_true", help="6 trials and 7 faults")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -104,8 +122,9 @@ class Chaos:
         for number, kind in enumerate(plan, 1):
             killed = self._kill(kind)
             print(f"{number:2d}  {time.monotonic() - start:6.1f} s  {killed}", flush=True)
-        while self._running().wait() != 0:  # 1: a trial whose worker was killed three times
-            assert self.driver and self.driver.returncode == 1, self._log()
+        while self._running().wait() != 0 or self._has_harmed():
+            # 1: a trial whose worker was killed three times, or a record that was harmed
+            assert self.driver and self.driver.returncode in (0, 1), self._log()
             self.driver = None
         print(f"disturbed run: {time.monotonic() - start:.0f} s, the command given {self.starts - 1} times")
         print(f"killed: {dict(self.done)}")
@@ -150,6 +169,8 @@ class Chaos:
             return self._kill_within_a_write("resume.pt" if kind == "checkpoint" else "trial.json")
         if kind == "published":
             return self._kill_after_publishing()
+        if kind == "harmed record":
+            return self._harm_record()
         training = list(self._training())
         if not training:
             return None
@@ -162,6 +183,8 @@ class Chaos:
                 return None
             return f"driver {self.driver.pid} killed, workers {orphans} outlived it"
         id, pid, step = self.random.choice(training)
+        if kind == "harmed checkpoint":
+            return self._harm_checkpoint(id, pid)
         os.kill(pid, signal.SIGKILL)
         return f"worker {pid} killed in training, trial {id} at step {step}"
 
@@ -178,13 +201,54 @@ class Chaos:
             if lines and psutil.pid_exists(owner["worker"]["pid"]) and not any(n[0] == "." for n in names):
                 yield claim.parent.name, owner["worker"]["pid"], lines[-1]["step"]
 
+    def _harm_checkpoint(self, id: str, pid: int) -> str | None:
+        """Kill a worker and harm the checkpoint that it would have gone on from."""
+        os.kill(pid, signal.SIGKILL)
+        checkpoints = sorted(self.results.glob(f"running/{id}/attempt-*/resume.pt"), key=_age)
+        if not checkpoints:
+            return None
+        return f"worker {pid} killed, checkpoint of trial {id} {self._harm(checkpoints[-1])}"
+
+    def _harm_record(self) -> str | None:
+        """Harm a record that is complete; it has to be made again, and its first writing does not count."""
+        if not self.published:
+            return None
+        id = self.random.choice(sorted(self.published))
+        name = self.random.choice(("trial.json", "cases.parquet"))
+        del self.published[id]
+        return f"{name} of trial {id} {self._harm(self.results / 'trials' / id / name)}"
+
+    def _harm(self, path: Path) -> str:
+        content = path.read_bytes()
+        middle = self.random.randrange(len(content))
+        how, changed = self.random.choice(
+            [
+                ("cut", content[:middle]),
+                ("emptied", b""),
+                ("filled with zeros", bytes(len(content))),
+                (
+                    "given another byte",
+                    content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+                ),
+            ]
+        )
+        path.write_bytes(changed)
+        return how
+
+    def _has_harmed(self) -> bool:
+        """Return whether a record is harmed that the last driver had already seen whole."""
+        return any(map(damage_of, self.results.glob("trials/[!.]*")))
+
     def _kill_within_a_write(self, name: str) -> str | None:
         for partial in self.results.glob(f"running/*/*/.*.{name}"):
-            pid = int(partial.name.split(".")[1])
             try:
+                owner = json.loads((partial.parent.parent / "claim.json").read_text())
+                if owner["attempt"] != partial.parent.name:
+                    continue  # left by an earlier kill
+                pid = owner["worker"]["pid"]
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # left by an earlier kill
+            except (OSError, ValueError):
+                continue
             time.sleep(0.1)
             if partial.exists():  # otherwise the write had just ended
                 size = partial.stat().st_size
@@ -211,14 +275,17 @@ class Chaos:
         """Remember when each complete record appeared; one that changes later was written twice."""
         for path in self.results.glob("trials/*/trial.json"):
             id, time_ = path.parent.name, path.stat().st_mtime_ns
-            if id not in self.published and read_record(path.parent).status == "complete":
+            whole = damage_of(path.parent) is None
+            if id not in self.published and whole and read_record(path.parent).status == "complete":
                 self.published[id] = time_
 
     def _compare(self) -> None:
         counts = self._status()
         planned = {path.name for path in (self.calm / "trials").iterdir()}
         assert counts["planned"] == counts["complete"] == len(planned), counts
-        assert {path.name for path in (self.results / "trials").iterdir()} == planned
+        found = {path.name for path in (self.results / "trials").iterdir()}
+        assert {name for name in found if not name.startswith(".damaged-")} == planned
+        assert len(found) - len(planned) == self.done["harmed record"], found  # kept
         left = sorted(str(path) for path in (self.results / "running").glob("[!.]*/**"))
         assert not left, f"something is left of running trials: {left}"
         attempts = Counter[int]()
@@ -245,6 +312,10 @@ class Chaos:
         done = subprocess.run([*command, str(self.results)], check=True, stdout=subprocess.PIPE)
         counts: dict[str, int] = json.loads(done.stdout)
         return counts
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _cases(folder: Path) -> pd.DataFrame:

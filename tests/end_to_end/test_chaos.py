@@ -1,4 +1,4 @@
-"""The short form of the benchmark ``chaos.py``: killed five times, and nothing is lost."""
+"""The short form of the benchmark ``chaos.py``: killed six times, a checkpoint and a record harmed, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -23,4 +23,5 @@ def test_a_grid_that_is_killed_again_and_again_ends_as_if_nothing_had_happened()
     for name in ("resume.pt", "trial.json"):
         assert done.stdout.count(f"killed within the write of {name}") == 1
     assert done.stdout.count("outlived it") == done.stdout.count("killed after publishing") == 1
+    assert done.stdout.count("checkpoint of trial") == done.stdout.count(" of trial ") - 1 == 1
     assert "6 trials complete once, identical to the undisturbed run" in done.stdout
