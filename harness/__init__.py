@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     from harness.commands.compare import compare
     from harness.commands.evaluate import evaluate
     from harness.commands.plan import plan
+    from harness.commands.predict import predict
     from harness.commands.publish import publish
     from harness.commands.report import report
     from harness.commands.rescore import rescore
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     from harness.study.study import Study
 
     __all__ = [
-        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "load_study", "plan", "publish", "report",
+        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "load_study", "plan", "predict", "publish", "report",
         "rescore", "results", "run", "status",
     ]  # fmt: skip
 
@@ -45,7 +46,18 @@ except (
 ):  # a container's user without a name: MONAI and PyTorch ask for one as they are imported
     os.environ["USER"] = str(os.getuid())
 
-COMMANDS = ("compare", "evaluate", "plan", "publish", "report", "rescore", "results", "run", "status")
+COMMANDS = (
+    "compare",
+    "evaluate",
+    "plan",
+    "predict",
+    "publish",
+    "report",
+    "rescore",
+    "results",
+    "run",
+    "status",
+)
 """Functions that are named as the commands; each lies in :mod:`harness.commands`."""
 _HOMES = {
     "Interrupted": "harness.errors",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__, registry
-from harness.cli import cluster, data, evaluate, listing, plan, plugins, report, run, status
+from harness.cli import cluster, data, evaluate, listing, plan, plugins, predict, report, run, status
 from harness.console import replace_what_cannot_be_shown
 from harness.errors import UserError
 
@@ -57,6 +57,7 @@ app.command()(report.rescore)
 app.command()(report.publish)
 app.command()(report.compare)
 app.command()(evaluate.evaluate)
+app.command()(predict.predict)
 app.command()(cluster.doctor)
 app.command(hidden=True)(cluster.cluster_wait)
 app.add_typer(data.app, name="data")

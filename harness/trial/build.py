@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from harness import registry
-from harness.data.trial_data import TrialData
+from harness.data.datasets.contract import Dataset
 from harness.seeding import seed_everything
 from harness.spec import TrialSpec
 from harness.training.loop import memory_format
@@ -16,7 +17,19 @@ from harness.training.losses import segmentation_loss
 from harness.training.method import Context, Method, Setting
 
 
-def build_method(spec: TrialSpec, data: TrialData, device: torch.device) -> Method[Any]:
+class Labelled(Protocol):
+    """What a network's shape depends on."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """Says channels and labels."""
+
+    @property
+    def training(self) -> Sequence[str]:
+        """The labelled training cases."""
+
+
+def build_method(spec: TrialSpec, data: Labelled, device: torch.device) -> Method[Any]:
     """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
     architecture_class = registry.load("architecture", spec.architecture.name)
     architecture = architecture_class(architecture_class.Options(**spec.architecture.options))

@@ -190,13 +190,21 @@ class Dataset:
             UserError: the data root lacks the dataset, or its listing is broken.
         """
         layout, place = self.place(root)
-        if self.folder_layout is not None:
-            self._describe(place / "dataset.json")
+        self.learn_labels(root)
         found = [
             Case(files.id, self.patient(files.id), files.images[0], files.label, files.images[1:])
             for files in layout.read(place)
         ]
         return unique_cases(found, place)
+
+    def learn_labels(self, root: Path | None) -> None:
+        """Take channels and labels from the ``dataset.json`` of a dataset that may be any folder; others know them.
+
+        Raises:
+            UserError: the data root lacks the dataset, or its description is broken.
+        """
+        if self.folder_layout is not None:
+            self._describe(self.place(root)[1] / "dataset.json")
 
     def _describe(self, path: Path) -> None:
         description = read_description(path)
@@ -237,6 +245,16 @@ class Dataset:
 
     def image(self, case: Case) -> Volume:
         """Return the image ``(C, X, Y, Z)`` float32.
+
+        Raises:
+            UserError: the file is unreadable, or holds NaN or infinity.
+        """
+        return self.read(case)
+
+    def read(self, case: Case) -> Volume:
+        """Return the image ``(C, X, Y, Z)`` float32 of a case's files, also of one that is not among ``cases``.
+
+        A dataset whose files have another format overrides it.
 
         Raises:
             UserError: the file is unreadable, or holds NaN or infinity.

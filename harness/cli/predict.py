@@ -1,0 +1,61 @@
+"""``medctx predict`` and ``medctx export``: what is done with trained networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import DEFAULT_RESULTS, Data, Results
+from harness.commands.predict import predict as predict_images
+from harness.console import console
+
+out = console()
+
+Role = Annotated[str, typer.Option(metavar="student|teacher", help="Which of a trial's networks.")]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, …; default: a GPU, where there is one.")
+]
+
+
+def predict(
+    trials: Annotated[
+        list[str],
+        typer.Argument(metavar="TRIAL...", help="Ids, or their first characters; several are averaged."),
+    ],
+    inputs: Annotated[
+        list[Path],
+        typer.Option(
+            "--input",
+            metavar="DIR|FILE",
+            help="Images; channels are <case>_0000, <case>_0001, … May be given again.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where to write <case>.nii.gz.")],
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    role: Role = "student",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write <case>.probabilities.nii.gz too, of all classes.")
+    ] = False,
+    device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of the CPU; default: those of the trial, which give its bits.")
+    ] = None,
+) -> None:
+    """Predict images with the networks of finished trials. What is finished is kept; exit status 1 where an image is not."""
+    found = predict_images(
+        trials,
+        inputs,
+        output,
+        results=results,
+        data=data,
+        role=role,
+        probabilities=probabilities,
+        device=device,
+        threads=threads,
+        say=lambda sentence: out.print(sentence, markup=False),
+    )
+    if found.problems:
+        raise typer.Exit(1)

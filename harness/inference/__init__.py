@@ -1,0 +1,1 @@
+"""Trained networks on images that no trial has seen: predicting, averaging and exporting them."""
