@@ -35,9 +35,10 @@ def plan(
     loaded = load_study(study, overrides or [])
     if probe:
         Store(results)  # refuses a folder that cannot be written before anything is printed
-    found = make_plan(loaded, results=results)
+    found = make_plan(loaded, results=results, data=data)
     if as_json:
         told = {"study": loaded.name, "trials": found.trials, "skipped": found.skipped}
+        told["splits"] = [split.as_json() for split in found.splits]
         print(json.dumps(told | ({"search": found.searches} if found.searches else {}), indent=1))
         return
     _print_trials(found)
@@ -69,7 +70,8 @@ def _print_trials(found: Plan) -> None:
         table.add_row(*(str(entry.get(key, "")) for key in keys))
     out.print(table)
     out.print(counted(len(found.trials), "trial"))
-    for line in (*map(_search_line, found.searches), *found.skip_lines()):
+    split_lines = (line for split in found.splits for line in split.lines())
+    for line in (*split_lines, *map(_search_line, found.searches), *found.skip_lines()):
         out.print(line, markup=False)
 
 

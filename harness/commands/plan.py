@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.arguments import Folder, StudyLike, data_folder, study_of
+from harness.commands.split_sizes import SplitSize, split_sizes
 from harness.progress.known import known_study
 from harness.progress.missing import standing_of
 from harness.records.store import Store
@@ -29,6 +30,7 @@ class Plan:
         trials: one mapping per trial, pretrainings first, with the keys that ``--only`` takes.
         skipped: one mapping per cell that is left out: its factors, and ``reason``.
         searches: what is to come of each searched arm.
+        splits: how its cases are divided, one for each split, the folds of one together.
     """
 
     study: Study
@@ -36,6 +38,7 @@ class Plan:
     trials: list[dict[str, Any]]
     skipped: list[dict[str, Any]]
     searches: list[dict[str, Any]]
+    splits: list[SplitSize]
 
     def skip_lines(self) -> list[str]:
         """Return what is skipped and why, in a line each."""
@@ -67,7 +70,7 @@ def plan(
     Args:
         study: a study, its name, or the path of its file.
         results: folder of records.
-        data: folder of the datasets, for a probe; by default ``MEDCTX_DATA``.
+        data: folder of the datasets, to count cases and for a probe; by default ``MEDCTX_DATA``.
         probe: measure what each arm takes on this device, each in a process of its own, and keep it with the results.
         on_probe: told of each arm before it is probed.
 
@@ -83,6 +86,7 @@ def plan(
         trials=[plan_entry(cell) for cell in (*declared.nodes, *declared.cells)],
         skipped=[{**skip.factors, "reason": skip.reason} for skip in declared.skipped],
         searches=[search_entry(arm) for arm in declared.search.arms] if declared.search else [],
+        splits=split_sizes([cell.spec.dataset for cell in declared.cells], data_folder(data)),
     )
 
 

@@ -13,8 +13,10 @@ from harness.data.check_case import check_case
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Case, Dataset
 from harness.data.layouts import read_folders
-from harness.data.splits import generate_split, shipped_split
+from harness.data.part_counts import count_parts, unread_split_file
+from harness.data.splits import FOLDER, Split, find_split, shipped_split
 from harness.errors import UserError
+from harness.spec import DatasetSpec
 
 _SCALES = 30.0  # between the intensities of two cases, above which they have no common scale
 _ODD = 3.0  # between a spacing or shape and the dataset's median
@@ -57,8 +59,11 @@ def check_dataset(
         if facts is not None:
             found.facts.append(facts)
         on_progress(index + 1, len(cases))
-    _compare(dataset, found.facts, _parts(dataset, cases, name or dataset.title()), found)
+    split = _default_split(dataset, cases, name or dataset.title())
+    parts = {case: part for part, ids in split.parts.items() for case in ids} if split else {}
+    _compare(dataset, found.facts, parts, found)
     _check_split(dataset, cases, root, found)
+    _count_parts(dataset, split, cases, root, found)
     _stray_files(cases, found)
     return found
 
@@ -72,16 +77,41 @@ def _cases_in_folders(dataset: Dataset, root: Path | None) -> list[Case]:
     return [Case(one.id, dataset.patient(one.id), one.images[0], one.label, one.images[1:]) for one in files]
 
 
-def _parts(dataset: Dataset, cases: Sequence[Case], name: str) -> dict[str, str]:
-    """Return case id -> part of the split that a study has by default; none where there is no split."""
+def _default_split(dataset: Dataset, cases: Sequence[Case], name: str) -> Split | None:
+    """Return the split that a study has by default; none where the cases are too few to divide."""
+    if dataset.splits:
+        return shipped_split(dataset.name(), dataset.splits[0])
+    own = FOLDER if dataset.folder_layout is not None else None
     try:
-        if dataset.splits:
-            split = shipped_split(dataset.name(), dataset.splits[0])
-        else:
-            split = generate_split(cases, dataset.fractions, name, 0)
-    except UserError:  # too few to divide
-        return {}
-    return {case: part for part, ids in split.parts.items() for case in ids}
+        return find_split(dataset, DatasetSpec(name=name, version=dataset.version, split_name=own), cases)
+    except UserError:
+        return None
+
+
+def _count_parts(
+    dataset: Dataset, split: Split | None, cases: Sequence[Case], root: Path | None, found: CheckReport
+) -> None:
+    """Count the parts of the default split, and note a split file that is not read."""
+    present = {case.id for case in cases}
+    if split is not None:
+        kept = {part: tuple(id for id in ids if id in present) for part, ids in split.parts.items()}
+        found.parts = count_parts([Split(**kept, rule=split.rule, subsets={})], cases)
+        found.rule = split.rule
+    if unread := unread_split_file(dataset, root):
+        own = (
+            "those in imagesTs with labels in labelsTs"
+            if any(case.test for case in cases)
+            else "drawn at random"
+        )
+        remedy = "Name it there to use its folds."
+        found.add(
+            "warning",
+            "split_file_not_read",
+            "",
+            root or dataset.name(),
+            f"{unread}; by default the test cases are {own}",
+            remedy,
+        )
 
 
 def _compare(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from harness.data.datasets.contract import Case
+from harness.data.part_counts import PartCounts
 
 Level = Literal["error", "warning", "fixed"]
 
@@ -72,9 +73,11 @@ class CaseFacts:
 
 @dataclass
 class CheckReport:
-    """What was found in a dataset."""
+    """What was found in a dataset; ``parts`` are the sizes of its default split, ``rule`` says which that is."""
 
     cases: int = 0
+    parts: PartCounts | None = None
+    rule: str = ""
     findings: list[DataFinding] = field(default_factory=list)
     facts: list[CaseFacts] = field(default_factory=list)
 
@@ -89,4 +92,5 @@ class CheckReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``medctx data check --json`` prints."""
-        return {"cases": self.cases, "findings": [asdict(finding) for finding in self.findings]}
+        parts = {"parts": self.parts.as_json()} if self.parts else {}
+        return {"cases": self.cases, **parts, "findings": [asdict(finding) for finding in self.findings]}

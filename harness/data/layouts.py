@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.itk import ITK_SUFFIXES, conversion
@@ -21,11 +21,12 @@ TWIN = "TWIN.json"
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one labelled case: one image, or one for each channel."""
+    """The files of one labelled case: one image, or one for each channel; ``test`` where its folder holds test cases."""
 
     id: str
     images: tuple[Path, ...]
     label: Path
+    test: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,34 @@ def read_msd(folder: Path) -> list[Files]:
     return read_listing(folder / "dataset.json")
 
 
+def read_msd_with_tests(folder: Path) -> list[Files]:
+    """List what :func:`read_msd` does, and the test cases that have a label in ``labelsTs``."""
+    return [*read_msd(folder), *_test_files(folder)]
+
+
 def read_folders(folder: Path) -> list[Files]:
     """List the pairs of ``imagesTr`` and ``labelsTr``, by id; channels may be in files of their own.
 
     The layout of nnU-Net (``<case>_0000.nii.gz``), and of nnFormer's and UNETR++'s raw data. Where ``dataset.json`` is that
     of nnU-Net v2, every image's name ends in the number of a channel, and files have the ending that it states, if any have.
     """
+    return _pairs(folder, "imagesTr", "labelsTr")
+
+
+def read_folders_with_tests(folder: Path) -> list[Files]:
+    """List what :func:`read_folders` does, and the test cases that have a label in ``labelsTs``."""
+    return [*read_folders(folder), *_test_files(folder)]
+
+
+def _test_files(folder: Path) -> list[Files]:
+    """List the pairs of ``imagesTs`` and ``labelsTs``; none where there is no label."""
+    found = _pairs(folder, "imagesTs", "labelsTs") if image_files(folder / "labelsTs") else []
+    return [replace(files, test=True) for files in found]
+
+
+def _pairs(folder: Path, images_in: str, labels_in: str) -> list[Files]:
     ending, numbered = _nnunet_names(folder / "dataset.json")
-    listed = (image_files(folder / part) for part in ("imagesTr", "labelsTr"))
+    listed = (image_files(folder / part) for part in (images_in, labels_in))
     images, labels = ([path for path in paths if path.name.endswith(ending)] or paths for paths in listed)
     return pair(images, labels, folder, numbered=numbered)
 

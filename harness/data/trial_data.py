@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import registry
-from harness.data.datasets.contract import Case, Dataset
+from harness.data.datasets.contract import Dataset
 from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.preprocessing import CaseCache, LabelsLocked, prepare
-from harness.data.splits import (
-    Split,
-    exclude_cases,
-    few_shot_cases,
-    generate_split,
-    shipped_split,
-    split_on_disk,
-)
+from harness.data.splits import Split, few_shot_cases, find_split
 from harness.data.volume import Volume
 from harness.errors import UserError
-from harness.spec import DatasetSpec, TrialSpec
+from harness.spec import TrialSpec
 
 
 class TrialData:
@@ -127,30 +119,14 @@ def load_trial_data(
     name = spec.dataset.name
     dataset: Dataset = registry.load("dataset", name)()
     cases = dataset.cases(root)
-    split = _find_split(dataset, spec.dataset, cases, root)
+    split = find_split(dataset, spec.dataset, cases, dataset.is_twin(root))
     if not split.validation and spec.recipe.validate_every and spec.recipe.selection != "test_oracle":
         raise UserError(
-            f"dataset {name!r}", f"no validation cases in the split {spec.dataset.split_name!r}",
+            f"dataset {name!r}", f"no validation cases in the split ({split.rule})",
             "some, where recipe.validate_every is set", "Choose another split, or selection last without it.",
         )  # fmt: skip
-    training = few_shot_cases(split, cases, spec.shots, name, spec.subset)
+    training = few_shot_cases(split, cases, spec.shots, name, spec.subset, spec.dataset.split_fold)
     divided = set(split.cases)
     used = [case for case in cases if case.id in divided]  # not the excluded ones: they may be broken
     cache = prepare(dataset, name, used, spec.recipe, heartbeat)
     return TrialData(dataset, split, training, cache, spec)
-
-
-def _find_split(dataset: Dataset, spec: DatasetSpec, cases: Sequence[Case], root: Path | None) -> Split:
-    excluded = spec.split_exclude
-    unknown = sorted(set(excluded) - {case.id for case in cases})
-    twin = dataset.is_twin(root)
-    if unknown and not twin:
-        raise UserError(
-            "split.exclude", ", ".join(unknown), f"cases of {spec.name!r}", "Correct the ids, or remove them."
-        )
-    if spec.split_name is None:
-        kept = [case for case in cases if case.id not in excluded]
-        split = generate_split(kept, dataset.fractions, spec.name, spec.split_seed)
-        return replace(split, rule=f"{split.rule}; without {', '.join(excluded)}") if excluded else split
-    shipped = exclude_cases(shipped_split(spec.name, spec.split_name), excluded)
-    return split_on_disk(shipped, cases, f"dataset {spec.name!r}", twin)

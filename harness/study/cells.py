@@ -12,6 +12,8 @@ FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
 DEFAULTS: dict[str, Any] = {"shots": "all", "subset": 0, "seed": 0}
 PER_SEED = "per_seed"  # a value of the factor subset: each seed draws its own few cases
 GENERATED = "generated"  # the name of a split that is not shipped
+FOLD = "split.fold"
+"""The factor that tells the folds of a cross-validation apart."""
 SETTING = "setting"
 """The factor that tells an arm's confirmed parameters apart, where a study searches."""
 
@@ -62,12 +64,16 @@ def setting_of(spec: TrialSpec, key: str) -> Any:
     """Return the value of a dotted key in a spec, or None where its branch has no such key."""
     head, *rest = key.split(".")
     roots = {"recipe": plain(spec.recipe), "method": spec.method.parameters}
+    split = spec.dataset
     roots |= {
         "architecture": spec.architecture.options,
         "split": {
-            "seed": spec.dataset.split_seed,
-            "name": spec.dataset.split_name or GENERATED,
-            "exclude": list(spec.dataset.split_exclude),
+            "seed": split.split_seed,
+            "name": None if split.split_parts else split.split_name or GENERATED,
+            "exclude": list(split.split_exclude),
+            "fractions": list(split.split_fractions) if split.split_fractions else None,
+            "folds": None if split.split_parts else split.split_folds,
+            "fold": split.split_fold,
         },
     }
     value: Any = roots.get(head)

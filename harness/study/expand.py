@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import UserError, did_you_mean, nearest
-from harness.study.cells import DEFAULTS, FACTORS, Cell, Trials, node_cell
+from harness.study.cells import DEFAULTS, FACTORS, FOLD, Cell, Trials, node_cell
 from harness.study.file import KEYS, StudyFile, find_study, flatten, load_yaml, read_study
 from harness.study.report_checks import check_report
 from harness.study.resolve import Resolver
@@ -127,7 +127,7 @@ class _Expansion:
         declared: list[Trials] = []
         skipped: list[Skip] = []
         factors_seen: dict[str, None] = dict.fromkeys(FACTORS)
-        for settings in self._settings():
+        for settings in self._settings(self.base):
             factors_seen |= dict.fromkeys(settings)
             factors = _factors(self.base, settings)
             outcome = _excepted(exceptions, factors) or self.resolver.resolve(
@@ -163,12 +163,18 @@ class _Expansion:
     def resolver(self) -> Resolver:
         return Resolver(str(self.path), self.file.methods, self.file.architectures)
 
-    def _settings(self) -> Iterator[dict[str, Any]]:
-        """Yield the factor values of each declared cell, grid first; a search makes its own of the grid."""
+    def _settings(self, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the factor values of each declared cell, grid first; a search makes its own of the grid.
+
+        Where a split has folds and no fold is named, each of them is a cell.
+        """
+        blocks = [(f"also[{index}]", entry) for index, entry in enumerate(self.file.also)]
         if not self.file.search and (self.file.grid or not self.file.also):
-            yield from self._combinations("grid", self.file.grid)
-        for index, entry in enumerate(self.file.also):
-            yield from self._combinations(f"also[{index}]", entry)
+            blocks = [("grid", self.file.grid), *blocks]
+        for where, block in blocks:
+            for settings in self._combinations(where, block):
+                folds = self.resolver.folds({**base, **settings})
+                yield from [settings] if folds is None else [{**settings, FOLD: k} for k in range(folds)]
 
     def _combinations(self, where: str, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the product of a block's lists."""
@@ -183,7 +189,7 @@ class _Expansion:
 
     def _declared(self, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the factors of all cells that the file declares; those of a search have no seed."""
-        cells = [_factors(base, settings) for settings in self._settings()]
+        cells = [_factors(base, settings) for settings in self._settings(base)]
         for method in self.file.search.arms if self.file.search else ():
             for settings in self._combinations("grid", self.file.grid):
                 cells.append(_factors(base, {**settings, "method": method}) | {"seed": None})
@@ -209,6 +215,12 @@ class _Expansion:
             name = ", ".join([method, *(str(settings[key]) for key in varying)])
             arm = _excepted(exceptions, factors) or expand_arm(
                 self.file.search, name, merged, self.resolver, tuple(self.file.grid)
+        for settings in cells:
+            if self.resolver.folds({**self.base, **settings}) is not None:
+                raise UserError(
+                    f"{self.path}: {FOLD}", "nothing", "one fold: a search of all would choose by what it is tested on",
+                    f"Set {FOLD}.",
+                )  # fmt: skip
             )
             if isinstance(arm, str):
                 skipped.append(Skip(factors, arm))
@@ -243,7 +255,6 @@ class _Expansion:
     def _exceptions(self) -> list[_Exception]:
         """Return what is left out, each checked against the cells that the file declares."""
         file = self.file
-        known = {*FACTORS, *(key for block in (file.grid, *file.also) for key in block)}
         cells = self._declared(file.base) if file.except_ else []
         exceptions = []
         for index, entry in enumerate(file.except_):
@@ -254,6 +265,7 @@ class _Expansion:
             for key, value in wanted.items():
                 if key not in known:
                     raise UserError(
+        known = {*FACTORS, *chain(file.grid, *file.also, *cells)}
                         f"{where}.{key}", "an unknown key", "a key that the study sets", did_you_mean(key, known)
                     )  # fmt: skip
                 _check_value(f"{where}.{key}", value, [cell.get(key) for cell in cells])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
-from harness.data.splits import shipped_split
 from harness.errors import UserError, did_you_mean
 from harness.parsing import merge, parse
-from harness.spec import ArchitectureSpec, DatasetSpec, MethodSpec, Recipe, TrialSpec, plain
+from harness.spec import ArchitectureSpec, MethodSpec, Recipe, TrialSpec, plain
 from harness.study.arms import Arms, NamedArm, load_named
-from harness.study.cells import FACTORS, GENERATED, PER_SEED
+from harness.study.cells import FACTORS, PER_SEED
 from harness.study.file import KEYS
+from harness.study.split import KEYS as SPLIT_KEYS
+from harness.study.split import SplitKeys
 from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node
 
-_SPLIT_KEYS = ("seed", "name", "exclude")
 _BRANCHES = ("recipe", "method", "architecture", "split")
 
 
@@ -42,6 +43,20 @@ class Resolver:
     where: str
     methods: Arms = field(default_factory=dict)
     architectures: Arms = field(default_factory=dict)
+
+    @cached_property
+    def _split(self) -> SplitKeys:
+        return SplitKeys(self.where)
+
+    def folds(self, settings: Mapping[str, Any]) -> int | None:
+        """Return how many folds flat ``settings`` stand for, each a trial; None where they name one split.
+
+        Raises:
+            UserError: a split file that cannot be read.
+        """
+        prefix = "split."
+        own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+        return self._split.folds(own)
 
     def resolve(self, settings: Mapping[str, Any]) -> Resolved | str:
         """Return the trial of flat ``settings`` and the pretraining that it starts from, or why there is none.
@@ -73,7 +88,7 @@ class Resolver:
         if reason:
             return f"{settings['method']} on {settings['architecture']}: {reason}"
         fields = {
-            "dataset": _split(dataset, dataset_name, branches["split"], settings["shots"], where),
+            "dataset": self._split.spec(dataset, dataset_name, branches["split"], settings["shots"]),
             "architecture": ArchitectureSpec(
                 name=network.registered_name, version=network.registered.version, options=plain(options)
             ),
@@ -131,7 +146,7 @@ def _refuse_key(where: str, key: str, value: Any) -> NoReturn:
             f"{where}: {key}", repr(value), f"a path below {key}", f"Write for example {example}."
         )
     paths = [f"recipe.{field}" for field in ("pipeline", *Recipe.model_fields)]
-    paths += [f"split.{field}" for field in _SPLIT_KEYS]
+    paths += [f"split.{field}" for field in SPLIT_KEYS]
     raise UserError(
         f"{where}: {key}", "an unknown key", "a factor or a path below " + ", ".join(_BRANCHES),
         f"Move {head!r} to the top of the file." if head in KEYS else did_you_mean(key, [*FACTORS, *paths]),
@@ -205,41 +220,6 @@ def _check_warmup(recipe: Recipe, own: Mapping[str, Any], where: str) -> None:
             f"{where}.warmup_steps", str(recipe.warmup_steps), f"no more than the {recipe.steps} steps",
             "Lower it, or train longer.",
         )  # fmt: skip
-
-
-def _split(
-    dataset: type[Any], dataset_name: str, own: Mapping[str, Any], shots: Any, path: str
-) -> DatasetSpec:
-    """Return the dataset with how its cases are divided."""
-    where = f"{path}: split"
-    for key in own:
-        if key not in _SPLIT_KEYS:
-            raise UserError(
-                f"{where}.{key}", "an unknown key", "seed, name or exclude", did_you_mean(key, _SPLIT_KEYS)
-            )
-    names = [*dataset.splits, GENERATED]
-    name = own.get("name", names[0])
-    if name not in names:
-        raise UserError(f"{where}.name", repr(name), "a split of the dataset", did_you_mean(str(name), names))
-    if name != GENERATED and "seed" in own:
-        raise UserError(
-            f"{where}.seed", repr(own["seed"]), f"none: the split {name!r} is a fixed list",
-            f"Remove it, or set split.name to {GENERATED}.",
-        )  # fmt: skip
-    known = shipped_split(dataset.name(), name).subsets if name != GENERATED else {}
-    if isinstance(shots, str) and shots != "all" and shots not in known:
-        raise UserError(
-            f"{path}: shots", repr(shots), "a number, 'all' or a published subset",
-            did_you_mean(shots, [*known, "all"]),
-        )  # fmt: skip
-    fields = {f"split_{key}": value for key, value in own.items() if key != "name"}
-    fields |= {"name": dataset_name, "version": dataset.version}
-    fields |= {} if name == GENERATED else {"split_name": name}
-    try:
-        return parse(DatasetSpec, fields, path)
-    except UserError as error:  # of split_seed, where the study has split.seed
-        key = error.where.removeprefix(f"{path}: split_")
-        raise UserError(f"{where}.{key}", error.found, error.expected, error.remedy) from None
 
 
 def _nest(path: str, value: Any) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from harness.errors import UserError
 class Case:
     """One labelled volume and whom it belongs to; paths are None where a dataset makes its volumes.
 
-    ``channels`` are the files of the other channels, where each has its own.
+    ``channels`` are the files of the other channels, where each has its own. ``test`` says that the dataset's folder has
+    it apart, as a test case.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Case:
     image: Path | None = None
     label: Path | None = None
     channels: tuple[Path, ...] = ()
+    test: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -192,7 +194,7 @@ class Dataset:
         layout, place = self.place(root)
         self.learn_labels(root)
         found = [
-            Case(files.id, self.patient(files.id), files.images[0], files.label, files.images[1:])
+            Case(files.id, self.patient(files.id), files.images[0], files.label, files.images[1:], files.test)
             for files in layout.read(place)
         ]
         return unique_cases(found, place)
@@ -317,6 +319,7 @@ def unique_cases(cases: Sequence[Case], where: Path) -> list[Case]:
     for one, other in pairwise(ordered):
         if one.id == other.id:
             raise UserError(
-                where, f"case id {one.id!r} twice", "unique case ids", "Remove one of the two entries."
+                where, f"case id {one.id!r} twice{twice}", "unique case ids", "Remove one of the two entries."
+            twice = " (to train on and to test on)" if one.test != other.test else ""
             )
     return ordered

@@ -312,7 +312,7 @@ def test_two_damages_are_both_found_and_exit_is_1(damaged: Callable[[str], Path]
     label(root, 4).unlink()
     outcome = medctx("data", "check", "hippocampus", "--data", root, "--json")
     found = json.loads(outcome.out)
-    assert outcome.code == 1 and set(found) == {"cases", "findings"}
+    assert outcome.code == 1 and set(found) == {"cases", "parts", "findings"}
     assert {"nan", "empty_file", "missing_file"} <= {one["code"] for one in found["findings"]}
     assert set(found["findings"][0]) == {"level", "code", "case", "file", "message", "remedy"}
     text = medctx("data", "check", "hippocampus", "--data", root)
