@@ -12,8 +12,8 @@ from harness.training.method import Batch, Context, Losses, Method, Progress
 class CleanWeights(Frozen):
     """Weights of the terms."""
 
-    sup: float = Field(1.0, gt=0)
-    second_sup: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
+    sup: float = Field(1.0, title="Supervised weight", gt=0)
+    second_sup: float = tunable(1.0, 0.1, 10.0, title="Second supervised weight", log=True, ge=0)
 
 
 class CleanCleanParameters(Frozen):
@@ -29,6 +29,7 @@ class CleanClean(Method[CleanCleanParameters]):
     step is a supervised one with the loss doubled, which shows what the loss's scale does by itself.
     """
 
+    print_name = "Clean–clean control"
     summary = "control: supervised on the same whole volume twice; differs by dropout alone"
     source = "ablation of MedContext, arXiv 2402.17725: mask ratio 0, no teacher"
     Parameters = CleanCleanParameters

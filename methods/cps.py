@@ -26,6 +26,7 @@ class CPS(SemiSupervised[CPSParameters]):
     the norm of both gradients together.
     """
 
+    print_name = "CPS"
     summary = "semi-supervised: two networks, each trained on the other's hard labels of unlabelled images"
     source = "Chen et al., CVPR 2021; settings of HiLab-git/SSL4MIS"
     Parameters = CPSParameters

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 class MaskedWeights(Frozen):
     """Weights of the terms; a term of weight 0 is not computed."""
 
-    sup: float = Field(1.0, ge=0, description="0: the student sees masked volumes alone, as under cut-out")
-    masked_sup: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
+    sup: float = Field(
+        1.0,
+        title="Supervised weight",
+        ge=0,
+        description="0: the student sees masked volumes alone, as under cut-out",
+    )
+    masked_sup: float = tunable(1.0, 0.1, 10.0, title="Masked supervised weight", log=True, ge=0)
 
 
 class MaskedSupervisedParameters(Frozen):
@@ -46,6 +51,7 @@ class MaskedSupervisedParameters(Frozen):
 class MaskedSupervised(Method[MaskedSupervisedParameters]):
     """``L = Seg(f(x), y) + Seg(f(x; M), y)``: what MedContext trains by, less its consistency term."""
 
+    print_name = "Masked supervised"
     summary = "control: supervised on the whole and on the masked volume, without a teacher"
     source = "ablation of MedContext, arXiv 2402.17725: beta 0, no teacher"
     Parameters = MaskedSupervisedParameters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from pydantic import Field
+
 from harness.ranges import tunable
 from harness.spec import Frozen
 from harness.training.masked_pass import block_grid
@@ -15,10 +17,10 @@ from harness.training.pretraining import Pretrained
 class MaskedVolumeParameters(Frozen):
     """What is hidden, and how the restoration is judged."""
 
-    block: int = tunable(8, 4, 16, ge=1, description="side of a hidden block, voxels")
-    ratio: float = tunable(0.6, 0.3, 0.9, gt=0, lt=1)
-    fill: Literal["learned", "zero", "mean"] = "learned"
-    loss: Literal["l1", "mse"] = "l1"
+    block: int = tunable(8, 4, 16, title="Mask block", ge=1, description="side of a hidden block, voxels")
+    ratio: float = tunable(0.6, 0.3, 0.9, title="Mask ratio", gt=0, lt=1)
+    fill: Literal["learned", "zero", "mean"] = Field("learned", title="Mask fill")
+    loss: Literal["l1", "mse"] = Field("l1", title="Restoration loss")
 
 
 class MaskedVolume(Pretrained[MaskedVolumeParameters]):
@@ -29,6 +31,7 @@ class MaskedVolume(Pretrained[MaskedVolumeParameters]):
     error is nnssl's variant.
     """
 
+    print_name = "SimMIM"
     summary = "pretraining: restore masked blocks of the image with the whole network (SimMIM)"
     source = "Xie et al., CVPR 2022; variant in MIC-DKFZ/nnssl"
     Parameters = MaskedVolumeParameters

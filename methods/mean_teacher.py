@@ -26,6 +26,7 @@ class MeanTeacher(StudentAndNoisyTeacher[MeanTeacherParameters]):
     the code of UA-MT and SSL4MIS; u are images of training cases whose labels the trial withholds.
     """
 
+    print_name = "Mean Teacher"
     summary = "semi-supervised: student and EMA teacher agree on unlabelled images under noise"
     source = "Tarvainen and Valpola, NeurIPS 2017; settings of yulequan/UA-MT and HiLab-git/SSL4MIS"
     Parameters = MeanTeacherParameters

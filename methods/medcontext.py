@@ -28,39 +28,80 @@ class Consistency(Frozen):
     """How the masked branch is compared with its target."""
 
     kind: Literal["mse_logits", "mse_softmax", "kl", "soft_ce", "cosine", "spatial_ce", "spatial_kl"] = Field(
-        "mse_logits", description="distance between the two"
+        "mse_logits", title="Consistency loss", description="distance between the two"
     )
     norm: Literal["fro", "per_sample", "rms", "none"] = Field(
-        "fro", description="of the target's logits, that the distance is divided by"
+        "fro", title="Consistency norm", description="of the target's logits, that the distance is divided by"
+    )
+    region: Literal["all", "masked", "visible"] = Field(
+        "all", title="Consistency region", description="voxels that are compared"
+    )
+    samples: Literal["all", "first"] = Field(
+        "all", title="Consistency samples", description="first: the first sample of a batch alone"
+    )
+    ds: Literal["first", "all"] = Field(
+        "first", title="Consistency outputs", description="outputs of deep supervision that are compared"
+    )
+    ramp: float = Field(
+        0.0,
+        title="Consistency ramp",
+        ge=0,
+        le=1,
+        description="share of the steps over which the weight rises from 0",
     )
     region: Literal["all", "masked", "visible"] = Field("all", description="voxels that are compared")
     samples: Literal["all", "first"] = Field("all", description="first: the first sample of a batch alone")
     ds: Literal["first", "all"] = Field("first", description="outputs of deep supervision that are compared")
     ramp: float = Field(0.0, ge=0, le=1, description="share of the steps over which the weight rises from 0")
     target: Literal["teacher", "student", "student_with_gradient"] = Field(
-        "teacher", description="whose segmentation of the whole volume is to be reproduced"
+        "teacher",
+        title="Consistency target",
+        description="whose segmentation of the whole volume is to be reproduced",
     )
 
 
 class Teacher(Frozen):
     """How the teacher follows the student."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, title="Teacher")
     m0: float = tunable(
-        0.996, 0.9, 0.9999, log=True, complement=True, ge=0, le=1, description="EMA momentum at the start"
+        0.996,
+        0.9,
+        0.9999,
+        title="EMA momentum",
+        log=True,
+        complement=True,
+        ge=0,
+        le=1,
+        description="EMA momentum at the start",
     )
-    m1: float = Field(1.0, ge=0, le=1, description="EMA momentum at the end")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="from m0 to m1, or m0 throughout")
-    warmup_epochs: int = Field(0, ge=0, description="over which the momentum rises from 0 to m0")
-    index: Literal["global", "in_epoch"] = Field("global", description="step that the schedule is read at")
-    every: Literal["iteration", "epoch"] = Field("iteration", description="how often the teacher is updated")
-    steps_per_epoch: int = Field(0, ge=0, description="0: the number of training cases")
-    schedule_steps_per_epoch: int = Field(0, ge=0, description="that the schedule assumes; 0: the same")
+    m1: float = Field(1.0, title="EMA momentum at the end", ge=0, le=1, description="EMA momentum at the end")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", title="Momentum schedule", description="from m0 to m1, or m0 throughout"
+    )
+    warmup_epochs: int = Field(
+        0, title="Momentum warm-up", ge=0, description="over which the momentum rises from 0 to m0"
+    )
+    index: Literal["global", "in_epoch"] = Field(
+        "global", title="Momentum index", description="step that the schedule is read at"
+    )
+    every: Literal["iteration", "epoch"] = Field(
+        "iteration", title="Teacher update", description="how often the teacher is updated"
+    )
+    steps_per_epoch: int = Field(
+        0, title="Steps per epoch", ge=0, description="0: the number of training cases"
+    )
+    schedule_steps_per_epoch: int = Field(
+        0, title="Steps per epoch of the schedule", ge=0, description="that the schedule assumes; 0: the same"
+    )
     buffers: Literal["skip", "copy", "ema"] = Field(
-        "ema", description="such as running means of batch normalisation"
+        "ema", title="Teacher buffers", description="such as running means of batch normalisation"
     )
     mode: Literal["eval", "train"] = Field(
-        "eval", description="of dropout and normalisation while it predicts targets"
+        "eval", title="Teacher mode", description="of dropout and normalisation while it predicts targets"
+    )
+    log_loss: bool = Field(
+        False, title="Teacher loss logged", description="write the teacher's segmentation loss to the history"
     )
     log_loss: bool = Field(False, description="write the teacher's segmentation loss to the history")
 
@@ -68,9 +109,27 @@ class Teacher(Frozen):
 class Weights(Frozen):
     """Weights of the terms; a term of weight 0 is not computed."""
 
-    sup: float = Field(1.0, ge=0, description="segmentation of the whole volume against the labels")
-    masked_sup: float = Field(1.0, ge=0, description="segmentation of the masked volume against the labels")
-    cons: float = tunable(0.5, 0.01, 10.0, log=True, ge=0, description="beta: consistency with the target")
+    sup: float = Field(
+        1.0,
+        title="Supervised weight",
+        ge=0,
+        description="segmentation of the whole volume against the labels",
+    )
+    masked_sup: float = Field(
+        1.0,
+        title="Masked supervised weight",
+        ge=0,
+        description="segmentation of the masked volume against the labels",
+    )
+    cons: float = tunable(
+        0.5,
+        0.01,
+        10.0,
+        title="Consistency weight",
+        log=True,
+        ge=0,
+        description="beta: consistency with the target",
+    )
 
 
 class MedContextParameters(Frozen):
@@ -81,7 +140,9 @@ class MedContextParameters(Frozen):
     teacher: Teacher = Teacher()
     losses: Weights = Weights()
     unlabelled: bool = later(
-        False, description="consistency also on as many patches of training cases without labels"
+        False,
+        title="Unlabelled patches",
+        description="consistency also on as many patches of training cases without labels",
     )
 
     @model_validator(mode="after")
@@ -105,6 +166,7 @@ class MedContext(Method[MedContextParameters]):
     an extension of ours, the consistency term is one over labelled and unlabelled patches together.
     """
 
+    print_name = "MedContext"
     summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
     source = "MedContext, MICCAI 2024, LNCS 15012, pp. 229-239, arXiv 2402.17725"
     Parameters = MedContextParameters

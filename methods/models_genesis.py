@@ -20,13 +20,21 @@ class ModelsGenesisParameters(Frozen):
     """Probabilities of the corruptions; defaults are the original's."""
 
     flip: float = Field(
-        0.4, ge=0, le=1, description="of each of up to three flips, of image and target alike"
+        0.4,
+        title="Flip probability",
+        ge=0,
+        le=1,
+        description="of each of up to three flips, of image and target alike",
     )
-    shuffle: float = tunable(0.5, 0.0, 1.0, ge=0, le=1)
-    remap: float = tunable(0.9, 0.0, 1.0, ge=0, le=1)
-    paint: float = tunable(0.9, 0.0, 1.0, ge=0, le=1)
+    shuffle: float = tunable(0.5, 0.0, 1.0, title="Shuffling probability", ge=0, le=1)
+    remap: float = tunable(0.9, 0.0, 1.0, title="Intensity map probability", ge=0, le=1)
+    paint: float = tunable(0.9, 0.0, 1.0, title="Painting probability", ge=0, le=1)
     inner: float = Field(
-        0.2, ge=0, le=1, description="of painting: that it is in-painting and not out-painting"
+        0.2,
+        title="In-painting probability",
+        ge=0,
+        le=1,
+        description="of painting: that it is in-painting and not out-painting",
     )
 
 

@@ -15,8 +15,8 @@ from harness.training.pretraining import Pretrained
 class SparseMAEParameters(Frozen):
     """What is hidden."""
 
-    block: int = tunable(8, 4, 16, ge=1, description="side of a hidden block, voxels")
-    ratio: float = tunable(0.75, 0.4, 0.9, gt=0, lt=1)
+    block: int = tunable(8, 4, 16, title="Mask block", ge=1, description="side of a hidden block, voxels")
+    ratio: float = tunable(0.75, 0.4, 0.9, title="Mask ratio", gt=0, lt=1)
 
 
 class SparseMAE(Pretrained[SparseMAEParameters]):
@@ -27,6 +27,7 @@ class SparseMAE(Pretrained[SparseMAEParameters]):
     hidden places; the skips stay zero there, and the densifying convolutions of the original are left out.
     """
 
+    print_name = "SparK"
     summary = "pretraining: masked autoencoding with a sparse convolutional encoder (Spark3D); CNNs only"
     source = "Tian et al., ICLR 2023; Spark3D in MIC-DKFZ/nnssl"
     Parameters = SparseMAEParameters

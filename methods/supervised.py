@@ -13,6 +13,7 @@ class SupervisedParameters(Frozen):
 class Supervised(Method[SupervisedParameters]):
     """One network, one forward pass, the recipe's segmentation loss."""
 
+    print_name = "Supervised"
     summary = "labelled cases only, one network: the baseline"
     source = "Isensee et al., Nature Methods 2021 (loss and recipe of the field)"
     Parameters = SupervisedParameters

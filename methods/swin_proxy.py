@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 class ProxyWeights(Frozen):
     """Weights of the terms, as published."""
 
-    restoration: float = Field(1.0, ge=0)
-    rotation: float = Field(1.0, ge=0)
-    contrast: float = Field(1.0, ge=0)
+    restoration: float = Field(1.0, title="Restoration weight", ge=0)
+    rotation: float = Field(1.0, title="Rotation weight", ge=0)
+    contrast: float = Field(1.0, title="Contrast weight", ge=0)
 
 
 class SwinProxyParameters(Frozen):
     """What is cut out, and how views are told apart."""
 
     drop: float = Field(
-        0.3, ge=0, lt=1, description="largest share of voxels cut out, and then of those swapped"
+        0.3,
+        title="Cut-out share",
+        ge=0,
+        lt=1,
+        description="largest share of voxels cut out, and then of those swapped",
     )
     temperature: float = tunable(0.5, 0.05, 1.0, log=True, gt=0)
     contrast_size: int = Field(512, ge=1, description="of the vectors that are contrasted")

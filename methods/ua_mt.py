@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 class Uncertainty(Frozen):
     """How the teacher's certainty is measured, and how much of it is asked for."""
 
-    passes: int = Field(8, ge=1, description="stochastic passes of the teacher")
-    threshold: float = Field(0.75, ge=0, le=1, description="at first, as a share of the largest entropy")
-    threshold_end: float = Field(1.0, ge=0, le=1, description="at the last step")
+    passes: int = Field(8, title="Stochastic passes", ge=1, description="stochastic passes of the teacher")
+    threshold: float = Field(
+        0.75, title="Entropy threshold", ge=0, le=1, description="at first, as a share of the largest entropy"
+    )
+    threshold_end: float = Field(
+        1.0, title="Entropy threshold at the end", ge=0, le=1, description="at the last step"
+    )
 
 
 class UAMTParameters(UnlabelledParameters):
@@ -46,6 +50,9 @@ class UAMT(StudentAndNoisyTeacher[UAMTParameters]):
     architecture's own dropout is used: in a network without any, passes differ by the noise alone.
     """
 
+    version = 2  # 1 divided by the number of classes, which is the same for two
+
+    print_name = "UA-MT"
     summary = "semi-supervised: Mean Teacher where the teacher's predictive entropy is low"
     source = "Yu et al., MICCAI 2019, LNCS 11765; settings of yulequan/UA-MT"
     Parameters = UAMTParameters

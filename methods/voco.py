@@ -23,8 +23,8 @@ Corner = tuple[int, int, int]
 class VoCoParameters(Frozen):
     """How crops are taken, and what spreads the base crops apart."""
 
-    cells: Triple = Field((2, 2, 1), description="base crops along each axis of a patch")
-    targets: int = Field(4, ge=1, description="random crops of a patch")
+    cells: Triple = Field((2, 2, 1), title="Base crops", description="base crops along each axis of a patch")
+    targets: int = Field(4, title="Random crops", ge=1, description="random crops of a patch")
     regularisation: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
     jitter: float = Field(0.1, ge=0, description="deviation of a crop's scale and shift of intensity")
 

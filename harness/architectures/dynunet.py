@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 
 from harness.architectures.contract import Architecture
 from harness.spec import Frozen, Triple
@@ -31,6 +31,7 @@ class DynUNet(Architecture[DynUNetOptions]):
     last does not halve the third axis.
     """
 
+    print_name = "nnU-Net (DynUNet)"
     summary = "nnU-Net's U-Net, strides by the patch"
     source = "Isensee et al., Nature Methods 18, 2021; monai.networks.nets.DynUNet"
     Options = DynUNetOptions

@@ -35,6 +35,7 @@ class MedNeXtOptions(Frozen):
 class MedNeXt(Architecture[MedNeXtOptions]):
     """MONAI's MedNeXt in the sizes S, B, M and L of its paper, kernels of 3 voxels, residual resampling."""
 
+    print_name = "MedNeXt"
     summary = "U-Net of ConvNeXt blocks; sides must be multiples of 16"
     source = "Roy et al., MICCAI 2023, LNCS 14223; monai.networks.nets.MedNeXt"
     Options = MedNeXtOptions

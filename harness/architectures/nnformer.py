@@ -25,6 +25,7 @@ class NNFormer(Architecture[NNFormerOptions]):
     for 128 x 128 x 128. The decoder of ``brats`` has the heads of Synapse's, as in the original's code.
     """
 
+    print_name = "nnFormer"
     summary = "transformer of 3D windows in encoder, decoder and skips; takes nearly any patch"
     source = (
         "Zhou et al., nnFormer: Volumetric Medical Image Segmentation via a 3D Transformer, IEEE TIP 2023; "

@@ -30,6 +30,7 @@ class SwinUNETROptions(Frozen):
 class SwinUNETR(Architecture[SwinUNETROptions]):
     """MONAI's Swin UNETR (Hatamizadeh et al., BrainLes 2021, LNCS 12962)."""
 
+    print_name = "Swin UNETR"
     summary = "shifted-window transformer encoder; sides must be multiples of 32, at least 64"
     source = "Hatamizadeh et al., BrainLes 2021, LNCS 12962; monai.networks.nets.SwinUNETR"
     Options = SwinUNETROptions

@@ -22,6 +22,7 @@ class UNetOptions(Frozen):
 class UNet(Architecture[UNetOptions]):
     """MONAI's residual U-Net (Kerfoot et al. 2019) with instance normalisation and PReLU."""
 
+    print_name = "U-Net"
     summary = "residual U-Net; 0.15 M parameters at preset tiny"
     source = "Kerfoot et al., STACOM 2018, LNCS 11395; monai.networks.nets.UNet"
     Options = UNetOptions

@@ -30,6 +30,7 @@ class UNETR(Architecture[UNETROptions]):
     (feature size 32); 16 is the size of UNETR's own paper.
     """
 
+    print_name = "UNETR"
     summary = "transformer encoder, convolutional decoder; sides must be multiples of 16"
     source = "Hatamizadeh et al., WACV 2022; monai.networks.nets.UNETR"
     Options = UNETROptions

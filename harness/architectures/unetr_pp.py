@@ -52,6 +52,7 @@ class UNETRPP(Architecture[UNETRPPOptions]):
     The authors' arrays have slices first, so their stem 2 x 4 x 4 is 4 x 4 x 2 here.
     """
 
+    print_name = "UNETR++"
     summary = "efficient paired attention over channels and space; positions fixed by the patch"
     source = "Shaker et al., IEEE TMI 2024; https://github.com/Amshaker/unetr_plus_plus"
     Options = UNETRPPOptions

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.parsing import parse
 from harness.reporting.frames import PROTOCOL_COLUMNS
 from harness.spec import Frozen
 from harness.study.file import find_file, read_yaml, studies_folder
+from harness.study.study import Study
 
 
 class PublishedRow(Frozen):
     """One line of a published table.
 
-    ``architecture`` and ``method`` are the registered names that it can be compared with; values are by region, ``mean``
+    ``architecture`` and ``method`` are the names that it can be compared with, registered ones or those of the study;
+    ``arm`` is a method of the study, in place of ``method``. Values are by region, ``mean``
     is printed by the source, in the units of the file. ``parameters`` in millions, ``flops`` in 10^9 as printed (most
     papers count a multiply-accumulate as one).
     """
@@ -23,6 +26,7 @@ class PublishedRow(Frozen):
     name: str
     architecture: str = ""
     method: str = "supervised"
+    arm: str = ""
     dice: dict[str, float] = {}
     hd95: dict[str, float] = {}
     parameters: float | None = None
@@ -72,3 +76,51 @@ def read_reference(name: str, datasets: Iterable[str] = ()) -> Reference:
             "Leave it out, or name published numbers on a dataset of the study.",
         )  # fmt: skip
     return found
+
+
+def check_rows(name: str, reference: Reference, study: Study) -> None:
+    """Refuse rows that can be compared with nothing, because nothing has the name that they give.
+
+    Args:
+        name: of the reference, as given.
+        reference: published numbers.
+        study: that they are set beside.
+
+    Raises:
+        UserError: a row names an arm that the study does not have, or a method or an architecture that is neither
+            registered nor in the study.
+    """
+    of_study = {
+        kind: {str(cell.factors[kind]) for cell in study.cells} for kind in ("method", "architecture")
+    }
+    for row in reference.rows:
+        known: dict[str, tuple[str, set[str]]] = {
+            "arm": (row.arm, of_study["method"]),
+            "method": (row.method, of_study["method"] | {*registry.names("method")}),
+            "architecture": (row.architecture, of_study["architecture"] | {*registry.names("architecture")}),
+        }
+        for key, (given, names) in known.items():
+            if given and ":" not in given and given not in names:
+                raise UserError(
+                    f"reference {name!r}: {row.name}: {key}", f"unknown name {given!r}",
+                    "an arm of the study" if key == "arm" else f"a registered {key}, or one of the study",
+                    did_you_mean(given, names),
+                )  # fmt: skip
+        _check_together(f"reference {name!r}: {row.name}", row, study)
+
+
+def _check_together(where: str, row: PublishedRow, study: Study) -> None:
+    """Refuse a row whose arm no trial of the study has on the architecture that it names."""
+    if not (row.arm and row.architecture):
+        return
+    on = {
+        str(name)
+        for cell in study.cells
+        if cell.factors["method"] == row.arm
+        for name in (cell.factors["architecture"], cell.spec.architecture.name)
+    }
+    if row.architecture not in on:
+        raise UserError(
+            f"{where}: architecture", repr(row.architecture), f"one that {row.arm} is trained on",
+            did_you_mean(row.architecture, on),
+        )  # fmt: skip

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
 from harness.reporting.statistics import estimates
-from harness.reporting.wording import UNSET, arm_label, is_number
+from harness.reporting.wording import UNSET, is_number
 from harness.study.axes import is_shared, row_keys
+from harness.study.names import Names
 from harness.study.study import Study
 
 Arm = tuple[Any, ...]
@@ -55,6 +56,16 @@ class ReportData:
     def baseline(self) -> str:
         """The method that gains are measured against."""
         return self.study.report.baseline
+
+    @property
+    def names(self) -> Names:
+        """What people read in place of arms, factors, values and regions."""
+        return self.study.names
+
+    @property
+    def baseline_name(self) -> str:
+        """What people read in place of the baseline."""
+        return self.names.value("method", self.baseline)
 
     @cached_property
     def case_means(self) -> pd.DataFrame:
@@ -142,6 +153,18 @@ def value_order(values: Iterable[Any]) -> dict[Any, int]:
     return {value: place for place, value in enumerate([*absent, *sorted(numbers), *words])}
 
 
+def with_print_names(frame: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Return ``frame`` with the names for print of datasets, architectures, regions and all that is no number."""
+    shown = {
+        key: frame[key].map(partial(names.value, key))
+        for key in names.values
+        if key in frame and key not in ("method", "shots")
+    }
+    if "region" in frame:
+        shown["region"] = frame["region"].map(names.region)
+    return frame.assign(**shown)
+
+
 def with_arm_names(frame: pd.DataFrame, study: Study, without: str = "") -> pd.DataFrame:
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
@@ -156,6 +179,6 @@ def with_arm_names(frame: pd.DataFrame, study: Study, without: str = "") -> pd.D
     labels = {}
     for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None):
         own = [(key, v) for key, v in zip(others, values[1:], strict=True) if len(seen[values[0], key]) > 1]
-        labels[values] = arm_label(str(values[0]), own)
+        labels[values] = study.names.arm(str(values[0]), [(key, v) for key, v in own if v != UNSET])
     arms = [labels[values] for values in frame[["method", *others]].itertuples(index=False, name=None)]
     return frame.assign(arm=pd.Series(arms, index=frame.index, dtype=object))

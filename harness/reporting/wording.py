@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
+
+from harness.study.names import Names, value_text
 
 UNSET = "–"
 """Stands for a factor that a cell does not set, and for a value that does not exist."""
@@ -49,23 +50,9 @@ def metric_of(name: str, unit: str = "") -> Metric:
     return METRICS.get(name) or Metric(name, name, unit or "1", 1.0, True, unit or "1", "as recorded")
 
 
-def heading(key: str) -> str:
-    """Return the column heading of a factor: ``Method``, or ``masking.ratio`` of ``method.masking.ratio``."""
-    return key.partition(".")[2] or key.capitalize()
-
-
 def is_number(value: Any) -> bool:
     """Return whether a factor's value is a number."""
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def value_text(value: Any) -> str:
-    """Return a factor's value as text."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple | list):
-        return " × ".join(value_text(part) for part in value)
-    return str(value)
 
 
 def number(value: float | None, decimals: int = 2) -> str:
@@ -100,27 +87,14 @@ def p_text(p: float) -> str:
     return UNSET if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def arm_label(method: str, settings: Sequence[tuple[str, Any]]) -> str:
-    """Return the name of an arm: its method, then the other factors that it sets, by the last part of their key.
-
-    Where two keys end alike, as much of them is written as in a table's heading.
-    """
-    ends = [key.rpartition(".")[2] for key, _ in settings]
-    names = [
-        end if ends.count(end) == 1 else heading(key) for end, (key, _) in zip(ends, settings, strict=True)
-    ]
-    parts = [f"{name} {value_text(v)}" for name, (_, v) in zip(names, settings, strict=True) if v != UNSET]
-    return ", ".join([method, *parts])
-
-
 def count(number_of: int, noun: str, nouns: str = "") -> str:
     """Return ``1 case``, ``2 cases``; ``nouns`` where the plural has another form."""
     return f"{number_of} {noun if number_of == 1 else nouns or f'{noun}s'}"
 
 
-def factor_text(key: str, value: Any) -> str:
+def factor_text(names: Names, key: str, value: Any) -> str:
     """Return a factor's value where its name does not stand beside it."""
-    return shots_text(value) if key == "shots" else value_text(value)
+    return shots_text(value) if key == "shots" else names.value(key, value)
 
 
 def shots_text(shots: Any) -> str:

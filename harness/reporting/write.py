@@ -80,10 +80,12 @@ def write_report(
             tables have one name, or another process has been writing this report for ten minutes.
     """
     from harness.files.locks import SharedLock
-    from harness.reporting.references import read_reference
+    from harness.reporting.references import check_rows, read_reference
 
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
     published = {name: read_reference(name, datasets) for name in references}
+    for name, reference in published.items():
+        check_rows(name, reference, study)
     folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
@@ -123,7 +125,9 @@ def _write(
     _write_tables([*tables, *of_searches], folder / "tables", study.name)
     write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
-    planned = chain(plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches))
+    planned = chain(
+        plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches, data.names)
+    )
     figures = draw_all(planned, folder / "figures")
     found = answer(data, comparisons)
     page = folder / "report.html"

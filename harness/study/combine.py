@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from harness.parsing import merge
 from harness.study.cells import Cell
+from harness.study.file import Labels
 from harness.study.study import Study
 
 STUDY = "study"
@@ -15,7 +18,7 @@ STUDY = "study"
 def combine(studies: Sequence[Study], name: str) -> Study:
     """Return a study of all cells; a trial that several studies share counts once.
 
-    Baseline and tables are those of the first study. Where two trials that differ have the same factors, which study they
+    Baseline and tables are those of the first study, and so is a label that several have. Where two trials that differ have the same factors, which study they
     belong to becomes a factor.
 
     Args:
@@ -42,7 +45,16 @@ def combine(studies: Sequence[Study], name: str) -> Study:
         factors=factors,
         nodes=tuple(nodes.values()),
         commands=tuple(command for study in studies for command in study.commands),
+        labels=_joined([study.labels for study in studies]),
     )
+
+
+def _joined(labels: Sequence[Labels]) -> Labels:
+    """Return all labels; of two for one thing the first."""
+    merged: dict[str, Any] = {}
+    for one in reversed(labels):
+        merged = merge(merged, one.model_dump())
+    return Labels.model_validate(merged)
 
 
 def _ambiguous(studies: Sequence[Study], factors: Sequence[str]) -> bool:

@@ -155,6 +155,7 @@ class _Expansion:
             keep=self.file.keep,
             factors=tuple(factors_seen),
             search=search,
+            labels=self.file.labels,
         ).joined_by(declared)
         check_report(str(self.path), study)
         return study

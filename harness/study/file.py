@@ -22,6 +22,7 @@
       - {architecture: unetr, shots: 5, reason: does not train on 5 cases}
     search: {…}                    # see SearchSpec
     report: {…}                    # see ReportSpec
+    labels: {…}                    # see Labels
     keep: all                      # of a finished trial: all | none (no predictions) | scores (no weights either)
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
@@ -103,6 +104,19 @@ class ReportSpec(Frozen):
     tables: tuple[TableSpec, ...] = ()
 
 
+class Labels(Frozen):
+    """Names for print, in place of those that harness and study use.
+
+    ``arms`` names methods, architectures and datasets, as the study calls them, ``factors`` their keys, ``values`` the
+    values of a factor, ``regions`` the regions of a dataset.
+    """
+
+    arms: dict[str, str] = {}
+    factors: dict[str, str] = {}
+    values: dict[str, dict[str | float, str]] = {}
+    regions: dict[str, str] = {}
+
+
 class PruneSpec(Frozen):
     """Stop whole suggestions early.
 
@@ -166,6 +180,7 @@ class StudyFile(Frozen):
     except_: list[dict[str, Any]] = Field([], alias="except")
     search: SearchSpec | None = None
     report: ReportSpec = ReportSpec()
+    labels: Labels = Labels()
     keep: Literal["all", "none", "scores"] = "all"
 
     @field_validator("base")

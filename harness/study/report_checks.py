@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.records.schema import safe_name
 from harness.study.axes import MEAN_REGION, OWN_TABLES, SCORED, row_keys
-from harness.study.file import TableSpec
+from harness.study.file import Labels, TableSpec
+from harness.study.names import ARMS, value_text
 from harness.study.study import Study
 
 
@@ -35,6 +36,7 @@ def check_report(where: str, study: Study) -> None:
         one.folder_layout is not None for one in classes
     )  # which say themselves what regions they have
     regions = [] if folders else [region for one in classes for region in one().scored_regions()]
+    _check_labels(f"{where}: labels", study, regions, may_come=folders)
     for table in report.tables:
         for region in () if folders else table.regions:
             if region not in (known := list(dict.fromkeys([*regions, MEAN_REGION]))):
@@ -59,6 +61,50 @@ def _check_names(where: str, study: Study, datasets: Iterable[str]) -> None:
                 f"{where}: report.tables[{table.name}]", "the name of another table", "a name of its own", "Rename it."
             )  # fmt: skip
         taken.add(table.name)
+
+
+def _check_labels(where: str, study: Study, regions: Sequence[str], may_come: bool) -> None:
+    """Refuse a label of what the study does not have, and one name for two things.
+
+    Args:
+        where: the key.
+        study: as declared.
+        regions: of its datasets; ``may_come``: there are others, which their files tell.
+    """
+    labels, names, cells = study.labels, study.names, [cell.factors for cell in study.cells]
+    if labels == Labels():
+        return
+    known = {key: dict.fromkeys(value_text(cell.get(key)) for cell in cells) for key in study.factors}
+    arms = [name for kind in ARMS for name in known[kind]]
+    valued = [key for key in study.factors if key not in ("shots", "subset", "seed")]
+    _check_known(f"{where}.arms", labels.arms, arms, "a method, architecture or dataset of the study")
+    _check_known(f"{where}.factors", labels.factors, study.factors, "a factor of the study")
+    _check_known(f"{where}.values", labels.values, valued, "a factor of the study whose values can be named")
+    for key, named in labels.values.items():
+        _check_known(
+            f"{where}.values.{key}", map(value_text, named), known[key], f"a value of {key} in the study"
+        )
+    if not may_come:
+        _check_known(f"{where}.regions", labels.regions, regions, "a region of the study's datasets")
+    _check_distinct(f"{where}.factors", {key: names.factor(key) for key in study.factors})
+    _check_distinct(f"{where}.regions", {name: names.region(name) for name in {*regions, *labels.regions}})
+    for key in valued:
+        _check_distinct(f"{where}.values.{key}", {text: names.value(key, text) for text in known[key]})
+
+
+def _check_known(where: str, named: Iterable[str], known: Collection[str], expected: str) -> None:
+    for name in named:
+        if name not in known:
+            raise UserError(f"{where}.{name}", f"unknown name {name!r}", expected, did_you_mean(name, known))
+
+
+def _check_distinct(where: str, names: Mapping[str, str]) -> None:
+    first: dict[str, str] = {}
+    for key, name in names.items():
+        if (other := first.setdefault(name, key)) != key:
+            raise UserError(
+                where, f"{name!r} for {other} and for {key}", "a name for each", "Change one of them."
+            )
 
 
 def _check_baseline(where: str, study: Study, keys: Sequence[str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from harness.errors import UserError
 from harness.study.cells import PER_SEED, Cell, Trials, setting_of
-from harness.study.file import ReportSpec
+from harness.study.file import Labels, ReportSpec
+from harness.study.names import Names, names_of
 from harness.study.searches import Search
 
 
@@ -38,6 +40,12 @@ class Study:
     nodes: tuple[Cell, ...] = ()
     commands: tuple[str, ...] = ()
     search: Search | None = None
+    labels: Labels = field(default_factory=Labels)
+
+    @cached_property
+    def names(self) -> Names:
+        """What people read in place of what the study's file calls arms, factors, values and regions."""
+        return names_of(self.cells, self.factors, self.labels)
 
     def joined_by(self, trials: Sequence[Trials]) -> Study:
         """Return the study with more cells and the pretrainings that they start from, none of them twice."""

@@ -21,20 +21,48 @@ if TYPE_CHECKING:
 class MaskingParameters(Frozen):
     """What the student's second pass does not see."""
 
-    kind: Literal["tube", "random", "block"] = Field("tube", description="shape of what is hidden")
+    kind: Literal["tube", "random", "block"] = Field(
+        "tube", title="Mask shape", description="shape of what is hidden"
+    )
     level: Literal["token", "image"] = Field(
         "token",
+        title="Mask level",
         description="patch tokens of a transformer, or blocks of the image; presets take what the network has",
     )
     ratio: float = tunable(
-        0.4, 0.1, 0.9, ge=0, le=1, description="mask ratio: share of the cells that are hidden"
+        0.4,
+        0.1,
+        0.9,
+        title="Mask ratio",
+        ge=0,
+        le=1,
+        description="mask ratio: share of the cells that are hidden",
+    )
+    axis: int = Field(
+        2,
+        title="Mask axis",
+        ge=0,
+        le=2,
+        description="along which a tube runs; 2 is the slice axis of RAS arrays",
+    )
+    block: int = Field(
+        8, title="Mask block", ge=1, description="side of an image block, voxels (level image)"
+    )
+    per_sample: bool = Field(
+        True, title="Mask per sample", description="another mask for each sample of a batch"
+    )
+    before_pos: bool = Field(
+        False, title="Mask before positions", description="mask tokens before positions are added"
     )
     axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
     block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
     per_sample: bool = Field(True, description="another mask for each sample of a batch")
     before_pos: bool = Field(False, description="mask tokens before positions are added")
     fill: Literal["learned", "zero", "mean"] = Field(
-        "learned", description="of hidden places; presets take zero for image blocks"
+        "learned", title="Mask fill", description="of hidden places; presets take zero for image blocks"
+    )
+    mask_image_skip: bool = Field(
+        False, title="Image skip closed", description="close the raw-image skip of UNETR-like networks"
     )
     mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
 

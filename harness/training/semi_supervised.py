@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 class UnlabelledParameters(Frozen):
     """How many unlabelled patches, and how their term comes in."""
 
-    unlabelled: int = Field(0, ge=0, description="unlabelled patches of a step; 0: as many as labelled")
+    unlabelled: int = Field(
+        0,
+        title="Unlabelled patches",
+        ge=0,
+        description="unlabelled patches of a step; 0: as many as labelled",
+    )
     ramp: float = Field(
         1.0, ge=0, le=1, description="share of the steps over which cons rises as exp(-5 (1 - t)^2)"
     )
@@ -28,16 +33,26 @@ class UnlabelledParameters(Frozen):
 class UnlabelledWeights(Frozen):
     """Weights of the terms; with sup 0.5, Dice and cross-entropy weigh a half each, as published."""
 
-    sup: float = Field(0.5, gt=0)
-    cons: float = tunable(0.1, 0.01, 10.0, log=True, ge=0, description="0: no unlabelled patch is used")
+    sup: float = Field(0.5, title="Supervised weight", gt=0)
+    cons: float = tunable(
+        0.1,
+        0.01,
+        10.0,
+        title="Consistency weight",
+        log=True,
+        ge=0,
+        description="0: no unlabelled patch is used",
+    )
 
 
 class NoisyTeacher(Frozen):
     """An EMA teacher that sees the image with noise."""
 
-    momentum: float = tunable(0.99, 0.9, 0.9999, log=True, complement=True, ge=0, lt=1)
-    noise: float = Field(0.1, ge=0, description="deviation of the noise on the teacher's image")
-    noise_clip: float = Field(0.2, ge=0, description="largest noise")
+    momentum: float = tunable(0.99, 0.9, 0.9999, title="EMA momentum", log=True, complement=True, ge=0, lt=1)
+    noise: float = Field(
+        0.1, title="Teacher noise", ge=0, description="deviation of the noise on the teacher's image"
+    )
+    noise_clip: float = Field(0.2, title="Largest teacher noise", ge=0, description="largest noise")
 
     def momentum_at(self, step: int) -> float:
         """Return ``min(1 - 1 / (k + 1), momentum)`` after update k, counted from 0: at first a copy."""

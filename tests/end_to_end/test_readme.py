@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
+from harness.study.expand import load_study
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = (README, ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -57,8 +59,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_is_part_of_a_study_that_is_run() -> None:
     assert set(examples()) == {
-        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "notebook.py",
+        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "notebook.py", "named.yaml",
     }  # fmt: skip
+
+
+def test_the_example_of_labels_is_a_study(folder: Path) -> None:
+    names = load_study(str(folder / "named.yaml")).names
+    assert names.arm("released", [("recipe.steps", 500)]) == "MedContext (released code), updates half"
 
 
 @pytest.mark.slow

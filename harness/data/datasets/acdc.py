@@ -15,6 +15,7 @@ class ACDC(Dataset):
     UNETR++'s with axes in RAS order (theirs: slices first), patch 160 x 160 x 16.
     """
 
+    print_name = "ACDC"
     summary = "cardiac cine MRI, 100 patients, two frames each; right ventricle, myocardium, left ventricle"
     source = "Bernard et al., IEEE TMI 37(11), 2018; https://www.creatis.insa-lyon.fr/Challenge/acdc"
     register = "https://humanheart-project.creatis.insa-lyon.fr (ACDC, 'training')"

@@ -15,6 +15,7 @@ class BraTS(Dataset):
     own files have 2, 1 and 4 for them.
     """
 
+    print_name = "BraTS"
     summary = "brain MRI of four sequences, 484 cases; enhancing tumour, tumour core, whole tumour"
     source = "Antonelli et al., Nature Communications 2022 (Task01); Menze et al., IEEE TMI 34(10), 2015"
     register = "http://medicaldecathlon.com (Task01_BrainTumour), CC-BY-SA 4.0"

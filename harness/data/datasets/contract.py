@@ -63,6 +63,7 @@ class Dataset:
     are consecutive from 0, and ignored voxels are :data:`harness.data.numbering.IGNORE`.
 
     Attributes:
+        print_name: what tables and figures call it, in place of its registered name; a class does not inherit it.
         channels: names of the image channels.
         labels: label value -> name, background (0) included.
         regions: scored region -> label values, in the order of reports; by default every label but background.
@@ -79,6 +80,7 @@ class Dataset:
     """
 
     version: ClassVar[int] = 1
+    print_name: ClassVar[str] = ""
     summary: ClassVar[str]
     source: ClassVar[str]
     channels: tuple[str, ...]

@@ -14,6 +14,7 @@ class Hippocampus(Dataset):
     networks on a CPU core in one to three minutes; ``half_hour`` a DynUNet of preset small on one core in that time.
     """
 
+    print_name = "Hippocampus"
     summary = "MRI, anterior and posterior hippocampus, 1 mm; folder Task04_Hippocampus of the Decathlon"
     source = "Antonelli et al., Nature Communications 2022; http://medicaldecathlon.com, CC-BY-SA 4.0"
     channels = ("MRI",)

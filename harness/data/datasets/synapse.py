@@ -23,6 +23,7 @@ class Synapse(Dataset):
     (median spacing, intensities of the dataset), with axes in RAS order (theirs: slices first).
     """
 
+    print_name = "Synapse"
     summary = "abdominal CT, 30 cases, 13 organs of which 8 are reported"
     source = "Landman et al., MICCAI 2015 challenge 'Beyond the Cranial Vault'; synapse.org syn3193805"
     register = "an account at https://www.synapse.org (syn3193805, Abdomen/RawData.zip)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,25 +12,31 @@ from harness.records.schema import safe_name
 from harness.reporting.figures import search_plots
 from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
 from harness.reporting.figures.style import left_out_note
-from harness.reporting.wording import count, heading, is_number, value_text
+from harness.reporting.tables.search import searched_names
+from harness.reporting.wording import count, is_number
 from harness.search.findings import Findings
+from harness.study.names import Names
 from harness.study.searches import Dimension
 
 _OBJECTIVE = "Validation Dice of the student at the selected step, mean over regions, cases and seeds, in %"
 
 
-def plan_search_figures(searches: Sequence[Findings]) -> Iterator[PlannedFigure]:
+def plan_search_figures(searches: Sequence[Findings], names: Names) -> Iterator[PlannedFigure]:
     """Yield the figures of a study's searches."""
     if not searches:
         return
-    plan = partial(PlannedFigure, section="search")
-    yield plan("search_history", "Search by suggestion", partial(_draw_history, searches))
+    plan, shown = partial(PlannedFigure, section="search"), searched_names(searches, names)
+    yield plan("search_history", "Search by suggestion", partial(_draw_history, searches, shown))
     title = "What the searched parameters matter"
-    yield plan("search_importances", title, partial(_draw_importances, searches))
+    yield plan("search_importances", title, partial(_draw_importances, searches, shown, names))
     for found in searches:
-        arm, name = found.arm.name, safe_name(found.arm.name)
-        yield plan(f"search_slices_{name}", f"Searched parameters of {arm}", partial(_draw_slices, found))
-        yield plan(f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_draw_contours, found))
+        arm, name = shown[found.arm.name], safe_name(found.arm.name)
+        yield plan(
+            f"search_slices_{name}", f"Searched parameters of {arm}", partial(_draw_slices, found, names)
+        )
+        yield plan(
+            f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_draw_contours, found, names)
+        )
 
 
 def suggestion_frame(found: Findings) -> pd.DataFrame:
@@ -49,10 +55,14 @@ def suggestion_frame(found: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def axis_of(dimension: Dimension) -> search_plots.Axis:
+def axis_of(dimension: Dimension, names: Names) -> search_plots.Axis:
     """Return a dimension as an axis."""
-    searched, label = dimension.range, heading(dimension.key)
-    categories = () if _is_numeric(dimension) else tuple(value_text(choice) for choice in searched.choices)
+    searched, label = dimension.range, names.factor(dimension.key)
+    categories = (
+        ()
+        if _is_numeric(dimension)
+        else tuple(names.value(dimension.key, choice) for choice in searched.choices)
+    )
     label = f"1 − {label}" if searched.complement else label
     return search_plots.Axis(dimension.key, label, searched.log, dimension.whole, categories)
 
@@ -71,18 +81,19 @@ def _by_importance(found: Findings) -> list[Dimension]:
     return sorted(found.arm.dimensions, key=lambda one: -found.importances.get(one.key, 0.0))
 
 
-def _draw_history(searches: Sequence[Findings]) -> FigureOrReason:
+def _draw_history(searches: Sequence[Findings], shown: Mapping[str, str]) -> FigureOrReason:
     frame = pd.concat([suggestion_frame(found) for found in searches], ignore_index=True)
     if not len(frame):
         return "no suggestion has ended"
     note = "; of a pruned one at its rung" if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}{note}, by the suggestion's number. Line: the best so far."
+    frame = frame.assign(arm=frame["arm"].map(shown))
     return search_plots.search_history(frame), caption + left_out_note(len(searches))
 
 
-def _draw_importances(searches: Sequence[Findings]) -> FigureOrReason:
+def _draw_importances(searches: Sequence[Findings], shown: Mapping[str, str], names: Names) -> FigureOrReason:
     rows = [
-        {"arm": found.arm.name, "label": heading(key), "share": share}
+        {"arm": shown[found.arm.name], "label": names.factor(key), "share": share}
         for found in searches for key, share in found.importances.items() if len(found.importances) > 1
     ]  # fmt: skip
     if not rows:
@@ -91,26 +102,26 @@ def _draw_importances(searches: Sequence[Findings]) -> FigureOrReason:
         "How much each parameter decides whether a complete suggestion is among the better ones (PED-ANOVA, "
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."
     )
-    arms = [found.arm.name for found in searches]
+    arms = [shown[found.arm.name] for found in searches]
     return search_plots.search_importances(pd.DataFrame(rows), arms), caption
 
 
-def _draw_slices(found: Findings) -> FigureOrReason:
+def _draw_slices(found: Findings, names: Names) -> FigureOrReason:
     frame = suggestion_frame(found).dropna(subset="value")
     if not len(frame):
         return "no suggestion has a value"
-    axes = [axis_of(dimension) for dimension in _by_importance(found)]
+    axes = [axis_of(dimension, names) for dimension in _by_importance(found)]
     pruned = " Triangles: pruned, at their rung." if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}, of {count(len(frame), 'suggestion')} against each parameter; later ones are darker.{pruned}"
     return search_plots.search_slices(frame, axes), caption + left_out_note(len(axes))
 
 
-def _draw_contours(found: Findings) -> FigureOrReason:
+def _draw_contours(found: Findings, names: Names) -> FigureOrReason:
     frame = suggestion_frame(found).dropna(subset="value")
     frame = frame[frame["state"] == "complete"]
     if len(frame) < 4:
         return "fewer than four suggestions are complete"
-    numeric = [axis_of(dimension) for dimension in _by_importance(found) if _is_numeric(dimension)]
+    numeric = [axis_of(dimension, names) for dimension in _by_importance(found) if _is_numeric(dimension)]
     axes = [axis for axis in numeric if frame[axis.column].nunique() > 1]
     if len(axes) < 2:
         return "fewer than two searched parameters are numbers that vary"

@@ -17,12 +17,12 @@ from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery,
 from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
-from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
+from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
 from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
 from harness.reporting.tables.cost import uneven_note
-from harness.reporting.wording import UNSET, count, heading, is_number, metric_of, shots_text
+from harness.reporting.wording import UNSET, count, is_number, metric_of, shots_text
 
 MOST_BOXED_ARMS = 10
 _NO_GROUP = "no three arms have the same dataset, architecture and shots"
@@ -54,7 +54,9 @@ def plan_study_figures(
     yield PlannedFigure("training_curves", "Training", partial(_draw_training, data, history))
     for dataset, found in galleries.items():
         name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
-        yield PlannedFigure(name, f"Predictions on {dataset}", partial(_draw_gallery, found))
+        yield PlannedFigure(
+            name, f"Predictions on {data.names.value('dataset', dataset)}", partial(_draw_gallery, found)
+        )
 
 
 def _with_sample(draw: Callable[[], FigureOrReason], note: str) -> FigureOrReason:
@@ -65,14 +67,15 @@ def _with_sample(draw: Callable[[], FigureOrReason], note: str) -> FigureOrReaso
 def _score_figures(
     data: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
 ) -> Iterator[PlannedFigure]:
+    typed, scores = scores, with_print_names(scores, data.names)
     students = scores[scores["role"] == STUDENT]
     yield PlannedFigure("gains", "Gains over the baseline", partial(_draw_gains, data, comparisons))
     yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_draw_bars, students))
     shots = "Dice against the number of training cases"
     yield PlannedFigure("few_shot_curves", shots, partial(_draw_few_shot, students))
     for key in numeric_factors(data):
-        draw = partial(_draw_factor, data, students, key)
-        yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {heading(key)}", draw)
+        draw = partial(_draw_factor, data, typed[typed["role"] == STUDENT], key)
+        yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", draw)
     yield PlannedFigure("role_bars", "Student and teacher at inference", partial(_draw_roles, scores))
     yield from _box_figures(data)
     ranked = ranked_groups(data)
@@ -89,7 +92,10 @@ def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
         for shots in several:
             name, title = f"regions_{metric}", f"{metric_of(metric).label} by region"
             if len(parts) > 1:
-                name, title = f"{name}_{safe_name(dataset)}", f"{title} on {dataset}"
+                name, title = (
+                    f"{name}_{safe_name(dataset)}",
+                    f"{title} on {data.names.value('dataset', dataset)}",
+                )
             if len(several) > 1:
                 name, title = f"{name}_{shots}", f"{title}, {shots_text(shots)}"
             yield PlannedFigure(name, title, partial(_draw_boxes, part, shots, metric))
@@ -126,12 +132,12 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
     every = with_arm_names(data.complete, data.study)
     by = ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
-    rows = with_arm_names(rows.assign(**alone), data.study)
+    rows = with_print_names(with_arm_names(rows.assign(**alone), data.study), data.names)
     rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
                        high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
-        f"{data.baseline}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
+        f"{data.baseline_name}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
     )
     if tested := int(rows["family_retraining"].max()):
         family = count(tested, "comparison")
@@ -180,16 +186,16 @@ def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFr
 
 
 def _draw_factor(data: ReportData, scores: pd.DataFrame, key: str) -> FigureOrReason:
-    rows = factor_series(data, scores, key)
+    rows = with_print_names(factor_series(data, scores, key), data.names)
     if rows["x"].isna().all():
         return "no arm has several values of it"
     caption = (
-        f"Mean Dice of the student over test cases and regions, in %, against {heading(key)}. Lines: mean over "
+        f"Mean Dice of the student over test cases and regions, in %, against {data.names.within(key)}. Lines: mean over "
         f"seeds; error bars: 95 % interval for new seeds and cases, where they are enough; hollow {_POINTS} Dashed: "
         "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
         "difference, taken case by case, holds: see the gains."
     )
-    figure = curves.factor_curves(rows, heading(key), style.distinct(scores["arm"]))
+    figure = curves.factor_curves(rows, data.names.factor(key), style.distinct(scores["arm"]))
     return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
 
 
@@ -223,7 +229,8 @@ def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReaso
     means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
     means["value"] *= metric.scale
     order = [region for region in dict.fromkeys(data.scores["region"]) if region in set(means["region"])]
-    means["region"] = pd.Categorical(means["region"], order)
+    means["region"] = pd.Categorical(means["region"], order).rename_categories(data.names.region)
+    means["architecture"] = [data.names.value("architecture", name) for name in means["architecture"]]
     caption = (
         f"{metric.label} of the student in {metric.unit} over test cases. Boxes: quartiles and median; "
         "whiskers: the last case within 1.5 box lengths; points: cases."
@@ -265,7 +272,7 @@ def _draw_rank_stability(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
 def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
     """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
     keys = ["dataset", "architecture", "shots"]
-    trials = with_arm_names(data.complete, data.study).set_index("id")
+    trials = with_print_names(with_arm_names(data.complete, data.study), data.names).set_index("id")
     scores = data.case_means
     scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
     table = scores.pivot(index="id", columns="case", values="value")
@@ -305,6 +312,7 @@ def _draw_training(data: ReportData, history: pd.DataFrame) -> FigureOrReason:
         return "no complete trial has a history"
     factors = data.trials[["id", *data.study.factors]]
     series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), data.study)
+    series = with_print_names(series, data.names)
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
         f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {style.MOST_POINTS}; the loss in at most 150 bins of steps. "

@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.reporting.palette import LABEL_COLOURS
-from harness.reporting.wording import factor_text
+from harness.reporting.wording import shots_text
+from harness.study.names import value_text
 
 PAGE = 7.0  # inches: the text width of a two-column paper
 COLUMN = 3.4
@@ -126,7 +127,7 @@ def _parts(line: str, letters: int) -> list[str]:
 def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     """Return the values that distinguish a panel from the others; all of its values where nothing varies."""
     varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
-    words = [factor_text(key, value) for key, value in varying.items()]
+    words = [shots_text(value) if key == "shots" else value_text(value) for key, value in varying.items()]
     return ", ".join(words)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from harness.reporting.wording import heading, value_text
+from harness.study.names import Names
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Table:
         return runs if any(group for group, _ in runs) else []
 
 
-def factor_columns(keys: Iterable[str]) -> list[Column]:
+def factor_columns(names: Names, keys: Iterable[str]) -> list[Column]:
     """Return a column of text for each factor."""
-    return [Column(heading(key)) for key in keys]
+    return [Column(names.factor(key)) for key in keys]
 
 
-def factor_cells(values: Iterable[Any]) -> list[Cell]:
+def factor_cells(names: Names, values: Mapping[str, Any]) -> list[Cell]:
     """Return a cell for the value of each factor."""
-    return [Cell(value_text(value)) for value in values]
+    return [Cell(names.value(key, value)) for key, value in values.items()]
 
 
 def breaks_between(groups: Sequence[Any]) -> frozenset[int]:

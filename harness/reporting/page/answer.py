@@ -12,7 +12,8 @@ from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_n
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEVEL
 from harness.reporting.tables.comparisons import TARGET_WORDS
-from harness.reporting.wording import UNSET, Metric, count, factor_text, metric_of, signed, value_text
+from harness.reporting.wording import UNSET, Metric, count, factor_text, metric_of, signed
+from harness.study.names import Names, value_text
 
 
 def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
@@ -22,7 +23,7 @@ def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
         data: of the report.
         comparisons: of ``comparison_frame``.
     """
-    baseline = data.baseline
+    baseline = data.baseline_name
     if not len(data.complete):
         return "No answer yet: no trial is complete."
     if data.undeclared_differences:
@@ -30,7 +31,7 @@ def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
     name = next(iter(data.study.report.metrics), "dice")
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
     if not len(rows):
-        return _no_comparison(data, baseline)
+        return _no_comparison(data, data.baseline)
     metric = metric_of(name)
     target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
     if not target:
@@ -43,12 +44,12 @@ def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
 
 def _tested_answer(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -> str:
     """Return how many differences hold, and the largest one that holds; where none does, the largest of all."""
-    baseline, aim = data.baseline, TARGET_WORDS[target]
+    baseline, aim = data.baseline_name, TARGET_WORDS[target]
     holds = tested[f"holm_{target}"] < LEVEL
     better = (tested["difference"] > 0) == metric.higher_is_better
     named = tested[holds] if holds.any() else tested
     largest = row_dicts(named.loc[[named["difference"].abs().idxmax()]])[0]
-    arm, difference = _arm_text(largest, data.keys), _difference(largest, metric, target)
+    arm, difference = _arm_text(largest, data), _difference(largest, metric, target)
     if len(tested) == 1:
         verdict = "is better than" if better.iloc[0] else "is worse than"
         verdict = verdict if holds.iloc[0] else "shows no significant difference to"
@@ -109,15 +110,15 @@ def _untested_answer(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
     )
 
 
-def _arm_text(row: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """Return an arm as figures name it, and its panel: ``medcontext, ratio 0.4 (5 training cases, unet)``."""
+def _arm_text(row: dict[str, Any], data: ReportData) -> str:
+    """Return an arm as figures name it, and its panel: ``MedContext, mask ratio 0.4 (5 training cases, U-Net)``."""
     places = [
-        _place(key, row[key])
-        for key in keys
+        _place(key, row[key], data.names)
+        for key in data.keys
         if key in FIGURE_FACTORS and key != "method" and row[key] != UNSET
     ]
     return row["arm"] + (f" ({', '.join(places)})" if places else "")
 
 
-def _place(key: str, value: Any) -> str:
-    return f"subset {value_text(value)}" if key == "subset" else factor_text(key, value)
+def _place(key: str, value: Any, names: Names) -> str:
+    return f"subset {value_text(value)}" if key == "subset" else factor_text(names, key, value)

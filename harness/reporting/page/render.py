@@ -20,7 +20,8 @@ from harness.reporting.page.viewer import viewer_data
 from harness.reporting.provenance import environment_rows, protocol_notes, selection_notes, version_notes
 from harness.reporting.report_data import ReportData
 from harness.reporting.slices.galleries import Gallery
-from harness.reporting.wording import heading, metric_of, value_text
+from harness.reporting.wording import metric_of
+from harness.study.names import Names
 
 _TRACEBACK_LINES = 12
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
@@ -59,8 +60,8 @@ def render_page(
         "scores": list(entries.values()),
         "search": [_table_entry(table) for table in search_tables],
         "viewers": viewer_data(galleries),
-        "failures": failed_trials(data.trials, study.varying()),
-        "skipped": [(_words(study.factors, skip.factors), skip.reason) for skip in study.skipped],
+        "failures": failed_trials(data.trials, study.varying(), data.names),
+        "skipped": [(_words(study.factors, skip.factors, data.names), skip.reason) for skip in study.skipped],
         "protocol": protocol_notes(done) if len(done) else [],
     }
     return environment.get_template("template.html").render(
@@ -74,6 +75,7 @@ def render_page(
         cautions=_cautions(data),
         environment=environment_rows(done) if len(done) else [],
         commands="\n".join(study.commands),
+        names=study.names.typed(),
         css=_read_asset("page.css"),
         script=_read_asset("page.js"),
         **parts,
@@ -117,14 +119,14 @@ def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:
     return {**counts, **found, "skipped": skipped}
 
 
-def failed_trials(trials: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, str]]:
+def failed_trials(trials: pd.DataFrame, varying: Sequence[str], names: Names) -> list[dict[str, str]]:
     """Return id, factors, cause, message and end of the traceback of trials that failed or are damaged."""
     rows = row_dicts(trials[trials["status"].isin(("failed", "damaged"))])
     return [
         {
             "id": row["id"],
             "status": row["status"],
-            "factors": _words(varying, row),
+            "factors": _words(varying, row, names),
             **{part: row[part] if isinstance(row[part], str) else "" for part in ("cause", "message")},
             "traceback": _last_lines(row["traceback"]),
         }
@@ -137,10 +139,10 @@ def _last_lines(traceback: Any) -> str:
     return "\n".join(lines[-_TRACEBACK_LINES:])
 
 
-def _words(keys: Sequence[str], values: Mapping[str, Any]) -> str:
-    """Return ``shots 5, method medcontext``, without the factors that are not set."""
+def _words(keys: Sequence[str], values: Mapping[str, Any], names: Names) -> str:
+    """Return ``shots 5, method MedContext``, without the factors that are not set."""
     set_keys = [key for key in keys if values.get(key) is not None]
-    return ", ".join(f"{heading(key).lower()} {value_text(values[key])}" for key in set_keys)
+    return ", ".join(f"{names.factor(key).lower()} {names.value(key, values[key])}" for key in set_keys)
 
 
 def data_uri(folder: Path, name: str) -> str:

@@ -20,7 +20,8 @@ from harness.reporting.report_data import ReportData, with_arm_names
 from harness.reporting.slices.geometry import axial, error_map, fullest_slice, to_ras, zoom_box
 from harness.reporting.slices.images import CaseImage, case_image
 from harness.reporting.statistics.estimates import STUDENT, cases_by_dice
-from harness.reporting.wording import UNSET, shots_text, value_text
+from harness.reporting.wording import UNSET, shots_text
+from harness.study.names import value_text
 
 MOST_ARMS = 6
 _ANY_LABEL = range(2**32)
@@ -112,6 +113,7 @@ def all_galleries(
         data_root: the folder of datasets, if there is one.
     """
     trials = with_arm_names(data.trials, data.study)
+    trials["architecture"] = [data.names.value("architecture", name) for name in trials["architecture"]]
     return {
         str(dataset): _gallery(data, rows, results, study_folder, data_root)
         for dataset, rows in trials.groupby("dataset", sort=False)
@@ -147,7 +149,7 @@ def _gallery(
     return Gallery(
         columns=("Image", "Reference", *_arm_titles(shown)),
         volumes=in_bytes,
-        labels=labels,
+        labels={value: data.names.region(name) for value, name in labels.items()},
         caption=_caption(reference, compared, shown, len(kept)),
     )
 

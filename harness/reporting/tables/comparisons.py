@@ -20,7 +20,7 @@ TARGET_WORDS = {"retraining": "retraining", "networks": "these networks on new c
 def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
     """Return every test of the study in full."""
     has_roles = bool((comparisons["role"] != STUDENT).any())
-    header = factor_columns(data.keys) + [Column("Role")] * has_roles
+    header = factor_columns(data.names, data.keys) + [Column("Role")] * has_roles
     header += [Column("Metric"), *(Column(text, "number") for text in ("Difference", "Cases", "Seeds"))]
     for target in TARGETS:
         group = TARGET_WORDS[target].capitalize()
@@ -28,13 +28,17 @@ def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
     header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
     header.append(Column("No test because", "prose"))
     rows = [
-        (*factor_cells(data.arm_of(row)), *[Cell(row["role"])] * has_roles, *_test_cells(row))
+        (
+            *factor_cells(data.names, {key: row[key] for key in data.keys}),
+            *[Cell(row["role"])] * has_roles,
+            *_test_cells(row),
+        )
         for row in row_dicts(comparisons)
     ]
     return Table(
         name="comparisons",
-        title=f"Comparisons with {data.baseline}",
-        caption=f"Every arm and role against the student of {data.baseline}, where both have complete trials.",
+        title=f"Comparisons with {data.baseline_name}",
+        caption=f"Every arm and role against the student of {data.baseline_name}, where both have complete trials.",
         columns=tuple(header),
         rows=tuple(rows),
         footnotes=(*_NOTES, *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else [])),

@@ -36,7 +36,7 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
         key, base = (arm, variant, metrics[0].name), data.baseline_arm(arm)
         if key not in misses.index:
             continue
-        cells = [*factor_cells(arm), Cell(variant)]
+        cells = [*factor_cells(data.names, data.named(arm)), Cell(variant)]
         for metric in metrics:
             value = metric.scale * means.get((arm, variant, metric.name), math.nan)
             other = metric.scale * means.get((base, variant, metric.name), math.nan)
@@ -45,7 +45,7 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
             cells.append(Cell(signed(gain), value=gain))
         lines.append((*cells, Cell(str(misses[key]), value=float(misses[key])), Cell(str(counts[key]))))
         arms_of_lines.append(arm)
-    columns = [*factor_columns(data.keys), Column("Convention")]
+    columns = [*factor_columns(data.names, data.keys), Column("Convention")]
     for metric in metrics:
         unit = "mm or voxels" if metric.unit == "mm" else metric.unit
         columns.append(Column(f"{metric.label} ({unit})", "number"))
@@ -54,7 +54,7 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
         name="conventions",
         title="One set of predictions by several conventions",
         caption="The student's kept predictions, scored again. Means over test cases, regions and seeds; gains and differences to the "
-        f"student of {data.baseline} by the same convention.",
+        f"student of {data.baseline_name} by the same convention.",
         columns=(*columns, Column("Misses", "number"), Column("n", "number")),
         rows=tuple(lines),
         breaks=breaks_between(arms_of_lines),

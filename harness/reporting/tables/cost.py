@@ -39,7 +39,13 @@ def cost_table(data: ReportData) -> Table:
     for arm, planned in data.planned_arms.items():
         done = costs[arm]["trials"] if arm in costs else 0
         trials = Cell(f"n={done}" + (f" of {planned}" if done != planned else ""))
-        rows.append((*factor_cells(arm), *(cost_cell(costs.get(arm), name) for name in names), trials))
+        rows.append(
+            (
+                *factor_cells(data.names, data.named(arm)),
+                *(cost_cell(costs.get(arm), name) for name in names),
+                trials,
+            )
+        )
     devices = ", ".join(dict.fromkeys(data.complete["device"].dropna())) or "no device yet"
     caption = (
         "Means over complete trials; of memory the largest. Parameters: of the student, in millions. "
@@ -54,7 +60,7 @@ def cost_table(data: ReportData) -> Table:
         title="Cost",
         caption=caption + uneven_note(data) + _resumed_note(data),
         columns=(
-            *factor_columns(data.keys),
+            *factor_columns(data.names, data.keys),
             *(Column(COSTS[name][0], "number") for name in names),
             Column("Trials", "number"),
         ),

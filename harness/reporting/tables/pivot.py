@@ -15,7 +15,7 @@ from harness.reporting.statistics.estimates import MEAN
 from harness.reporting.tables.comparisons import significance_notes
 from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
 from harness.reporting.tables.scores import ScoreCells, best_in_groups
-from harness.reporting.wording import UNSET, heading, metric_of, shots_text, value_text
+from harness.reporting.wording import UNSET, metric_of, shots_text
 from harness.study.axes import SCORED
 from harness.study.file import TableSpec
 from harness.study.report_checks import check_axes
@@ -73,7 +73,8 @@ class _Pivot:
         """Return the table."""
         spec, done = self.spec, self.data.complete
         columns = [
-            (Column(heading(key)), [Cell(_word(key, row[key])) for row in self.rows]) for key in spec.rows
+            (Column(self.data.names.factor(key)), [Cell(self._word(key, row[key])) for row in self.rows])
+            for key in spec.rows
         ]
         for column in self.columns:
             columns += self._scores(column)
@@ -97,7 +98,7 @@ class _Pivot:
 
     def _scores(self, column: dict[str, Any]) -> list[tuple[Column, list[Cell]]]:
         """Return a column of scores, and of gains where they are asked for; the last of several keys heads it, the others its group."""
-        words = [_head_word(key, value) for key, value in column.items()] or [self._metric_word()]
+        words = [self._head_word(key, value) for key, value in column.items()] or [self._metric_word()]
         group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
         addresses = [self._address(row, column) for row in self.rows]
         groups = [(self.data.comparison_group(arm), metric, region) for metric, arm, _, region in addresses]
@@ -152,7 +153,7 @@ class _Pivot:
         }
         role = f" Role: {self.spec.roles[0]}." if len(self.spec.roles) == 1 else ""
         region = (
-            f" Region: {self.spec.regions[0]}."
+            f" Region: {self.data.names.region(self.spec.regions[0])}."
             if self.spec.regions != (MEAN,) and len(self.spec.regions) == 1
             else ""
         )
@@ -161,7 +162,7 @@ class _Pivot:
         text += "underlined: second best."
         if self.spec.costs:
             text += " Costs: of the row's first column that has a complete trial."
-        baseline = f"to the student of {self.data.baseline}"
+        baseline = f"to the student of {self.data.baseline_name}"
         return text + (f" Gains and differences: {baseline}." if self.spec.gain else "")
 
     def _numbers(self) -> pd.DataFrame:
@@ -175,16 +176,14 @@ class _Pivot:
             )
         return pd.DataFrame(found)
 
+    def _head_word(self, key: str, value: Any) -> str:
+        """Return a value as it heads a column, where the factor's name does not stand beside it."""
+        return shots_text(value) if key == "shots" else self._word(key, value)
 
-def _head_word(key: str, value: Any) -> str:
-    """Return a value as it heads a column, where the factor's name does not stand beside it."""
-    return shots_text(value) if key == "shots" else _word(key, value)
-
-
-def _word(key: str, value: Any) -> str:
-    if key == "metric":
-        metric = metric_of(value)
-        return f"{metric.label} ({metric.unit})"
-    if key == "region" and value == MEAN:
-        return "Mean"
-    return value_text(value)
+    def _word(self, key: str, value: Any) -> str:
+        if key == "metric":
+            metric = metric_of(value)
+            return f"{metric.label} ({metric.unit})"
+        if key == "region":
+            return "Mean" if value == MEAN else self.data.names.region(value)
+        return self.data.names.value(key, value)

@@ -16,7 +16,7 @@ from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
 from harness.reporting.tables.scores import DECIMALS, ScoreCells
-from harness.reporting.wording import UNSET, count, metric_of, number, signed, value_text
+from harness.reporting.wording import UNSET, count, metric_of, number, signed
 
 PUBLISHED_MARK = "†"
 _COSTS = {"parameters": "parameters", "multiply_accumulates": "flops"}
@@ -38,12 +38,14 @@ def reference_tables(name: str, reference: Reference, data: ReportData) -> list[
 
 
 def published_row(reference: Reference, data: ReportData, trial: Mapping[str, Any]) -> PublishedRow | None:
-    """Return the published row of a trial's architecture and method, where it was trained on all cases."""
+    """Return the published row of a trial's architecture and of its arm or method, where it was trained on all cases."""
     specs = {cell.factors["architecture"]: cell.spec.architecture.name for cell in data.study.cells}
     methods = {cell.factors["method"]: cell.spec.method.name for cell in data.study.cells}
     for row in reference.rows:
-        same = (row.architecture, row.method) == (specs[trial["architecture"]], methods[trial["method"]])
-        if same and trial["shots"] == "all":
+        architectures = (trial["architecture"], specs[trial["architecture"]])
+        arms = (trial["method"], "" if row.arm else methods[trial["method"]])
+        same = row.architecture in architectures or (row.arm and not row.architecture)
+        if same and (row.arm or row.method) in arms and trial["shots"] == "all":
             return row
     return None
 
@@ -56,8 +58,8 @@ def _score_table(name: str, reference: Reference, data: ReportData) -> Table:
         for region in dict.fromkeys(region for row in reference.rows for region in row.values(metric))
     ]
     priced = [name for name, field in _COSTS.items() if any(getattr(row, field) for row in reference.rows)]
-    header = [Column("Trained by"), *factor_columns(data.keys)]
-    header += [_score_column(reference, metric, region) for metric, region in shown]
+    header = [Column("Trained by"), *factor_columns(data.names, data.keys)]
+    header += [_score_column(reference, metric, data.names.region(region)) for metric, region in shown]
     header += [Column("Gap", "number", f"to {PUBLISHED_MARK}"), Column("Seeds", "number")]
     header += [Column(COSTS[name][0], "number", "Cost") for name in priced]
     published = [
@@ -117,7 +119,9 @@ def _our_rows(
         gap = _gap(reference, data, arm, cells[shown[0][0]])
         seeds = Cell(f"n={len(data.ids_by_arm[arm])}")
         spent = [cost_cell(costs.get(arm), name) for name in priced]
-        rows.append((Cell("this study"), *factor_cells(arm), *scores, gap, seeds, *spent))
+        rows.append(
+            (Cell("this study"), *factor_cells(data.names, data.named(arm)), *scores, gap, seeds, *spent)
+        )
     return rows
 
 
@@ -160,9 +164,13 @@ def _protocol_table(name: str, reference: Reference, data: ReportData) -> Table:
             verdict = _agreement(field, ours[field], known)
             if verdict != "same":
                 theirs = short_text(_plain(field, known[field])) if field in known else UNSET
-                words = [*map(value_text, arm), field.replace("_", " "), theirs]
+                words = [
+                    *(cell.text for cell in factor_cells(data.names, data.named(arm))),
+                    field.replace("_", " "),
+                    theirs,
+                ]
                 rows.append((*words, short_text(_plain(field, ours[field])), verdict))
-    columns = (*factor_columns(data.keys), Column("Field"), Column("Published", "prose"), Column("Ours", "prose"),
+    columns = (*factor_columns(data.names, data.keys), Column("Field"), Column("Published", "prose"), Column("Ours", "prose"),
                Column("Verdict"))  # fmt: skip
     return Table(
         name=name,

@@ -21,12 +21,10 @@ from harness.reporting.wording import (
     UNSET,
     Metric,
     count,
-    heading,
     mean_sd,
     mean_with_interval,
     metric_of,
     signed,
-    value_text,
 )
 from harness.study.axes import is_shared
 
@@ -58,7 +56,7 @@ def score_table(
     groups = [data.comparison_group(arm) for arm, _ in rows]
     has_gains = bool(numbers["gain"].notna().any())
     interval = _interval_target(cells.comparisons) if has_gains else ""
-    label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline}"
+    label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline_name}"
     scores_of = partial(_score_column, cells, rows, groups)
 
     by_region = [
@@ -70,21 +68,22 @@ def score_table(
     if interval:
         shown = [cells.interval(*row, interval) for row in rows]
         totals.append((Column("95 % interval", "number", against), shown))
+    factors = [factor_cells(data.names, data.named(arm)) for arm, _ in rows]
     columns = totals + by_region if len(by_region) > _FEW_REGIONS else by_region + totals
     if any(role not in (STUDENT, UNSET) for _, role in rows):
         columns.insert(0, (Column("Role"), [Cell(role) for _, role in rows]))
     return Table(
         name=name,
-        title=label + (f", {of}" if of else ""),
+        title=label + (f", {data.names.value('dataset', of)}" if of else ""),
         caption=_caption(data, metric, has_gains),
         columns=(
-            *factor_columns(data.keys),
+            *factor_columns(data.names, data.keys),
             *(column for column, _ in columns),
             *(Column(text, "number") for text in ("Seeds", "Cases", "Misses")),
         ),
         rows=tuple(
-            (*factor_cells(arm), *(own[index] for _, own in columns), *cells.counts(arm, role))
-            for index, (arm, role) in enumerate(rows)
+            (*named, *(own[index] for _, own in columns), *cells.counts(arm, role))
+            for index, (named, (arm, role)) in enumerate(zip(factors, rows, strict=True))
         ),
         data=_with_tests(numbers, cells.comparisons, data.keys),
         breaks=breaks_between(groups),
@@ -99,7 +98,8 @@ def _score_column(
     metric = cells.metric
     places = best_in_groups([cells.merit(*row, region) for row in rows], groups)
     scores = [cells.score(*row, region, place) for row, place in zip(rows, places, strict=True)]
-    return Column("Mean" if region == MEAN else region, "number", f"{metric.label} ({metric.unit})"), scores
+    heading = "Mean" if region == MEAN else cells.names.region(region)
+    return Column(heading, "number", f"{metric.label} ({metric.unit})"), scores
 
 
 def _interval_target(comparisons: pd.DataFrame) -> str:
@@ -117,6 +117,7 @@ class ScoreCells:
     """The formatted scores of a metric, found by arm, role and region.
 
     Attributes:
+        names: for print.
         metric: how it is shown.
         numbers: the tidy numbers, in the recorded unit.
         comparisons: of this metric.
@@ -126,6 +127,7 @@ class ScoreCells:
         scores = data.scores[data.scores["metric"] == metric_name]
         if comparisons is None:
             comparisons = pd.DataFrame(columns=[*data.keys, "role", "metric"])
+        self.names = data.names
         self.metric = metric_of(metric_name, scores["unit"].iloc[0] if len(scores) else "")
         self.numbers = _numbers(data, scores, self.metric)
         self.comparisons = comparisons[comparisons["metric"] == metric_name]
@@ -240,15 +242,15 @@ def _caption(data: ReportData, metric: Metric, has_gains: bool) -> str:
         f"For each trial the mean over test cases, then over regions (Mean); shown is mean "
         f"{spread[data.study.report.spread]}. Bold: best printed value among comparable rows"
     )
-    shared = [heading(key).lower() for key in data.keys if is_shared(key)]
+    shared = [data.names.factor(key).lower() for key in data.keys if is_shared(key)]
     text += f" (same {' and '.join(shared)})" if shared else ""
     text += "; underlined: second best."
     if has_gains:
-        baseline = data.baseline
+        baseline = data.baseline_name
         better = "" if metric.higher_is_better else "; below zero is better"
         text += f" {metric.difference}: of the means to those of the student of {baseline}, paired by seed{better}."
     fixed = [
-        f"{key} {value_text(data.trials[key].iloc[0])}"
+        f"{data.names.factor(key).lower()} {data.names.value(key, data.trials[key].iloc[0])}"
         for key in ("dataset", "architecture", "shots")
         if key not in data.keys and key in data.trials and len(data.trials)
     ]
@@ -274,7 +276,7 @@ def _score_notes(data: ReportData, numbers: pd.DataFrame) -> list[str]:
     if len(nothing):
         total = int(nothing["uncounted"].sum())
         by_region = nothing.groupby("region", sort=False)["uncounted"].sum()
-        parts = ", ".join(f"{region} {int(n)}" for region, n in by_region.items())
+        parts = ", ".join(f"{data.names.region(region)} {int(n)}" for region, n in by_region.items())
         notes.append(
             f"Not counted: {count(total, 'value')} where prediction and reference are both empty ({parts})."
         )

@@ -15,9 +15,10 @@ from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.statistics.significance import LEAST_CASES_RETRAINING, LEAST_SEEDS
 from harness.reporting.tables.scores import DECIMALS
 from harness.reporting.tables.study import refuse_if_incomparable
-from harness.reporting.wording import UNSET, count, heading, mean_with_interval, number, value_text
+from harness.reporting.wording import UNSET, count, factor_text, mean_with_interval, number
 from harness.search.findings import Findings, Suggestion
-from harness.study.cells import setting_of
+from harness.study.cells import SETTING, setting_of
+from harness.study.names import Names, value_text
 from harness.study.searches import DEFAULT
 
 MOST_SUGGESTIONS = 50
@@ -39,7 +40,7 @@ def search_tables(
         return []
     return [
         refuse_if_incomparable(tuned_table(searches, data, history), data),
-        suggestion_table(searches, trials),
+        suggestion_table(searches, data.names, trials),
     ]
 
 
@@ -47,16 +48,29 @@ def _keys(searches: Sequence[Findings]) -> list[str]:
     return list(dict.fromkeys(one.key for found in searches for one in found.arm.dimensions))
 
 
-def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame]) -> Table:
+def searched_names(searches: Sequence[Findings], names: Names) -> dict[str, str]:
+    """Return what people read in place of the name of each searched arm: its method, and what tells its cell apart."""
+    settings = [found.arm.settings for found in searches]
+    keys = searches[0].arm.grid if searches else ()
+    varying = [key for key in keys if any(one[key] != settings[0][key] for one in settings)]
+    return {
+        found.arm.name: ", ".join(
+            [names.value("method", one["method"]), *(factor_text(names, key, one[key]) for key in varying)]
+        )
+        for found, one in zip(searches, settings, strict=True)
+    }
+
+
+def suggestion_table(searches: Sequence[Findings], names: Names, trials: Sequence[pd.DataFrame]) -> Table:
     """Return every suggestion of every arm, the best first; for the arguments see :func:`search_tables`."""
-    keys = _keys(searches)
+    keys, shown = _keys(searches), searched_names(searches, names)
     lines: list[tuple[Cell, ...]] = []
     for found in searches:
         chosen = [one.number for one in found.best()]
         for one in sorted(found.suggestions, key=_rank)[:MOST_SUGGESTIONS]:
             objective = Cell(_percent(one.objective), bold=one.number in chosen, value=one.objective)
             values = [_value_cell(one.values.get(key)) for key in keys]
-            lines.append((Cell(found.arm.name), Cell(str(one.number), value=one.number), *values, objective,
+            lines.append((Cell(shown[found.arm.name]), Cell(str(one.number), value=one.number), *values, objective,
                           Cell(one.state), Cell(one.reason)))  # fmt: skip
     numbers = [
         {"arm": found.arm.name, "number": one.number, **{key: one.values.get(key) for key in keys},
@@ -69,11 +83,11 @@ def suggestion_table(searches: Sequence[Findings], trials: Sequence[pd.DataFrame
         caption="What the search tried, the best first. Validation Dice of the student at the selected step in %, mean over "
         f"regions, cases and seeds {_listed(searches[0].arm.spec.seeds)}; of a pruned suggestion at its rung. No test label was read. Bold: "
         "confirmed with fresh seeds. The best of many is too good by chance: what it is worth is in the table above.",
-        columns=(Column("Arm"), Column("Number", "number"), *(Column(heading(key), "number") for key in keys),
+        columns=(Column("Arm"), Column("Number", "number"), *(Column(names.factor(key), "number") for key in keys),
                  Column("Validation Dice\u00a0(%)", "number"), Column("State"), Column("Reason", "prose")),
         rows=tuple(lines),
         breaks=breaks_between([row[0].text for row in lines]),
-        footnotes=tuple(_summary(*one) for one in zip(searches, trials, strict=True)),
+        footnotes=tuple(_summary(*one) for one in zip(shown.values(), searches, trials, strict=True)),
         data=pd.DataFrame(numbers, columns=["arm", "number", *keys, "validation_dice", "state", "reason"]),
     )  # fmt: skip
 
@@ -83,7 +97,7 @@ def _rank(one: Suggestion) -> tuple[int, float, int]:
     return states.index(one.state), -(one.objective or 0.0), one.number
 
 
-def _summary(found: Findings, trials: pd.DataFrame) -> str:
+def _summary(name: str, found: Findings, trials: pd.DataFrame) -> str:
     """Return how an arm was searched, and what that took."""
     spec = found.arm.spec
     sampler = {"tpe": f"TPE after {spec.startup} random ones", "random": "random", "grid": "a grid"}[
@@ -91,17 +105,17 @@ def _summary(found: Findings, trials: pd.DataFrame) -> str:
     ]
     hours = trials["seconds"].astype(float).sum() / 3600
     return (
-        f"{found.arm.name}: {found.summary()}, {sampler}, in batches of {spec.batch}, "
+        f"{name}: {found.summary()}, {sampler}, in batches of {spec.batch}, "
         f"{count(len(spec.seeds), 'seed')} each; {number(hours)} device-hours in complete trials."
     )
 
 
 def tuned_table(searches: Sequence[Findings], data: ReportData, history: pd.DataFrame) -> Table:
     """Return the declared parameters of each arm and its best suggestions, with their scores on fresh seeds."""
-    keys = _keys(searches)
+    keys, shown = _keys(searches), searched_names(searches, data.names)
     rows = [row for found in searches for row in _tuned_rows(found, keys, data, history)]
     lines = [
-        (Cell(row["arm"]), Cell(row["setting"]), *(_value_cell(row[key]) for key in keys),
+        (Cell(shown[row["arm"]]), Cell(data.names.value(SETTING, row["setting"])), *(_value_cell(row[key]) for key in keys),
          Cell(_percent(row["searched"]), value=row["searched"]), Cell(_percent(row["validation"]), value=row["validation"]),
          Cell(_interval(row), value=row["test"], trials=row["trials"]), Cell(f"{row['seeds']} of {row['planned']}"))
         for row in rows
@@ -114,7 +128,7 @@ def tuned_table(searches: Sequence[Findings], data: ReportData, history: pd.Data
         f"{_listed(searches[0].arm.spec.confirm.seeds)}, which no suggestion was chosen by. Dice of the student in %: on validation cases, mean over the seeds "
         "of the search and over the fresh ones; on test cases, mean over fresh seeds with its 95 % interval for new seeds "
         f"and cases, convention {', '.join(data.conventions) or 'none yet'}. Settings of equal rank are compared below.",
-        columns=(Column("Arm"), Column("Setting"), *(Column(heading(key), "number") for key in keys),
+        columns=(Column("Arm"), Column("Setting"), *(Column(data.names.factor(key), "number") for key in keys),
                  Column("Search seeds", "number", "Validation Dice (%)"), Column("Fresh seeds", "number", "Validation Dice (%)"),
                  Column("Test Dice\u00a0(%)", "number"), Column("Seeds", "number")),
         rows=tuple(lines),

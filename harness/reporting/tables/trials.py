@@ -10,7 +10,8 @@ import pandas as pd
 from harness.reporting.formats.table import Cell, Column, Table, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import ReportData
-from harness.reporting.wording import UNSET, number, value_text
+from harness.reporting.wording import UNSET, number
+from harness.study.names import Names
 from harness.study.study import Skip
 
 
@@ -31,19 +32,19 @@ def trials_table(data: ReportData) -> Table:
         caption="Every declared trial: its status, wall-clock time in seconds, and why there is no result where "
         "there is none. A trial's id names its folder below trials/.",
         columns=(
-            Column("Id"), *factor_columns(keys), Column("Status"), Column("Time\u00a0(s)", "number"),
+            Column("Id"), *factor_columns(data.names, keys), Column("Status"), Column("Time\u00a0(s)", "number"),
             Column("Cause or reason", "prose"),
         ),
-        rows=tuple(tuple(_trial_cell(row, column) for column in columns) for row in rows),
+        rows=tuple(tuple(_trial_cell(row, column, data.names) for column in columns) for row in rows),
         data=pd.DataFrame(rows, columns=columns),
     )  # fmt: skip
 
 
-def _trial_cell(row: dict[str, Any], column: str) -> Cell:
+def _trial_cell(row: dict[str, Any], column: str, names: Names) -> Cell:
     if column == "seconds":
         return Cell(number(row[column], 1), value=row[column])
     anchor = f"trial-{row['id']}" if column == "id" and row["id"] != UNSET else ""
-    return Cell(value_text(row[column]), anchor=anchor)
+    return Cell(names.value(column, row[column]), anchor=anchor)
 
 
 def _skip_row(skip: Skip, keys: Sequence[str]) -> dict[str, Any]:

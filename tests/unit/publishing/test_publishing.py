@@ -40,7 +40,7 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(
     report = write_report(study, tmp_path)
     folder = publish(study, study.cells, Store(tmp_path), report.answer, report.captions)
     page = (folder / "README.md").read_text()
-    assert study.question in page and f"**{report.answer}**" in page and "| supervised |" in page
+    assert study.question in page and f"**{report.answer}**" in page and "| Supervised |" in page
     figures = re.findall(r"!\[.*?\]\((.+?)\)", page)
     assert len(figures) == len(report.captions) > 3 and "**Gains over the baseline.** Difference" in page
     assert all((folder / name).is_file() for name in figures)

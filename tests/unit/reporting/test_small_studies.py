@@ -108,5 +108,5 @@ def test_a_curve_of_a_numeric_factor_and_its_baseline(tmp_path: Path) -> None:
     assert "Dice against ratio" in page
     found = load(study, tmp_path)
     rows = factor_series(found, dice_series(found), "method.ratio").groupby("arm")["x"].unique()
-    assert rows["medcontext"].tolist() == [0.2, 0.4, 0.8]
-    assert np.isnan(rows["supervised"]).all() and np.isnan(rows["as_released"]).all()
+    assert rows["MedContext"].tolist() == [0.2, 0.4, 0.8]
+    assert np.isnan(rows["Supervised"]).all() and np.isnan(rows["as released"]).all()

@@ -19,9 +19,11 @@ from harness.reporting.tables.search import MOST_SUGGESTIONS, suggestion_table
 from harness.reporting.write import write_report
 from harness.search.findings import Findings, Suggestion
 from harness.search.optuna_journal import read_findings, with_importances
+from harness.study.names import Names
 from harness.study.study import Study
 from harness.sweep.agenda import Agenda, plain_work
 
+NAMES = Names({}, {}, {})
 BOTH = STUDY.replace(
     "  suggestions: 7",
     "    supervised: {recipe.learning_rate: {low: 0.0003, high: 0.03, log: true}}\n  suggestions: 7",
@@ -106,7 +108,7 @@ def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, K
     section = page[page.index('<h2 id="search">') : page.index('<h2 id="scores">')]
     assert all(f'id="figure-{name}"' in section for name in drawn)
     assert (
-        "Pairs of parameters of supervised: fewer than two searched parameters are numbers that vary."
+        "Pairs of parameters of Supervised: fewer than two searched parameters are numbers that vary."
         in section
     )
     assert page.count("figure-search_history") == 1 and '<a href="#search">' in page
@@ -144,7 +146,7 @@ def findings_with(tmp_path: Path, suggestions: list[Suggestion]) -> Findings:
 def test_a_long_search_is_cut_to_its_best_in_print(tmp_path: Path) -> None:
     values = {"method.masking.ratio": 0.5, "method.teacher.m0": 0.99, "recipe.learning_rate": 0.01}
     found = findings_with(tmp_path, [Suggestion(n, values, "complete", n / 1000) for n in range(200)])
-    table = suggestion_table([found], [pd.DataFrame({"seconds": [1800.0, None]})])
+    table = suggestion_table([found], NAMES, [pd.DataFrame({"seconds": [1800.0, None]})])
     assert len(table.rows) == MOST_SUGGESTIONS and table.rows[0][1].text == "199" and len(table.data) == 200
     assert "0.50 device-hours" in table.footnotes[0]
 
@@ -160,7 +162,7 @@ def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Fi
 
 
 def contours(found: Findings) -> object:
-    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found])}[
+    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found], NAMES)}[
         "search_contours_medcontext"
     ]
 

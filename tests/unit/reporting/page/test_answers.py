@@ -58,14 +58,14 @@ def test_the_largest_difference_that_holds_is_named_and_none_of_a_failed_trainin
         tmp_path, {("supervised", None): FLAT, ("new", 0.2): [0.05, 0.051, 0.049], ("new", 0.8): FAILED}
     )
     assert said.startswith(
-        "Of 2 comparisons with supervised in Dice, 1 gain and 0 losses hold for retraining"
+        "Of 2 comparisons with Supervised in Dice, 1 gain and 0 losses hold for retraining"
     )
     assert "The largest difference that holds is that of new, ratio 0.2: +5." in said
 
 
 def test_where_nothing_holds_the_answer_says_so_first(tmp_path: Path) -> None:
     said = said_of(tmp_path, {("supervised", None): FLAT, ("new", 0.2): FLAT, ("new", 0.8): FAILED})
-    assert said.startswith("None of 2 comparisons with supervised in Dice holds for retraining")
+    assert said.startswith("None of 2 comparisons with Supervised in Dice holds for retraining")
     assert "The largest difference, which may be chance, is that of new, ratio 0.8: −16." in said
     assert "95 % interval [" in said
 
@@ -73,7 +73,7 @@ def test_where_nothing_holds_the_answer_says_so_first(tmp_path: Path) -> None:
 def test_a_setting_that_a_method_does_not_vary_is_no_part_of_its_name(tmp_path: Path) -> None:
     better = [0.05, 0.051, 0.049]
     arms = {("supervised", None): FLAT, ("new", 0.2): FLAT, ("new", 0.8): FLAT, ("as_released", 0.2): better}
-    assert "is that of as_released: +4.99" in said_of(tmp_path, arms)
+    assert "is that of as released: +4.99" in said_of(tmp_path, arms)
 
 
 def test_training_cases_are_called_so(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_metric_and_role_switch(page: playwright.Page) -> None:
 def test_words_filter_rows(page: playwright.Page) -> None:
     page.locator("#table-dice input[type=search]").fill("unetr teacher")
     shown = column(page, "table-dice", 1)
-    assert set(shown) == {"unetr"} and page.locator("#table-dice .matches").inner_text().startswith(
+    assert set(shown) == {"UNETR"} and page.locator("#table-dice .matches").inner_text().startswith(
         str(len(shown))
     )
 

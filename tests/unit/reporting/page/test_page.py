@@ -77,7 +77,7 @@ def test_page_says_what_happened(fake: Fake, fake_page: Path) -> None:
     assert "layer_19.py" in text and "layer_3.py" not in text
     assert "it has no patch tokens to mask" in text
     assert "5b1175b1175b1175" in text and "2.13.0" in text
-    assert "median and lowest mean Dice of the student of supervised" in text
+    assert "median and lowest mean Dice of the student of Supervised" in text
 
 
 def test_second_report_is_identical(fake: Fake, fake_page: Path) -> None:
@@ -93,7 +93,7 @@ def test_second_report_is_identical(fake: Fake, fake_page: Path) -> None:
 def test_nothing_on_disk_yet(fake: Fake, tmp_path: Path) -> None:
     text = write_report(fake.study, tmp_path).page.read_text()
     assert "No trial is complete yet" in text
-    assert "Predictions on phantom: no trial is complete." in text
+    assert "Predictions on Phantom: no trial is complete." in text
     assert not list((tmp_path / "fake_study" / "figures").iterdir())
 
 

@@ -73,7 +73,7 @@ def test_an_arm_of_another_seed_says_which(taken_over: Fake) -> None:
             folder = taken_over.results / "trials" / cell.spec.id
             if folder.is_dir():
                 write_predictions(folder, np.random.default_rng(0))
-    assert shown(*taken_over).columns[2:4] == ("unet\nsupervised, seed 1", "unet\nmedcontext, seed 0")
+    assert shown(*taken_over).columns[2:4] == ("U-Net\nSupervised, seed 1", "U-Net\nMedContext, seed 0")
 
 
 def test_no_predictions_of_any_seed_are_said_to_be_none(taken_over: Fake) -> None:
@@ -86,5 +86,5 @@ def test_the_largest_gain_is_that_of_another_method_with_the_same_factors(tmp_pa
     arms = [(method, steps) for method in ("supervised", "medcontext") for steps in (500, 2000)]
     cells = [with_steps(steps, method=method) for method, steps in arms]
     caption = shown(written(tmp_path, cells), tmp_path).caption
-    assert "largest gain of medcontext, steps 500 on unet over it" in caption
-    assert "student of supervised, steps 500 on" in caption
+    assert "largest gain of MedContext, steps 500 on U-Net over it" in caption
+    assert "student of Supervised, steps 500 on" in caption

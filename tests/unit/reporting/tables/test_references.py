@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
 from typer.testing import CliRunner
 
@@ -157,3 +158,48 @@ def test_the_command_line_wants_a_place_for_several(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", *names, "--results", str(tmp_path), "--output", str(output)])
     assert done.exit_code == 0, done.output
     assert "What do 3 steps do? What do 4 steps do?" in (output / "report.html").read_text()
+
+
+def write_own_reference(folder: Path, **row: object) -> str:
+    """Write published numbers of one row; return the path."""
+    path = folder / "own.yaml"
+    known = {"name": "Theirs", "dice": {"mean": 70.0}, **row}
+    path.write_text(
+        yaml.safe_dump(
+            {"title": "T", "dataset": "synapse", "source": "s", "units": {"dice": "%"}, "rows": [known]}
+        )
+    )
+    return str(path)
+
+
+def named_arm_study(results: Path) -> Study:
+    """One arm that the study calls ``ours``, on a network that it calls ``small``, with a mean Dice of 80 %."""
+    cell = make_cell(dataset="synapse", architecture="unetr", method="medcontext")
+    rows = [case_row(f"img{n:04d}", "Spl", 0.8) for n in range(12)]
+    write_trial(results, make_record(cell, test_cases=[f"img{n:04d}" for n in range(12)]), rows, [])
+    return make_study([replace(cell, factors={**cell.factors, "method": "ours", "architecture": "small"})])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"arm": "ours"}, {"arm": "ours", "architecture": "small"}, {"arm": "ours", "architecture": "unetr"}],
+)
+def test_a_row_may_name_an_arm_of_the_study(tmp_path: Path, row: dict) -> None:
+    study = named_arm_study(tmp_path)
+    write_report(study, tmp_path, references=[write_own_reference(tmp_path, **row)])
+    table = pd.read_csv(tmp_path / study.name / "tables" / "reference_own.csv")
+    assert table[table["Trained by"] == "this study"]["to †: Gap"].tolist() == ["+10.00"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"arm": "our"}, "arm: found unknown name 'our'.*Did you mean 'ours'"),
+        ({"architecture": "untr"}, "architecture: found unknown name 'untr'.*Did you mean 'unetr'"),
+        ({"architecture": "unetr", "method": "medcontxt"}, "method: .*Did you mean 'medcontext'"),
+        ({"arm": "ours", "architecture": "unet"}, "one that ours is trained on. Did you mean 'unetr'"),
+    ],
+)  # fmt: skip
+def test_a_row_that_matches_nothing_is_refused_with_the_nearest(tmp_path: Path, row: dict, said: str) -> None:
+    with pytest.raises(UserError, match=f"Theirs: .*{said}"):
+        write_report(named_arm_study(tmp_path), tmp_path, references=[write_own_reference(tmp_path, **row)])

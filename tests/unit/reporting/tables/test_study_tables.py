@@ -46,7 +46,7 @@ def test_names_and_rows(fake: Fake) -> None:
         "Mean",
     ]
     assert [row["Role"] for row in rows[:3]] == ["student", "student", "teacher"]
-    assert rows[-1]["Method"] == "medcontext"
+    assert rows[-1]["Method"] == "MedContext"
     assert (rows[-1]["Mean"], rows[-1]["Seeds"]) == ("–", "n=0 of 2")
     assert tables["dice"].breaks == {6}
 
@@ -85,7 +85,7 @@ def test_several_datasets_have_an_overview_and_a_table_each(tmp_path: Path) -> N
     ]
     tables = tables_of(make_study(cells), tmp_path)
     assert list(tables)[:3] == ["dice", "dice_phantom", "dice_my.pkg_Set"]
-    assert [row["Dataset"] for row in texts(tables["dice"])] == ["phantom", "my.pkg:Set"]
+    assert [row["Dataset"] for row in texts(tables["dice"])] == ["Phantom", "my.pkg:Set"]
     assert "lobe" not in texts(tables["dice"])[0]
     assert len(tables["dice_phantom"].rows) == 1
 
@@ -150,7 +150,7 @@ def test_arms_are_named_by_what_else_varies() -> None:
     cells += [make_cell(architecture="unet", method="new", **{"method.masking.ratio": r}) for r in (0.2, 0.8)]
     study = make_study(cells)
     frame = with_arm_names(trial_frame(study, Path("nowhere")), study)
-    assert frame["arm"].tolist() == ["supervised", "new, ratio 0.2", "new, ratio 0.8"]
+    assert frame["arm"].tolist() == ["Supervised", "new, ratio 0.2", "new, ratio 0.8"]
 
 
 def test_csv_keeps_full_precision(fake: Fake) -> None:
@@ -167,10 +167,10 @@ def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
     assert table.groups() == [("", 2), ("5 training cases", 4), ("all training cases", 4), ("Cost", 2)]
     assert [c.heading for c in table.columns[2:6]] == ["Dice (%)", "Gain", "HD95 (mm)", "Difference"]
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [
-        ["unet", "supervised"], ["unet", "medcontext"], ["unetr", "supervised"], ["unetr", "medcontext"],
+        ["U-Net", "Supervised"], ["U-Net", "MedContext"], ["UNETR", "Supervised"], ["UNETR", "MedContext"],
     ]  # fmt: skip
     plain = texts(tables_of(fake.study, fake.results)["dice"])
-    wanted = next(row for row in plain if row["Shots"] == "5" and row["Method"] == "supervised")
+    wanted = next(row for row in plain if row["Shots"] == "5" and row["Method"] == "Supervised")
     assert table.rows[0][2].text == wanted["Mean"]
     latex, html = to_latex(table, "x"), to_html(table)
     assert r"\multicolumn{4}{c}{all training cases}" in latex and r"\cmidrule(lr){7-10}" in latex
@@ -211,7 +211,7 @@ def test_every_cell_of_scores_names_its_trials(fake: Fake, tmp_path: Path) -> No
     for row in rows:
         assert row["trials"] and row["cells"]["Dice (%): Mean"]
         for id in row["trials"]:
-            assert planned[id]["method"] == row["row"]["Method"]
+            assert fake.study.names.value("method", planned[id]["method"]) == row["row"]["Method"]
             assert str(planned[id]["shots"]) == row["row"]["Shots"]
 
 
