@@ -111,7 +111,10 @@ class Recipe(Frozen):
         None, description="of ct: lowest and highest intensity, mean and standard deviation"
     )
     crop: Literal["none", "foreground"] = later("none", description="to the box of what is not background")
-    resampling: Literal["linear", "cubic"] = later("linear", description="of images")
+    resampling: Literal["linear", "cubic", "cubic_clipped"] = later(
+        "linear",
+        description="of images; cubic_clipped: to the range of the volume, or of its slice, as nnU-Net does",
+    )
     label_resampling: Literal["nearest", "linear"] = later(
         "nearest", description="of training labels; linear: which of them holds half of a voxel"
     )
@@ -127,6 +130,12 @@ class Recipe(Frozen):
     momentum: float = Field(0.99, ge=0, lt=1, description="of sgd, with Nesterov's acceleration")
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     warmup_steps: int = Field(0, ge=0, description="linear from 0 to the learning rate")
+    rate_every: int = later(
+        0,
+        ge=0,
+        description="steps for which a learning rate stands, where it goes by epochs; the last of a warm-up has the "
+        "full rate. 0: each step has its own, and the first after a warm-up the full one",
+    )
     clip_norm: float = Field(12.0, ge=0, description="largest gradient norm; 0: no clipping")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "channels_last"

@@ -41,6 +41,13 @@ class ModelsGenesisParameters(Frozen):
 class ModelsGenesis(Pretrained[ModelsGenesisParameters]):
     """``L = mean (f(corrupted x) - x)^2`` over the whole patch, images scaled to [0, 1] patch by patch."""
 
+    version = 2  # 1 painted one box at least, and up to the faces
+    differences = (
+        "Flips are along any axis; the original's are along the first or the second one, or along none.",
+        "Windows that are shuffled have up to 2 voxels a side where a patch has fewer than 20, in which the original shuffles none.",
+        "The optimiser is that of every pretraining here (AdamW); the original's is SGD with rate 1.",
+    )
+    print_name = "Models Genesis"
     summary = "pretraining: undo shuffling, intensity maps, in- and out-painting with the whole network"
     source = "Zhou et al., MICCAI 2019 and Medical Image Analysis 2021"
     Parameters = ModelsGenesisParameters

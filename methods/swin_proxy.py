@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -13,7 +14,6 @@ from harness.training.pretraining import Pretrained
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -45,10 +45,16 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
 
     A view is turned by a multiple of 90 degrees in a plane of equal sides; then boxes are replaced by normal
     noise, scaled to the view's least and greatest value (the original's images lie in [0, 1]), and others by those of
-    another sample. Both classifying heads read the mean over space of the
-    deepest features (the original reads one token); the image is restored by the network's own decoder.
+    another sample, where there is one. Both classifying heads read the mean over space of the
+    deepest features; the image is restored by the network's own decoder.
     """
 
+    version = 2  # 1 counted overlaps of boxes once, and swapped with untouched samples, always
+    differences = (
+        "Both classifying heads read the mean over space of the deepest features; the original's read one token each.",
+        "The network's own decoder restores the image; the original has one of its own, which is thrown away.",
+    )
+    print_name = "Swin UNETR proxy tasks"
     summary = "pretraining: in-painting, rotation and contrast of two views (Swin UNETR's proxy tasks)"
     source = "Tang et al., CVPR 2022; Project-MONAI/research-contributions SwinUNETR/Pretrain"
     Parameters = SwinProxyParameters
@@ -106,36 +112,41 @@ class SwinProxy(Pretrained[SwinProxyParameters]):
         return Losses.weigh(terms, weights.model_dump())
 
     def _cut(self, target: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the views with boxes of noise, and with boxes of another sample (of the other view, if there is one)."""
+        """Return the views with boxes of noise, and with boxes of the same view of another sample, which may be cut already.
+
+        The other sample is drawn among all: where it is the sample itself, nothing is swapped.
+        """
         import numpy as np
         import torch
 
-        views, count = target.cpu().numpy(), len(target) // 2
-        cut = views.copy()
+        cut, count = target.cpu().numpy().copy(), len(target) // 2
         for index, view in enumerate(cut):
             low, high = view.min(), view.max()
             for box in _boxes(view.shape[1:], self.parameters.drop, rng):
                 noise = rng.standard_normal(view[box].shape, dtype=np.float32)
                 share = (noise - noise.min()) / max(float(np.ptp(noise)), 1e-6)
                 view[box] = low + share * (high - low)
-            others = [i for i in range(len(views)) if i % count != index % count]
-            other = int(rng.choice(others)) if others else (index + 1) % len(views)
-            for box in _boxes(view.shape[1:], self.parameters.drop, rng):
-                view[box] = views[other][box]
+            other = index // count * count + int(rng.integers(count))
+            for box in _boxes(view.shape[1:], self.parameters.drop, rng) if other != index else ():
+                view[box] = cut[other][box]
         return torch.from_numpy(cut).to(target)
 
 
 def _boxes(shape: tuple[int, ...], drop: float, rng: np.random.Generator) -> list[Any]:
-    """Return boxes, 5 to 25 % of the sides each, that cover up to a random share of at most ``drop``."""
-    import numpy as np
+    """Return boxes, 5 to 25 % of the sides each, whose voxels add up to a random share of at most ``drop``.
 
-    from harness.training.corruption import random_box
-
-    wanted, boxes = rng.uniform(0, drop), []
-    covered: NDArray[np.bool_] = np.zeros((1, *shape), bool)
-    while covered.mean() < wanted:
-        boxes.append(random_box(shape, 0.05, 0.25, rng))
-        covered[boxes[-1]] = True
+    Boxes end at the patch's faces, and voxels of two boxes count twice.
+    """
+    wanted, total, boxes = rng.uniform(0, drop) * math.prod(shape), 0, []
+    while total < wanted:
+        box = []
+        for side in shape:
+            least = max(1, side // 20)
+            start = int(rng.integers(0, max(1, side - least)))
+            size = int(rng.integers(least, max(least + 1, side // 4)))
+            box.append(slice(start, min(start + size, side)))
+        total += math.prod(part.stop - part.start for part in box)
+        boxes.append((slice(None), *box))
     return boxes
 
 

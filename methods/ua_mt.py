@@ -47,7 +47,8 @@ class UAMT(StudentAndNoisyTeacher[UAMTParameters]):
 
     The entropy is that of the mean softmax of several passes of the teacher, in training mode, under fresh
     noise and the network's dropout; a voxel counts while it is below a threshold that rises to ``ln C``. The
-    architecture's own dropout is used: in a network without any, passes differ by the noise alone.
+    architecture's own dropout is used: in a network without any, passes differ by the noise alone. As in the released code,
+    which has two classes, squares are summed over classes and divided by 2, however many there are.
     """
 
     version = 2  # 1 divided by the number of classes, which is the same for two
@@ -66,9 +67,8 @@ class UAMT(StudentAndNoisyTeacher[UAMTParameters]):
         if batch.unlabelled is not None and unlabelled is not None:
             target, entropy = self._teacher_prediction(batch.unlabelled, progress)
             certain = entropy < self.threshold(progress)
-            terms["consistency"] = consistency_loss(
-                target, finest(unlabelled), "mse_softmax", "none", certain
-            )
+            mean = consistency_loss(target, finest(unlabelled), "mse_softmax", "none", certain)
+            terms["consistency"] = mean * (self._context.classes / 2)
             terms["certain"] = certain.float().mean()
         consistency = self.unlabelled_weight(progress)
         return Losses.weigh(terms, {"supervised": self.parameters.losses.sup, "consistency": consistency})

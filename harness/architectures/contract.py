@@ -57,6 +57,14 @@ class Architecture(Generic[OptionsT]):
     def __init__(self, options: OptionsT) -> None:
         self.options = options
 
+    def spec_version(self) -> int:
+        """Return the version that enters the ids of trials: ``version``, and one more with deep supervision.
+
+        In the first release lower outputs were compared with labels that lay off by up to half of their voxels. Trials with
+        the option ``deep_supervision`` have other ids since; those without it keep theirs.
+        """
+        return self.version + bool(getattr(self.options, "deep_supervision", False))
+
     @classmethod
     def resolve(cls, settings: Mapping[str, Any], where: str) -> OptionsT:
         """Return the options of ``settings``: those of its ``preset`` (default ``tiny``), then its own keys.

@@ -35,7 +35,8 @@ class UNETRPPOptions(Frozen):
         0.1, ge=0, lt=1, description="of whole channels after the convolutional blocks"
     )
     spatial_reshape: Literal["original", "fixed"] = Field(
-        "original", description="original: tokens and channels are scrambled as in the released code"
+        "original",
+        description="original: tokens and channels are scrambled as in the released code, of the image's slices first",
     )
     deep_supervision: bool = False
 
@@ -70,6 +71,10 @@ class UNETRPP(Architecture[UNETRPPOptions]):
             "deep_supervision": True,
         },
     }  # fmt: skip
+
+    def spec_version(self) -> int:
+        """Return one more where tokens are scrambled: in the first release they were, in the order x, y, z."""
+        return super().spec_version() + (self.options.spatial_reshape == "original")
 
     def multiple(self) -> Triple:
         """Return the stem and a factor of 2 for each further stage."""

@@ -40,14 +40,20 @@ def preprocess_image(image: Volume, recipe: Recipe) -> tuple[NDArray[np.float32]
     channels = channels[(slice(None), *kept)]
     shape = resampled_shape(channels.shape[1:], grid.ras_spacing, recipe.spacing)
     if shape != channels.shape[1:]:
-        cubic, mm = recipe.resampling == "cubic", grid.ras_spacing
-        channels = np.stack(
-            [resample_cubic(one, shape, mm) if cubic else resample_linear(one, shape) for one in channels]
-        )
+        channels = np.stack([_resample(one, shape, grid.ras_spacing, recipe.resampling) for one in channels])
     normalised = np.stack(
         [normalise(channel, recipe.intensity, recipe.intensity_levels) for channel in channels]
     )
     return np.ascontiguousarray(normalised, dtype=np.float32), grid
+
+
+def _resample(
+    channel: NDArray[Any], shape: tuple[int, ...], spacing: list[float], rule: str
+) -> NDArray[np.float32]:
+    """Return a channel ``(X, Y, Z)`` of ``spacing`` on a grid of ``shape``, as ``recipe.resampling`` says."""
+    if rule == "linear":
+        return resample_linear(channel, shape)
+    return resample_cubic(channel, shape, spacing, clip=rule == "cubic_clipped")
 
 
 def resampled_shape(
@@ -88,8 +94,8 @@ def normalise(
         return (np.clip(values, *_SYNAPSE_CLIP) - np.float32(_SYNAPSE_MEAN)) / np.float32(_SYNAPSE_SD)
     if rule == "ct":
         assert levels is not None
-        low, high, mean, deviation = map(np.float32, levels)
-        return (np.clip(values, low, high) - mean) / max(deviation, np.float32(1e-8))
+        low, high, mean, deviation = levels
+        return (np.clip(values, low, high) - np.float32(mean)) / np.float32(deviation)
     if rule == "zscore_clipped":
         values = np.clip(values, *np.percentile(values, (0.5, 99.5)))
     chosen = values[values != 0] if rule == "zscore_nonzero" else values

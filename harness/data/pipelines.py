@@ -12,7 +12,7 @@ from harness.parsing import merge
 # largest variance of noise. Turned images are interpolated linearly (theirs: by cubic splines).
 NNUNET: dict[str, Any] = {
     "crop": "foreground",
-    "resampling": "cubic",
+    "resampling": "cubic_clipped",
     "label_resampling": "linear",
     "loss": "dice_ce_nnunet",
     "window": "nnunet",
@@ -38,16 +38,16 @@ PLANAR: dict[str, Any] = {"planar": True, "rotation": 180.0}
 
 # pipeline -> how MedContext's released trainers optimise and predict (hananshafi/MedContext at 6b97c57).
 # monai: 5000 epochs of 18 volumes, four patches of each a step (here: of four volumes), warm-up over 50 epochs.
-# nnunet: 1000 epochs of 250 steps. Both step the learning rate by epoch, and here it goes by step.
+# nnunet: 1000 epochs of 250 steps. Both step the learning rate by epoch.
 _TRAINING: dict[str, dict[str, Any]] = {
     "monai": {
         "steps": 90_000, "batch": 4, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 1e-5,
-        "schedule": "cosine", "warmup_steps": 900, "clip_norm": 0.0, "precision": "fp16",
+        "schedule": "cosine", "warmup_steps": 900, "rate_every": 18, "clip_norm": 0.0, "precision": "fp16",
         "window": "constant", "window_average": "logits",
     },
     "nnunet": {
         "steps": 250_000, "optimiser": "sgd", "learning_rate": 1e-2, "weight_decay": 3e-5, "momentum": 0.99,
-        "schedule": "poly", "clip_norm": 12.0, "precision": "fp16", "flips": (0, 1, 2),
+        "schedule": "poly", "rate_every": 250, "clip_norm": 12.0, "precision": "fp16", "flips": (0, 1, 2),
     },
 }  # fmt: skip
 

@@ -24,7 +24,9 @@ def resample_linear(volume: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
     return resampled[0, 0].numpy()
 
 
-def resample_cubic(volume: NDArray[Any], shape: Shape, spacing: Sequence[float]) -> NDArray[np.float32]:
+def resample_cubic(
+    volume: NDArray[Any], shape: Shape, spacing: Sequence[float], clip: bool = False
+) -> NDArray[np.float32]:
     """Return ``volume`` on a grid of ``shape``, by cubic splines.
 
     Where the spacing of one axis, before or after, is more than three times the smallest, splines run within
@@ -34,13 +36,21 @@ def resample_cubic(volume: NDArray[Any], shape: Shape, spacing: Sequence[float])
         volume: ``(X, Y, Z)``.
         shape: wanted.
         spacing: of ``volume``, mm.
+        clip: to the range of ``volume``, or of each slice where splines run within slices, as nnU-Net does: near an
+            edge a spline goes beyond it.
     """
+    axis = _slice_axis(volume.shape, shape, spacing)
+    within = tuple(other for other in range(3) if other != axis)
 
     def cubic(array: NDArray[Any], to: Shape) -> NDArray[np.float32]:
+        array = np.asarray(array, np.float32)
         factors = [new / old for new, old in zip(to, array.shape, strict=True)]
-        return ndimage.zoom(np.asarray(array, np.float32), factors, order=3, mode="nearest", grid_mode=True)
+        zoomed = ndimage.zoom(array, factors, order=3, mode="nearest", grid_mode=True)
+        if not clip:
+            return zoomed
+        return zoomed.clip(array.min(axis=within, keepdims=True), array.max(axis=within, keepdims=True))
 
-    return _within_slices(volume, shape, spacing, cubic)
+    return _by_slices(volume, shape, axis, cubic)
 
 
 def resample_within_slices(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,7 @@ def segmentation_loss(name: str, ignore: int | None = None) -> Callable[[Logits,
     UNETR's released training (MONAI's DiceCELoss). ``dice_ce_nnunet``: soft Dice over the batch without
     background, smoothed by 1e-5, plus cross-entropy, as nnU-Net where patches show a small part of a volume;
     ``dice_ce_nnunet_sample``: the same with Dice per sample, as nnU-Net otherwise. Lower outputs of deep
-    supervision weigh half of the one above, against labels reduced by nearest neighbour; the weights sum to 1.
+    supervision weigh half of the one above, against :func:`reduced_labels`; the weights sum to 1.
 
     Args:
         name: of the loss.
@@ -53,11 +53,20 @@ def segmentation_loss(name: str, ignore: int | None = None) -> Callable[[Logits,
         weights = [0.5**level for level in range(len(logits))]
         total = torch.zeros((), device=label.device)
         for weight, output in zip(weights, logits, strict=True):
-            target = functional.interpolate(label.float(), size=output.shape[2:], mode="nearest")
-            total = total + weight / sum(weights) * loss(output.float(), target.to(label.dtype))
+            target = reduced_labels(label, output.shape[2:])
+            total = total + weight / sum(weights) * loss(output.float(), target)
         return total
 
     return supervise
+
+
+def reduced_labels(label: Tensor, size: Sequence[int]) -> Tensor:
+    """Return labels ``(B, 1, D, H, W)`` on a coarser grid: of the voxel in which the centre of each new one lies.
+
+    Where the centre lies between two, the one further on counts, as in nnU-Net, nnFormer and UNETR++ (scikit-image's
+    ``resize`` of order 0).
+    """
+    return functional.interpolate(label.float(), size=list(size), mode="nearest-exact").to(label.dtype)
 
 
 def _counted_loss(settings: Mapping[str, Any], ignore: int) -> Callable[[Tensor, Tensor], Tensor]:

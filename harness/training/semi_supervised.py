@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from harness.ranges import tunable
-from harness.spec import Frozen
+from harness.spec import Frozen, later
 from harness.training.method import Batch, Context, Method, ParametersT, Progress
 from harness.training.schedules import ramp_up
 
@@ -26,7 +26,17 @@ class UnlabelledParameters(Frozen):
         description="unlabelled patches of a step; 0: as many as labelled",
     )
     ramp: float = Field(
-        1.0, ge=0, le=1, description="share of the steps over which cons rises as exp(-5 (1 - t)^2)"
+        1.0,
+        title="Consistency ramp",
+        ge=0,
+        le=1,
+        description="share of the steps over which cons rises as exp(-5 (1 - t)^2)",
+    )
+    ramp_every: int = later(
+        1,
+        title="Steps of the ramp",
+        ge=1,
+        description="steps between two values of cons; 150 in the code of UA-MT and SSL4MIS",
     )
 
 
@@ -77,7 +87,7 @@ class SemiSupervised(Method[ParametersT]):
     def unlabelled_weight(self, progress: Progress) -> float:
         """Return the weight of the unlabelled term at a step."""
         own: Any = self.parameters
-        return own.losses.cons * ramp_up(progress.step, own.ramp * progress.steps)
+        return own.losses.cons * ramp_up(progress.step, own.ramp * progress.steps, own.ramp_every)
 
 
 class StudentAndNoisyTeacher(SemiSupervised[ParametersT]):

@@ -27,22 +27,23 @@ class PairedAttention(nn.Module):
     ``k_p`` is projected before the normalisation.
 
     Args:
-        tokens: N.
+        grid: of the tokens, whose order has its first axis slowest; N is their number.
         width: C.
         heads: h.
         projected: P.
         projection: ``shared``: one linear layer for E and F; ``separate``: two; ``matrix``: one without a bias.
         fusion: ``concat`` of two linear layers to half of the width, or ``sum`` without any.
-        spatial_reshape: ``original`` scrambles tokens and channels of ``x_s`` as the released code does;
-            ``fixed`` does not.
+        spatial_reshape: ``original`` scrambles tokens and channels of ``x_s`` as the released code does, whose tokens have
+            the last axis, across slices, slowest; ``fixed`` does not.
         dropout: of both attention maps.
     """
 
     def __init__(
-        self, tokens: int, width: int, heads: int, projected: int, projection: str, fusion: str,
+        self, grid: Triple, width: int, heads: int, projected: int, projection: str, fusion: str,
         spatial_reshape: str, dropout: float,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.grid, tokens = grid, math.prod(grid)
         self.heads, self.scrambled, self.dropout = heads, spatial_reshape == "original", dropout
         self.qkvv = nn.Linear(width, 4 * width, bias=False)
         self.t1 = nn.Parameter(torch.ones(heads, 1, 1))
@@ -69,11 +70,17 @@ class PairedAttention(nn.Module):
         x_channel = functional.dropout(over_channels, rate) @ v_channel
         x_space = attend(q.mT, (k_projected * (q_scale * self.t2)).mT, v_projected.mT, rate)  # (B, h, N, d)
         x_channel = x_channel.flatten(1, 2).mT
-        x_space = x_space.permute(0, 3, 1, 2) if self.scrambled else x_space.transpose(1, 2)
-        x_space = x_space.reshape(x.shape)
+        x_space = self._scramble(x_space) if self.scrambled else x_space.transpose(1, 2).reshape(x.shape)
         if self.concatenates:
             return torch.cat([self.out_spatial(x_space), self.out_channel(x_channel)], dim=-1)
         return x_space + x_channel
+
+    def _scramble(self, x: Tensor) -> Tensor:
+        """Return ``(B, N, C)`` of ``(B, h, N, d)``, as the released code reshapes it for the same image, slices first."""
+        b, h, n, d = x.shape
+        slices_first = x.unflatten(2, self.grid).permute(0, 5, 1, 4, 3, 2)  # (B, d, h, Z, Y, X)
+        scrambled = slices_first.reshape(b, *self.grid[::-1], h * d)
+        return scrambled.permute(0, 3, 2, 1, 4).reshape(b, n, h * d)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
@@ -101,7 +108,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.gamma = nn.Parameter(1e-6 * torch.ones(width))
         self.attention = PairedAttention(
-            tokens, width, options.heads, projected, options.projection, options.fusion,
+            grid, width, options.heads, projected, options.projection, options.fusion,
             options.spatial_reshape, options.dropout,
         )  # fmt: skip
         self.convolutions = nn.Sequential(

@@ -62,10 +62,13 @@ def test_published_multiply_accumulates(preset: str, patch: Triple, giga: float)
 
 
 def attention(
-    projection: str = "shared", reshape: str = "original", fusion: str = "concat"
+    projection: str = "shared",
+    reshape: str = "original",
+    fusion: str = "concat",
+    grid: Triple = (10, 1, 1),
 ) -> PairedAttention:
     torch.manual_seed(0)
-    made = PairedAttention(10, 8, 2, 3, projection, fusion, reshape, 0.0)
+    made = PairedAttention(grid, 8, 2, 3, projection, fusion, reshape, 0.0)
     with torch.no_grad():
         made.t1.copy_(torch.tensor([0.7, 1.3]).reshape(2, 1, 1))
         made.t2.copy_(torch.tensor([1.9, 0.4]).reshape(2, 1, 1))
@@ -113,6 +116,27 @@ def test_the_released_reshape_scrambles_tokens_and_channels() -> None:
         scrambled[flat // 8, flat % 8] = space[0, h, n, d]
     torch.testing.assert_close(made(x)[0], scrambled + x_c)
     assert not torch.allclose(made(x), attention(reshape="fixed", fusion="sum")(x))
+
+
+def test_the_released_reshape_takes_the_same_image_with_its_slices_first() -> None:
+    """Tokens of three axes of different length: the released code's order has the slices, our last axis, slowest."""
+    grid = (2, 3, 4)
+    made, x = attention(reshape="original", fusion="sum", grid=grid), torch.randn(1, 24, 8)
+    space, channel = by_loops(made, x)
+    x_c = torch.cat([channel[0, h].T for h in range(2)], dim=-1)
+
+    def ours(theirs: int) -> int:
+        """Return our number of the token that is the released code's ``theirs``-th."""
+        place, x = divmod(theirs, grid[0])
+        z, y = divmod(place, grid[1])
+        return (x * grid[1] + y) * grid[2] + z
+
+    scrambled = torch.zeros(24, 8)
+    for flat in range(24 * 8):  # element (d, h, N) in row-major order becomes element (N, C)
+        d, rest = divmod(flat, 2 * 24)
+        h, n = divmod(rest, 24)
+        scrambled[ours(flat // 8), flat % 8] = space[0, h, ours(n), d]
+    torch.testing.assert_close(made(x)[0], scrambled + x_c)
 
 
 def test_projections_are_shared_or_not() -> None:

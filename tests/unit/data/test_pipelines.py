@@ -57,7 +57,7 @@ def test_unetr_on_synapse() -> None:
         recipe("synapse", "monai_paper"),
         patch=(96, 96, 96), spacing=(1.5, 1.5, 2.0), intensity="ct_soft_tissue", crop="foreground",
         resampling="linear", foreground=0.5, steps=5000 * 18, batch=4, loss="dice_ce", optimiser="adamw",
-        learning_rate=1e-4, weight_decay=1e-5, schedule="cosine", warmup_steps=50 * 18, clip_norm=0.0,
+        learning_rate=1e-4, weight_decay=1e-5, schedule="cosine", warmup_steps=50 * 18, rate_every=18, clip_norm=0.0,
         precision="fp16", overlap=0.5, window="constant", window_average="logits", flips=(),
         output_resampling="linear",
     )  # fmt: skip
@@ -83,9 +83,9 @@ def test_nnformer_and_unetr_plus_plus(name: str) -> None:
     """1000 epochs of 250 steps of SGD; volumes of thick slices are turned in their plane."""
     agrees(
         recipe(name, "nnunet_paper"), **NNFORMER[name],
-        crop="foreground", resampling="cubic", label_resampling="linear", foreground=0.33,
+        crop="foreground", resampling="cubic_clipped", label_resampling="linear", foreground=0.33,
         steps=1000 * 250, optimiser="sgd", learning_rate=1e-2, momentum=0.99, weight_decay=3e-5,
-        schedule="poly", warmup_steps=0, clip_norm=12.0, precision="fp16", overlap=0.5, window="nnunet",
+        schedule="poly", warmup_steps=0, rate_every=250, clip_norm=12.0, precision="fp16", overlap=0.5, window="nnunet",
         window_average="probabilities", flips=(0, 1, 2), output_resampling="within_slices",
     )  # fmt: skip
     planar = name != "brats"

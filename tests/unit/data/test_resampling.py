@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.transform import resize
 
 from harness.data.resampling import (
     resample_cubic,
@@ -49,6 +50,33 @@ def test_cubic_does_not_mix_slices_that_are_far_apart() -> None:
     for index in range(8):
         one = zoomed(volume[..., index // 2 : index // 2 + 1], (12, 6, 1), 3)[..., 0]
         np.testing.assert_allclose(result[..., index], one, atol=1e-4)
+
+
+def skimage_cubic(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return scikit-image's resampling of order 3, as nnU-Net calls it: clipped to the range of its input."""
+    cubic = resize(array.astype(float), shape, order=3, mode="edge", anti_aliasing=False, clip=True)
+    return cubic.astype(np.float32)
+
+
+def test_clipped_cubic_is_scikit_images_where_spacing_is_even() -> None:
+    volume = (np.random.default_rng(0).normal(size=(12, 14, 9)) ** 3 * 300).astype(np.float32)
+    for shape in ((17, 9, 13), (6, 20, 9)):
+        found = resample_cubic(volume, shape, (1, 1, 1.5), clip=True)
+        np.testing.assert_array_equal(found, skimage_cubic(volume, shape))
+        beyond = resample_cubic(volume, shape, (1, 1, 1.5))
+        assert np.array_equal(beyond.clip(volume.min(), volume.max()), found)
+
+
+def test_clipped_cubic_stays_within_the_range_of_each_slice_that_is_far_from_others() -> None:
+    """To the bit what nnU-Net does: slice by slice, then the nearest slice."""
+    scale = np.array([1.0, 300.0, 20.0, 1000.0])
+    volume = (np.random.default_rng(0).random((20, 23, 4)).round() * scale).astype(np.float32)
+    found = resample_cubic(volume, (31, 17, 8), (1, 1, 5), clip=True)
+    for index in range(8):
+        one = skimage_cubic(volume[..., index // 2], (31, 17))
+        np.testing.assert_array_equal(found[..., index], one)
+    plain = resample_cubic(volume, (31, 17, 8), (1, 1, 5))
+    assert plain.min() < -50 and plain.max() > 1050 and found.min() == 0 and found.max() == 1000
 
 
 def test_slices_that_end_far_apart_are_not_mixed_either() -> None:

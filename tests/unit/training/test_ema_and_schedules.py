@@ -11,7 +11,7 @@ from harness.architectures.contract import Architecture, Tokens
 from harness.spec import Frozen, Recipe, Triple
 from harness.training.ema import make_teacher, update_teacher
 from harness.training.method import Context, Setting
-from harness.training.schedules import ema_momentum, learning_rate
+from harness.training.schedules import ema_momentum, learning_rate, ramp_up
 from methods.medcontext import MedContext
 
 
@@ -158,3 +158,24 @@ def test_learning_rate_falls_by_cosine_over_what_the_warm_up_leaves() -> None:
 def test_learning_rate_falls_by_nnunets_polynomial() -> None:
     assert rates(schedule="poly") == pytest.approx([0.2 * (1 - step / 12) ** 0.9 for step in range(12)])
     assert rates(schedule="poly", warmup_steps=2)[7] == pytest.approx(0.2 * 0.5**0.9)
+
+
+def test_learning_rate_by_epochs_is_full_in_the_last_one_of_the_warm_up() -> None:
+    """UNETR's: of W epochs of warm-up, epoch k has k / (W - 1) of the rate, and the cosine begins after them."""
+    epochs = [value / 0.2 for value in rates(schedule="cosine", warmup_steps=6, rate_every=2)]
+    assert epochs[::2] == epochs[1::2], "one rate for each epoch of two steps"
+    assert epochs[:6:2] == pytest.approx([0, 1 / 2, 1])
+    assert epochs[6::2] == pytest.approx([(1 + math.cos(math.pi * k / 3)) / 2 for k in range(3)])
+    assert max(rates(warmup_steps=5, rate_every=4)) == 0.2, "a warm-up that ends within an epoch"
+
+
+def test_learning_rate_by_epochs_falls_by_nnunets_polynomial_of_the_epoch() -> None:
+    expected = [0.2 * (1 - epoch / 4) ** 0.9 for epoch in range(4) for _ in range(3)]
+    assert rates(schedule="poly", rate_every=3) == pytest.approx(expected)
+
+
+def test_a_ramp_may_move_in_steps() -> None:
+    values = [ramp_up(step, 40 * 150, 150) for step in (0, 149, 150, 299, 5999, 6000, 9000)]
+    expected = [math.exp(-5 * (1 - unit / 40) ** 2) for unit in (0, 0, 1, 1, 39, 40, 40)]
+    assert values == pytest.approx(expected, rel=1e-12)
+    assert ramp_up(149, 6000) > ramp_up(0, 6000)

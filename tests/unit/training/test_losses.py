@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from skimage.transform import resize
 from torch import Tensor
 
-from harness.training.losses import consistency_loss, segmentation_loss
+from harness.training.losses import consistency_loss, reduced_labels, segmentation_loss
 
 Array = NDArray[np.float64]
 B, K, SIDE = 2, 3, (4, 4, 2)
@@ -31,6 +33,13 @@ def numbers(tensor: Tensor) -> Array:
 def softmax(values: Array, axis: int = 1) -> Array:
     powers = np.exp(values - values.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def nearest(y: Tensor, size: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return labels ``(B, ...)`` of ``(B, 1, ...)``, resized by scikit-image with order 0 as nnU-Net does."""
+    settings: dict[str, Any] = {"order": 0, "mode": "edge", "clip": True, "anti_aliasing": False}
+    resized = [resize(one.numpy().astype(float), size, **settings) for one in y[:, 0]]
+    return np.stack(resized).astype(np.int64)
 
 
 def dice_ce(z: Array, y: NDArray[np.int64], name: str) -> float:
@@ -62,13 +71,38 @@ def test_deep_supervision_weighs_4_2_1_sevenths_against_labels_of_the_nearest_vo
     outputs = [logits(seed, size) for seed, size in enumerate(sizes)]
     for name in ("dice_ce", "dice_ce_nnunet"):
         loss = segmentation_loss(name)
-        levels = [
-            dice_ce(numbers(z), y[:, 0, ::step, ::step, ::step].numpy(), name)
-            for z, step in zip(outputs, (1, 2, 4), strict=True)
-        ]
+        levels = [dice_ce(numbers(z), nearest(y, size), name) for z, size in zip(outputs, sizes, strict=True)]
         expected = (4 * levels[0] + 2 * levels[1] + levels[2]) / 7
         assert loss(outputs, y).item() == pytest.approx(expected, rel=1e-5)
         assert loss(outputs[:1], y).item() == loss(outputs[0], y).item()
+
+
+@pytest.mark.parametrize(
+    ("patch", "strides"),
+    [
+        ((32, 48, 16), (2, 2, 2)), ((32, 48, 16), (4, 4, 4)), ((32, 48, 16), (8, 8, 8)),
+        ((64, 64, 32), (4, 4, 2)), ((64, 64, 32), (8, 8, 4)), ((40, 40, 14), (4, 4, 1)),
+        ((27, 31, 13), (2, 2, 2)), ((27, 31, 13), (4, 4, 2)), ((25, 33, 7), (8, 8, 1)),
+    ],
+)  # fmt: skip
+def test_labels_of_lower_outputs_are_those_of_the_voxel_at_the_centre(
+    patch: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    y = torch.randint(0, 200, (2, 1, *patch), generator=torch.Generator().manual_seed(1))
+    size = tuple(-(-side // stride) for side, stride in zip(patch, strides, strict=True))
+    found = reduced_labels(y, size)
+    assert found.dtype == y.dtype
+    np.testing.assert_array_equal(found[:, 0].numpy(), nearest(y, size))
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_ball_stays_where_it_is_at_every_resolution(factor: int) -> None:
+    """Its centre moves by about half a voxel of the patch, the least that an even factor can do."""
+    place = torch.stack(torch.meshgrid(*[torch.arange(64.0)] * 3, indexing="ij")) + 0.5
+    ball = ((place - 32).square().sum(0) < 20**2).long()[None, None]
+    found = reduced_labels(ball, (64 // factor,) * 3)[0, 0]
+    centre = (found.nonzero().float().mean(0) + 0.5) * factor
+    assert (centre - 32).abs().max() < 0.6
 
 
 NAMES = ["dice_ce", "dice_ce_nnunet", "dice_ce_nnunet_sample"]
@@ -150,8 +184,7 @@ def test_lower_levels_ignore_where_the_nearest_voxel_is_ignored(name: str) -> No
     y = partly_ignored(sizes[0], 0.3)
     outputs = [logits(seed, size) for seed, size in enumerate(sizes)]
     levels = [
-        counted_dice_ce(numbers(z), y[:, 0, ::step, ::step, ::step].numpy(), name)
-        for z, step in zip(outputs, (1, 2, 4), strict=True)
+        counted_dice_ce(numbers(z), nearest(y, size), name) for z, size in zip(outputs, sizes, strict=True)
     ]
     expected = (4 * levels[0] + 2 * levels[1] + levels[2]) / 7
     assert segmentation_loss(name, IGNORE)(outputs, y).item() == pytest.approx(expected, rel=1e-5)

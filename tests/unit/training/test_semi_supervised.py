@@ -80,11 +80,20 @@ def test_ua_mt_by_hand() -> None:
     kept = entropy < threshold
     assert 0 < kept.sum() < kept.numel(), "the threshold must tell voxels apart"
     squares = (unlabelled.softmax(1) - looks[0].softmax(1)) ** 2
-    expected = (squares * kept[:, None]).sum() / (CLASSES * kept.sum())
+    expected = (squares * kept[:, None]).sum() / (2 * kept.sum())  # 2 whatever the number of classes
+    assert CLASSES == 3
     terms = method.step(batch, at(4)).terms
     torch.testing.assert_close(terms["consistency"], expected.detach())
     torch.testing.assert_close(terms["certain"], kept.float().mean())
     assert method.forward_passes() == 5 and method.threshold(at(STEPS)) == pytest.approx(math.log(CLASSES))
+
+
+@pytest.mark.parametrize("kind", PEERS)
+def test_the_unlabelled_weight_may_move_in_steps(kind: Any) -> None:
+    method, plain = set_up(kind, ramp_every=4), set_up(kind)
+    weights = [method.unlabelled_weight(at(step)) for step in range(10)]
+    assert weights == [plain.unlabelled_weight(at(step // 4 * 4)) for step in range(10)]
+    assert weights[0] == weights[3] < weights[4]
 
 
 def test_cps_by_hand() -> None:
