@@ -84,11 +84,11 @@ def check(
     else:
         _print_overview(found, entry)
         _print_findings(found.findings, most)
-        counts = Counter(finding.level for finding in found.findings)
         if found.parts:
             out.print(f"default split: {found.parts.text()} ({found.rule})", markup=False)
             if warning := found.parts.warning():
                 out.print(f"warning: {warning}; split.folds tests every case once", markup=False)
+        counts = Counter(finding.level for finding in found.findings)
         parts = ", ".join(f"{counts[level]} {level}" for level in ("error", "warning", "fixed"))
         out.print(f"{dataset}: {found.cases} cases; findings: {parts}", markup=False)
     if found.facts and (figure or not as_json):

@@ -207,6 +207,12 @@ class _Expansion:
                     f"{self.path}: grid.{key}", "a factor that the search sets", f"search.{instead}", "Move it there."
                 )  # fmt: skip
         cells = list(self._combinations("grid", self.file.grid))
+        for settings in cells:
+            if self.resolver.folds({**self.base, **settings}) is not None:
+                raise UserError(
+                    f"{self.path}: {FOLD}", "nothing", "one fold: a search of all would choose by what it is tested on",
+                    f"Set {FOLD}.",
+                )  # fmt: skip
         varying = [key for key in cells[0] if any(cell[key] != cells[0][key] for cell in cells)]
         arms = []
         for method, settings in product(self.file.search.arms, cells):
@@ -216,12 +222,6 @@ class _Expansion:
             name = ", ".join([method, *(str(settings[key]) for key in varying)])
             arm = _excepted(exceptions, factors) or expand_arm(
                 self.file.search, name, merged, self.resolver, tuple(self.file.grid)
-        for settings in cells:
-            if self.resolver.folds({**self.base, **settings}) is not None:
-                raise UserError(
-                    f"{self.path}: {FOLD}", "nothing", "one fold: a search of all would choose by what it is tested on",
-                    f"Set {FOLD}.",
-                )  # fmt: skip
             )
             if isinstance(arm, str):
                 skipped.append(Skip(factors, arm))
@@ -257,6 +257,7 @@ class _Expansion:
         """Return what is left out, each checked against the cells that the file declares."""
         file = self.file
         cells = self._declared(file.base) if file.except_ else []
+        known = {*FACTORS, *chain(file.grid, *file.also, *cells)}
         exceptions = []
         for index, entry in enumerate(file.except_):
             where = f"{self.path}: except[{index}]"
@@ -266,7 +267,6 @@ class _Expansion:
             for key, value in wanted.items():
                 if key not in known:
                     raise UserError(
-        known = {*FACTORS, *chain(file.grid, *file.also, *cells)}
                         f"{where}.{key}", "an unknown key", "a key that the study sets", did_you_mean(key, known)
                     )  # fmt: skip
                 _check_value(f"{where}.{key}", value, [cell.get(key) for cell in cells])

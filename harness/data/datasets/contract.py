@@ -320,8 +320,8 @@ def unique_cases(cases: Sequence[Case], where: Path) -> list[Case]:
     ordered = sorted(cases, key=lambda case: case.id)
     for one, other in pairwise(ordered):
         if one.id == other.id:
+            twice = " (to train on and to test on)" if one.test != other.test else ""
             raise UserError(
                 where, f"case id {one.id!r} twice{twice}", "unique case ids", "Remove one of the two entries."
-            twice = " (to train on and to test on)" if one.test != other.test else ""
             )
     return ordered
