@@ -34,6 +34,8 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")  # we resume from our own records
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")  # actors that start at the same time
+if os.path.expanduser("~") == "~":  # noqa: PTH111 - a user without an entry or HOME: Ray's modules ask when imported
+    os.environ["HOME"] = str(Path(tempfile.gettempdir(), f"medctx-home-{os.getuid()}"))
 
 import ray
 from ray import tune

@@ -1,4 +1,4 @@
-"""Two drivers in two containers of one machine, on one results folder: each trial is trained once, and whole."""
+"""Two drivers in two containers of one machine, or with two clocks, on one results folder: each trial is trained once, whole."""
 
 from __future__ import annotations
 
@@ -17,6 +17,29 @@ from harness.study.expand import load_study
 
 STEPS, TRIALS = 40, 8
 PIDS = ["--pid", "--fork", "--mount-proc"]
+APART = {
+    "pid namespace": PIDS,
+    "network and name": [*PIDS, "--net", "--uts"],
+    "clock": ["--mount"],
+}
+CLOCK = """
+import time
+
+_real, _start = time.time, time.monotonic()
+_steps = (0, -300, -5, 5, 300)  # seconds, each for three seconds, again and again
+
+
+def _stepped():
+    return _real() + _steps[int(time.monotonic() - _start) // 3 % len(_steps)]
+
+
+time.time = _stepped
+time.time_ns = lambda: int(_stepped() * 1e9)
+"""
+OTHER_BOOT = """
+awk '/^btime/ {print "btime", $2 + 5; next} {print}' /proc/stat > stat && mount --bind stat /proc/stat
+PYTHONPATH=clock:$PYTHONPATH exec
+"""
 OTHER_HOST = "hostname elsewhere && ip link set lo up && exec"
 
 
@@ -28,9 +51,9 @@ def may_unshare(*kinds: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.whole_machine
-@pytest.mark.parametrize("apart", ["pid namespace", "network and name"])
+@pytest.mark.parametrize("apart", APART)
 def test_each_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: str) -> None:
-    own = [*PIDS, *([] if apart == "pid namespace" else ["--net", "--uts"])]
+    own = APART[apart]
     if not may_unshare(*own):
         pytest.skip("this user may make no namespaces, or 'unshare' and 'ip' are missing")
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -48,7 +71,10 @@ def test_each_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "study.yaml").write_text(json.dumps(study))
     store = Store(tmp_path / "results")
     run = [sys.executable, "-m", "harness", "run", "study.yaml", "--results", "results", "--workers", "1"]
-    inside = run if apart == "pid namespace" else ["bash", "-c", f'{OTHER_HOST} "$@"', "run", *run]
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(CLOCK)
+    before = {"pid namespace": "exec", "network and name": OTHER_HOST, "clock": OTHER_BOOT}[apart]
+    inside = ["bash", "-c", f'{before.rstrip()} "$@"', "run", *run]
     drivers = []
     for number, command in enumerate([run, ["unshare", *own, *inside]]):
         with (tmp_path / f"log{number}").open("w") as log:
@@ -67,4 +93,49 @@ def test_each_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         hosts.add(record.environment.host if record.environment else "")
         history = list(read_history(store.trials / cell.spec.id))
         assert [line["step"] for line in history if "losses" in line] == list(range(STEPS))
-    assert len(hosts) == (1 if apart == "pid namespace" else 2), "one of the drivers has trained nothing"
+    assert len(hosts) == (2 if apart == "network and name" else 1), "one of the drivers has trained nothing"
+
+
+@pytest.mark.slow
+def test_it_runs_without_git_home_a_name_or_a_root_that_can_be_written(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "sh", "env", "ls", "cat", "uname", "id"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    commands = Path(sys.executable).parent
+    container = [
+        "bwrap", "--unshare-user", "--uid", "12345", "--gid", "500", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc",
+        "--dev", "/dev", "--tmpfs", "/var/tmp", "--bind", tmp_path, tmp_path, "--chdir", tmp_path, "--clearenv",
+        "--setenv", "TMPDIR", "/var/tmp", "--setenv", "PATH", f"{commands}{os.pathsep}{tools}",
+        "--setenv", "MEDCTX_CACHE", tmp_path / "cache",
+    ]  # fmt: skip
+    if (
+        not shutil.which("bwrap")
+        or subprocess.run([*container, "sh", "-c", "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("bubblewrap is missing, or makes no container here")
+    medctx = [*container, commands / "medctx"]
+    run = [
+        *medctx,
+        "run",
+        "quickstart",
+        "--set",
+        "recipe.steps=4",
+        "--only",
+        "method=medcontext",
+        "--results",
+        "results",
+    ]
+    done = subprocess.run(run, check=False, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/trials/*/trial.json")]
+    assert [record["status"] for record in records] == ["complete"] * 4
+
+    nowhere = subprocess.run(
+        [*run[:-1], "/results"], check=False, capture_output=True, text=True, timeout=100
+    )
+    assert nowhere.returncode == 2 and "Name another with --results DIR." in nowhere.stderr
+    container[container.index("MEDCTX_CACHE")] = "OTHER"
+    again = [*container, commands / "medctx", *run[len(medctx) : -1], "other"]
+    homeless = subprocess.run(again, check=False, capture_output=True, text=True, timeout=100)
+    assert homeless.returncode == 2 and "Set MEDCTX_CACHE, or HOME." in homeless.stderr
