@@ -116,3 +116,19 @@ def test_status(tmp_path: Path) -> None:
         "pruned": 0,
     }
     assert json.loads(text) == expected
+
+
+def test_a_run_speaks_before_it_loads_anything(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+import harness
+
+def heard(progress):
+    if progress.news:
+        print([name for name in {HEAVY!r} if name in sys.modules], progress.news[0], flush=True)
+        os._exit(0)
+
+harness.run("quickstart", results={str(tmp_path)!r}, on_progress=heard)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] Does MedContext beat supervised training"), done.stdout + done.stderr
