@@ -26,6 +26,11 @@ class CPS(SemiSupervised[CPSParameters]):
     the norm of both gradients together.
     """
 
+    differences = (
+        "The weight of unlabelled patches rises at every step; the authors' code moves it every 150 steps (`ramp_every`).",
+        "The supervised term and the optimiser are those of the recipe; the authors' code has a Dice of its own, and SGD.",
+        "Both networks begin from draws of the network's own initialisation; SSL4MIS draws one by Kaiming's rule and one by Xavier's.",
+    )
     print_name = "CPS"
     summary = "semi-supervised: two networks, each trained on the other's hard labels of unlabelled images"
     source = "Chen et al., CVPR 2021; settings of HiLab-git/SSL4MIS"

@@ -26,6 +26,10 @@ class MeanTeacher(StudentAndNoisyTeacher[MeanTeacherParameters]):
     the code of UA-MT and SSL4MIS; u are images of training cases whose labels the trial withholds.
     """
 
+    differences = (
+        "The weight of unlabelled patches rises at every step; the authors' code moves it every 150 steps (`ramp_every`).",
+        "The supervised term and the optimiser are those of the recipe; the authors' code has a Dice of its own, and SGD.",
+    )
     print_name = "Mean Teacher"
     summary = "semi-supervised: student and EMA teacher agree on unlabelled images under noise"
     source = "Tarvainen and Valpola, NeurIPS 2017; settings of yulequan/UA-MT and HiLab-git/SSL4MIS"

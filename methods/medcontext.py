@@ -49,10 +49,6 @@ class Consistency(Frozen):
         le=1,
         description="share of the steps over which the weight rises from 0",
     )
-    region: Literal["all", "masked", "visible"] = Field("all", description="voxels that are compared")
-    samples: Literal["all", "first"] = Field("all", description="first: the first sample of a batch alone")
-    ds: Literal["first", "all"] = Field("first", description="outputs of deep supervision that are compared")
-    ramp: float = Field(0.0, ge=0, le=1, description="share of the steps over which the weight rises from 0")
     target: Literal["teacher", "student", "student_with_gradient"] = Field(
         "teacher",
         title="Consistency target",
@@ -103,7 +99,6 @@ class Teacher(Frozen):
     log_loss: bool = Field(
         False, title="Teacher loss logged", description="write the teacher's segmentation loss to the history"
     )
-    log_loss: bool = Field(False, description="write the teacher's segmentation loss to the history")
 
 
 class Weights(Frozen):
@@ -166,6 +161,12 @@ class MedContext(Method[MedContextParameters]):
     an extension of ours, the consistency term is one over labelled and unlabelled patches together.
     """
 
+    differences = (
+        "`as_released` is of the method alone: splits, checkpoints and scores as released are set by the study.",
+        "No mask for a network without patch tokens was released; there, blocks of the image are hidden.",
+        "The released trainer for Synapse refers to `l_teacher` before it is defined and would stop at its first validation; the "
+        "loss of validation cases is not computed here.",
+    )
     print_name = "MedContext"
     summary = "student reproduces, from a masked volume, its EMA teacher's segmentation of the whole volume"
     source = "MedContext, MICCAI 2024, LNCS 15012, pp. 229-239, arXiv 2402.17725"

@@ -27,6 +27,9 @@ class SparseMAE(Pretrained[SparseMAEParameters]):
     hidden places; the skips stay zero there, and the densifying convolutions of the original are left out.
     """
 
+    differences = (
+        "Skips stay zero at hidden places; the original fills them with learned vectors and convolves them.",
+    )
     print_name = "SparK"
     summary = "pretraining: masked autoencoding with a sparse convolutional encoder (Spark3D); CNNs only"
     source = "Tian et al., ICLR 2023; Spark3D in MIC-DKFZ/nnssl"

@@ -52,7 +52,11 @@ class UAMT(StudentAndNoisyTeacher[UAMTParameters]):
     """
 
     version = 2  # 1 divided by the number of classes, which is the same for two
-
+    differences = (
+        "The weight of unlabelled patches rises at every step; the authors' code moves it every 150 steps (`ramp_every`).",
+        "The supervised term and the optimiser are those of the recipe; the authors' code has a Dice of its own, and SGD.",
+        "The threshold is a share of ln C for C classes; the authors' is one of ln 2, for two.",
+    )
     print_name = "UA-MT"
     summary = "semi-supervised: Mean Teacher where the teacher's predictive entropy is low"
     source = "Yu et al., MICCAI 2019, LNCS 11765; settings of yulequan/UA-MT"

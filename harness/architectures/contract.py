@@ -43,11 +43,13 @@ class Architecture(Generic[OptionsT]):
     Networks take ``(B, C, D, H, W)`` and return raw logits ``(B, classes, D, H, W)``, or, where deep
     supervision is on and the network is in training mode, a list of them, finest first. ``unused`` are parts
     of the names of parameters that a network carries and never uses. ``print_name``
-    is what tables and figures call it; a class does not inherit it.
+    is what tables and figures call it; a class does not inherit it. ``differences`` are sentences on what it does
+    otherwise than the code of its ``source``, on purpose.
     """
 
     version: ClassVar[int] = 1
     print_name: ClassVar[str] = ""
+    differences: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str]
     source: ClassVar[str]
     Options: ClassVar[type[Frozen]]

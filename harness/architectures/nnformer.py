@@ -25,6 +25,9 @@ class NNFormer(Architecture[NNFormerOptions]):
     for 128 x 128 x 128. The decoder of ``brats`` has the heads of Synapse's, as in the original's code.
     """
 
+    differences = (
+        "The authors' arrays are as a file has them, slices first; here they are turned to RAS, slices last.",
+    )
     print_name = "nnFormer"
     summary = "transformer of 3D windows in encoder, decoder and skips; takes nearly any patch"
     source = (

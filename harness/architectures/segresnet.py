@@ -25,6 +25,7 @@ class SegResNetOptions(Frozen):
 class SegResNet(Architecture[SegResNetOptions]):
     """MONAI's SegResNet, without the autoencoder branch of the BraTS 2018 winner."""
 
+    differences = ("The branch that restores the image, of the BraTS 2018 winner, is left out.",)
     print_name = "SegResNet"
     summary = "residual U-Net with group normalisation; sides must be multiples of 8"
     source = "Myronenko, BrainLes 2018, LNCS 11384; monai.networks.nets.SegResNet"

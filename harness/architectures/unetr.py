@@ -30,6 +30,9 @@ class UNETR(Architecture[UNETROptions]):
     (feature size 32); 16 is the size of UNETR's own paper.
     """
 
+    differences = (
+        "MONAI's network of today; its blocks carry a normalisation that is never used, which MedContext's MONAI 0.7 had not.",
+    )
     print_name = "UNETR"
     summary = "transformer encoder, convolutional decoder; sides must be multiples of 16"
     source = "Hatamizadeh et al., WACV 2022; monai.networks.nets.UNETR"

@@ -53,6 +53,10 @@ class UNETRPP(Architecture[UNETRPPOptions]):
     The authors' arrays have slices first, so their stem 2 x 4 x 4 is 4 x 4 x 2 here.
     """
 
+    differences = (
+        "The authors' arrays are as a file has them, slices first; here they are turned to RAS, and tokens are numbered with the first "
+        "axis slowest. Weights of theirs fit after a permutation of positions and projections.",
+    )
     print_name = "UNETR++"
     summary = "efficient paired attention over channels and space; positions fixed by the patch"
     source = "Shaker et al., IEEE TMI 2024; https://github.com/Amshaker/unetr_plus_plus"

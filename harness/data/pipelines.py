@@ -33,8 +33,23 @@ NNUNET: dict[str, Any] = {
         "gamma_probability": 0.3,
     },
 }
+DIFFERENCES: dict[str, tuple[str, ...]] = {
+    "nnunet": (
+        "Turned and scaled images are interpolated linearly; nnU-Net's by cubic splines.",
+        "Blur and low resolution change all channels of a sample together, as often as nnU-Net changes each.",
+        "No component of a prediction is removed; nnFormer's code decides on it by the cases that it reports.",
+    ),
+    "monai": ("A step takes a patch of each of four volumes; MedContext's UNETR takes four of one.",),
+}
+"""Pipeline -> what it does otherwise than the code it is named after, on purpose; also of its ``<name>_paper``."""
 PLANAR: dict[str, Any] = {"planar": True, "rotation": 180.0}
 """nnU-Net's augmentation of volumes whose slices are far apart."""
+
+FOLDER: dict[str, Any] = merge(NNUNET, {
+    "intensity": "zscore", "loss": "dice_ce_nnunet_sample", "augmentation": {"mirror_axes": ()},
+})  # fmt: skip
+"""Of any folder, whatever lies in it: :mod:`harness.data.default_recipe` adds what goes by its files. Along which axes
+labels can be mirrored is not known, nor whether it is CT; ``medctx data suggest`` looks."""
 
 # pipeline -> how MedContext's released trainers optimise and predict (hananshafi/MedContext at 6b97c57).
 # monai: 5000 epochs of 18 volumes, four patches of each a step (here: of four volumes), warm-up over 50 epochs.

@@ -54,17 +54,12 @@ class MaskingParameters(Frozen):
     before_pos: bool = Field(
         False, title="Mask before positions", description="mask tokens before positions are added"
     )
-    axis: int = Field(2, ge=0, le=2, description="along which a tube runs; 2 is the slice axis of RAS arrays")
-    block: int = Field(8, ge=1, description="side of an image block, voxels (level image)")
-    per_sample: bool = Field(True, description="another mask for each sample of a batch")
-    before_pos: bool = Field(False, description="mask tokens before positions are added")
     fill: Literal["learned", "zero", "mean"] = Field(
         "learned", title="Mask fill", description="of hidden places; presets take zero for image blocks"
     )
     mask_image_skip: bool = Field(
         False, title="Image skip closed", description="close the raw-image skip of UNETR-like networks"
     )
-    mask_image_skip: bool = Field(False, description="close the raw-image skip of UNETR-like networks")
 
 
 MASKING_ACTS_WITH = {"masking.block": {"masking.level": "image"}}

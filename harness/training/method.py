@@ -125,12 +125,14 @@ class Method(Generic[ParametersT]):
     restored and, where it requires a gradient, optimised. The network to be scored is its ``student``.
 
     ``print_name`` is what tables and figures call it, in place of its registered name; a class does not inherit it.
+    ``differences`` are sentences on what it does otherwise than the code of its ``source``, on purpose.
     ``acts_with`` says of a parameter (a dotted path) that does nothing beside the others' defaults under
     which of their values it does, or in which networks, in words; ``medctx check-plugin`` holds it to that.
     """
 
     version: ClassVar[int] = 1
     print_name: ClassVar[str] = ""
+    differences: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str]
     source: ClassVar[str]
     Parameters: ClassVar[type[Frozen]]
