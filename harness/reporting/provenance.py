@@ -13,6 +13,7 @@ from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS
 from harness.reporting.frames import PROTOCOL_COLUMNS
 from harness.reporting.wording import UNSET, count, value_text
 from harness.study.cells import PER_SEED, SETTING
+from harness.study.names import Names
 
 # protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
 _DECLARED_BY: dict[str, tuple[str, ...]] = {
@@ -37,23 +38,19 @@ _CASES = ("training_cases", "validation_cases", "test_cases")
 _OFF_AT_ZERO = ("warmup_steps", "clip_norm", "validate_every")
 
 
-def protocol_notes(trials: pd.DataFrame) -> list[str]:
+def protocol_notes(trials: pd.DataFrame, names: Names) -> list[str]:
     """Return one note per dataset on data, preprocessing, training, selection and metrics.
 
     Args:
         trials: complete rows of ``trial_frame``.
+        names: for print.
     """
     notes = []
     for dataset, rows in trials.groupby("dataset", sort=False):
-        counts = {
-            name: " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
-            for name in _CASES
-        }
-        text = {name: _by_method(rows, name) for name in PROTOCOL_COLUMNS if name not in _CASES}
-        draws = " (few cases are drawn anew for each seed)" if drawn_by_seed(rows).any() else ""
+        text = protocol_words(rows, names)
         notes.append(
-            f"Dataset {dataset} (version {text['dataset_version']}): {counts['training_cases']} training{draws}, "
-            f"{counts['validation_cases']} validation and {counts['test_cases']} test cases; "
+            f"Dataset {names.value('dataset', dataset)} (version {text['dataset_version']}): {text['training_cases']} training, "
+            f"{text['validation_cases']} validation and {_counted_cases(text['test_cases'], 'test')}; "
             f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
             f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
@@ -67,13 +64,28 @@ def protocol_notes(trials: pd.DataFrame) -> list[str]:
     return notes
 
 
+def protocol_words(rows: pd.DataFrame, names: Names) -> dict[str, str]:
+    """Return each field of the protocol of one dataset's trials in words; lists of cases as their number."""
+    words = {name: _by_method(rows, name, names) for name in PROTOCOL_COLUMNS if name not in _CASES}
+    for name in _CASES:
+        words[name] = " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
+    if drawn_by_seed(rows).any():
+        words["training_cases"] += " (few cases are drawn anew for each seed)"
+    return words
+
+
+def _counted_cases(numbers: str, kind: str) -> str:
+    """Return ``1 test case`` or ``40 / 50 test cases``."""
+    return f"{numbers} {kind} case{'' if numbers == '1' else 's'}"
+
+
 def _ignored_note(rows: pd.DataFrame) -> str:
     """Return a sentence on the label of voxels that are not counted; none where there is no such label."""
     labels = sorted({int(label) for label in rows["ignore"].dropna() if label != "none"})
     return f" Voxels labelled {' / '.join(map(str, labels))} are not counted." if labels else ""
 
 
-def _by_method(rows: pd.DataFrame, field: str) -> str:
+def _by_method(rows: pd.DataFrame, field: str, names: Names) -> str:
     """Return a field of the protocol in words: the value of most trials, and in brackets the methods with another one."""
     methods: dict[str, list[str]] = {}
     trials: dict[str, int] = {}
@@ -81,10 +93,10 @@ def _by_method(rows: pd.DataFrame, field: str) -> str:
         text = (
             _joined_alternatives([_effective_settings(value) for value in _distinct(own[field])]) or "unknown"
         )
-        methods.setdefault(text, []).append(str(method))
+        methods.setdefault(text, []).append(names.value("method", method))
         trials[text] = trials.get(text, 0) + len(own)
     most = max(trials, key=trials.__getitem__)
-    others = [f"{', '.join(names)}: {text}" for text, names in methods.items() if text != most]
+    others = [f"{', '.join(own)}: {text}" for text, own in methods.items() if text != most]
     return most + (f" ({'; '.join(others)})" if others else "")
 
 
@@ -109,7 +121,7 @@ def _effective_settings(value: Any) -> str:
 
 
 def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
-    """Return a sentence on the sample of a figure: seeds, test cases, split, selection, convention.
+    """Return a sentence on the sample of a figure: seeds, test cases, selection, convention.
 
     Args:
         trials: complete rows of ``trial_frame``.
@@ -120,11 +132,11 @@ def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
     cases = " / ".join(dict.fromkeys(str(len(cases)) for cases in _distinct(trials["test_cases"])))
     facts = {
         name: " / ".join(short_text(value) for value in _distinct(trials[name]))
-        for name in ("split_hash", "selection", "convention")
+        for name in ("selection", "convention")
     }
     return (
-        f"{several} for each arm, {cases} test cases; split {facts['split_hash']}, checkpoint selection "
-        f"{facts['selection']}, convention {facts['convention']}."
+        f"{several} for each arm, {_counted_cases(cases, 'test')}; checkpoint selection {facts['selection']}, convention "
+        f"{facts['convention']}."
     )
 
 

@@ -131,7 +131,10 @@ def _write(
     figures = draw_all(planned, folder / "figures")
     found = answer(data, comparisons)
     page = folder / "report.html"
-    write_text(page, render_page(data, found, tables, of_searches, figures, galleries, folder / "figures"))
+    write_text(
+        page,
+        render_page(data, found, comparisons, tables, of_searches, figures, galleries, folder / "figures"),
+    )
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
     damaged = trials.loc[trials["status"] == "damaged", "id"]

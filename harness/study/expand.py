@@ -249,7 +249,7 @@ class _Expansion:
                 if arm not in named:
                     near = nearest(arm, {*named} - {*arms})
                     raise UserError(
-                        f"{self.path}: {key}s.{arm}", "an arm that no trial has", f"a name that is a {key} in the grid",
+                        f"{self.path}: {key}s.{arm}", "an arm that no trial has", f"{'an' if key == 'architecture' else 'a'} {key} of the grid",
                         f"Did you mean {near!r}?" if near else f"Name it as {key}, or remove it.",
                     )  # fmt: skip
 

@@ -10,15 +10,18 @@ from harness.records.schema import safe_name
 from harness.reporting.formats.table import Cell, Column, Table
 
 
-def to_html(table: Table) -> str:
-    """Return the table alone: its caption, ``<table>`` in a box that scrolls, and its footnotes as a list."""
+def to_html(table: Table, alone: bool = False) -> str:
+    """Return the table: its caption, ``<table>`` in a box that scrolls, and its footnotes as a list.
+
+    Where it stands ``alone``, the protocol is among them.
+    """
     rows = []
     for index, row in enumerate(table.rows):
         shared = _shared_trials(row)
         cells = "".join(_entry(column, cell, shared) for column, cell in zip(table.columns, row, strict=True))
         trials = f' data-trials="{" ".join(shared)}"' if shared else ""
         rows.append(f"<tr{' class=rule' if index in table.breaks else ''}{trials}>{cells}</tr>")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (table.notes if alone else table.footnotes))
     return (
         f'<p class="caption" id="caption-{safe_name(table.name)}"><b>{escape(table.title)}.</b> '
         f"{escape(table.caption)}</p>\n"
@@ -70,5 +73,5 @@ def to_html_page(table: Table) -> str:
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(table.title)}</title>'
-        f"<style>{style}</style></head>\n<body>\n{to_html(table)}</body></html>\n"
+        f"<style>{style}</style></head>\n<body>\n{to_html(table, alone=True)}</body></html>\n"
     )

@@ -35,7 +35,7 @@ def to_latex(table: Table, label: str) -> str:
     float_name = "table*" if wide else "table"
     title = latex_escape(f"{table.title}. {table.caption}")
     starts = range(0, max(1, len(table.rows)), _MOST_ROWS)
-    notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.footnotes)
+    notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.notes)
     parts = []
     for start in starts:
         caption = (

@@ -14,7 +14,7 @@ def to_markdown(table: Table) -> str:
     ]
     for row in table.rows:
         lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
-    notes = "".join(f"- {_markdown(note)}\n" for note in table.footnotes)
+    notes = "".join(f"- {_markdown(note)}\n" for note in table.notes)
     return f"**{_markdown(table.title)}.** {_markdown(table.caption)}\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
 

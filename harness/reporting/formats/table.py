@@ -62,6 +62,7 @@ class Table:
         data: the raw numbers at full precision, tidy, for CSV.
         breaks: indices of rows above which a rule is drawn.
         footnotes: plain sentences.
+        protocol: sentences on what the numbers rest on, for a table that stands alone; a page has them once for all.
         refused: whether it shows a reason in place of numbers.
         metric: whose scores it shows; a page switches between metrics.
     """
@@ -74,8 +75,14 @@ class Table:
     data: pd.DataFrame
     breaks: frozenset[int] = frozenset()
     footnotes: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
     refused: bool = False
     metric: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All sentences below a table that stands alone."""
+        return (*self.footnotes, *self.protocol)
 
     def groups(self) -> list[tuple[str, int]]:
         """Return the groups of adjacent columns with their widths; empty where no column has one."""

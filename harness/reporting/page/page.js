@@ -127,6 +127,7 @@ function followTrials() {
     setFilter(table, { trials: new Set(ids.split(" ").map((id) => `trial-${id}`)), words: "" });
     const box = table.closest("section").querySelector('input[type="search"]');
     if (box) { box.value = ""; box.placeholder = "Trials of the chosen number; type to see others"; }
+    table.closest("details").open = true;
     document.getElementById("table-trials").scrollIntoView({ block: "start" });
     table.closest(".scroll").focus({ preventScroll: true });
   });
@@ -215,7 +216,8 @@ function viewer(root, data) {
     element("div", { class: "panels" }, ...panels.map(({ box }) => box)),
     element("p", { class: "key" },
       ...data.labels.map(([value, label]) => swatch(data.colours[(value - 1) % data.colours.length], label)),
-      ...data.errors.map(([label, colour]) => swatch(colour, `error: ${label}`))));
+      ...data.errors.map(([label, colour]) => swatch(colour, `error: ${label}`)),
+      ...data.regions.map(([region, labels]) => element("span", {}, element("b", {}, region), ` = ${labels}`))));
   choose(0);
 }
 
@@ -227,9 +229,46 @@ function swatch(colour, label) {
 
 // ----
 
-all("section.table table").forEach((table) => { makeSortable(table); addFilterBox(table); });
+// ---- sections: a link opens the one that it leads to, print shows all, the contents list says where one is
+
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const section = target && target.closest("details");
+  if (!section || section.open) return;
+  section.open = true;
+  target.scrollIntoView({ block: "start" });
+}
+
+function followSections() {
+  window.addEventListener("hashchange", openTarget);
+  all("nav a").forEach((link) => link.addEventListener("click", () => {
+    const section = document.getElementById(link.hash.slice(1));
+    if (section.tagName === "DETAILS") section.open = true;
+  }));
+  const closed = new Set();
+  window.addEventListener("beforeprint", () => all("details.section:not([open])").forEach((section) => { closed.add(section); section.open = true; }));
+  window.addEventListener("afterprint", () => { closed.forEach((section) => { section.open = false; }); closed.clear(); });
+  const watch = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    all(`nav a[href="#${entry.target.id}"]`).forEach((link) => link.classList.toggle("here", entry.isIntersecting));
+  }));
+  all("header, details.section").forEach((part) => watch.observe(part));
+  openTarget();
+}
+
+// ---- a table that is wider than its box says so
+
+function tellWidths() {
+  const boxes = all(".scroll");
+  const look = (box) => box.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+  const watch = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target)));
+  boxes.forEach((box) => { look(box); watch.observe(box); });
+}
+
+all("section.table:not(.protocol) table").forEach((table) => { makeSortable(table); addFilterBox(table); });
 addSwitches();
 followTrials();
+followSections();
+tellWidths();
 JSON.parse(document.getElementById("viewer-data")?.textContent || "[]").forEach((data) => {
   const root = element("div", { class: "viewer", "data-dataset": data.dataset });
   document.getElementById("viewer-data").before(element("h3", {}, data.dataset), root);

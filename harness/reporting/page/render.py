@@ -13,23 +13,28 @@ from markupsafe import Markup
 
 from harness.records.schema import safe_name
 from harness.reporting.figures.planned import FigureEntry
+from harness.reporting.folds import LACKING
 from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import row_dicts
+from harness.reporting.page.protocol import protocol_tables
+from harness.reporting.page.verdicts import verdicts
 from harness.reporting.page.viewer import viewer_data
-from harness.reporting.provenance import environment_rows, protocol_notes, selection_notes, version_notes
+from harness.reporting.provenance import environment_rows, selection_notes, version_notes
 from harness.reporting.report_data import ReportData
 from harness.reporting.slices.galleries import Gallery
-from harness.reporting.wording import metric_of
+from harness.reporting.wording import count, metric_of
 from harness.study.names import Names
 
 _TRACEBACK_LINES = 12
+_WIDE = 4.2  # inches of a figure that takes the page's width, and stands beside no other
 _MOST_SVG = 2_000_000  # bytes; a larger drawing is embedded as PNG
 
 
 def render_page(
     data: ReportData,
     answer: str,
+    comparisons: pd.DataFrame,
     tables: Sequence[Table],
     search_tables: Sequence[Table],
     figures: Sequence[FigureEntry],
@@ -41,6 +46,7 @@ def render_page(
     Args:
         data: of the report.
         answer: to the study's question.
+        comparisons: of ``comparison_frame``.
         tables: in the order of the page.
         search_tables: the tables of the study's searches.
         figures: in the order of the page.
@@ -51,26 +57,30 @@ def render_page(
         loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals["count"] = count
     study, done = data.study, data.complete
     entries = {table.name: _table_entry(table) for table in tables}
     parts = {
         "comparisons": entries.pop("comparisons"),
         "cost": entries.pop("cost"),
         "trials": entries.pop("trials"),
+        "conventions": entries.pop("conventions", None),
         "scores": list(entries.values()),
         "search": [_table_entry(table) for table in search_tables],
         "viewers": viewer_data(galleries),
         "failures": failed_trials(data.trials, study.varying(), data.names),
         "skipped": [(_words(study.factors, skip.factors, data.names), skip.reason) for skip in study.skipped],
-        "protocol": protocol_notes(done) if len(done) else [],
+        "protocol": protocol_tables(data),
     }
     return environment.get_template("template.html").render(
         name=study.name,
         question=study.question,
         answer=answer,
+        verdicts=verdicts(data, comparisons),
         counts=state_counts(data.trials, len(study.skipped)),
         sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
         drawn=[(figure, data_uri(figure_folder, figure.name)) for figure in figures if not figure.reason],
+        wide=_WIDE,
         omitted=[figure for figure in figures if figure.reason],
         cautions=_cautions(data),
         environment=environment_rows(done) if len(done) else [],
@@ -83,8 +93,8 @@ def render_page(
 
 
 _SECTIONS = {
-    "search": "Search", "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "cost": "Cost",
-    "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
+    "search": "Search", "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "conventions": "Conventions",
+    "cost": "Cost", "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
     "reproduce": "How to reproduce",
 }  # fmt: skip
 
@@ -109,7 +119,8 @@ def _cautions(data: ReportData) -> list[str]:
     if not len(done):
         return []
     refusals = [f"Refused: {text}" for text in data.undeclared_differences]
-    return [*refusals, *selection_notes(done), *version_notes(done)]
+    lacking = [note for note in data.fold_notes if note.startswith(LACKING)]
+    return [*refusals, *lacking, *selection_notes(done), *version_notes(done)]
 
 
 def state_counts(trials: pd.DataFrame, skipped: int) -> dict[str, int]:

@@ -33,6 +33,7 @@ def viewer_data(galleries: Mapping[str, Gallery | str]) -> list[dict[str, Any]]:
             "dataset": dataset,
             "columns": list(found.columns),
             "labels": list(found.labels.items()),
+            "regions": [(name, ", ".join(labels)) for name, labels in found.regions.items()],
             "colours": list(LABEL_COLOURS),
             "errors": list(ERROR_COLOURS.items()),
             "cases": [_case_data(case) for case in found.volumes],

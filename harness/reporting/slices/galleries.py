@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,13 @@ class CaseVolumes:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Chosen cases: ``columns`` are titles, ``labels`` name the label values."""
+    """Chosen cases: ``columns`` are titles, ``labels`` name the label values, ``regions`` the labels of scored groups of them."""
 
     columns: tuple[str, ...]
     volumes: tuple[CaseVolumes, ...]
     labels: Mapping[int, str]
     caption: str
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> tuple[CaseRow, ...]:
@@ -127,7 +128,7 @@ def _gallery(
     if isinstance(kept, str):
         return kept
     reference = next((row for row in kept if row["method"] == data.baseline), kept[0])
-    dice = {row["id"]: cases_by_dice(data.cases, row["id"]) for row in kept}
+    dice = {row["id"]: cases_by_dice(data.cases_of_trials, row["id"]) for row in kept}
     if not len(dice[reference["id"]]):
         return "no case has a Dice value"
     shared = [key for key in data.keys if key.partition(".")[0] != "method"]
@@ -145,12 +146,17 @@ def _gallery(
         array, spacing = to_ras(image.image, image.affine)
         label = to_ras(image.label, image.affine)[0]
         volumes.append(CaseVolumes(f"{title}: {case}", spacing, array, label, predictions, notes))
-    in_bytes, labels = _in_bytes(volumes, _label_names(reference["dataset"]))
+    named, regions = _label_names(reference["dataset"], data_root)
+    in_bytes, labels = _in_bytes(volumes, named)
     return Gallery(
         columns=("Image", "Reference", *_arm_titles(shown)),
         volumes=in_bytes,
         labels={value: data.names.region(name) for value, name in labels.items()},
         caption=_caption(reference, compared, shown, len(kept)),
+        regions={
+            data.names.region(region): tuple(named[value] for value in values if value in named)
+            for region, values in regions.items()
+        },
     )
 
 
@@ -270,12 +276,20 @@ def _case_row(case: CaseVolumes) -> CaseRow:
     return CaseRow(case.title, case.spacing[1] / case.spacing[0], box, tuple(panels))
 
 
-def _label_names(dataset: str) -> dict[int, str]:
+def _label_names(name: str, data_root: Path | None) -> tuple[dict[int, str], Mapping[str, tuple[int, ...]]]:
+    """Return the names of a dataset's labels, and its regions where these are groups of labels.
+
+    Those of a folder are in its files, and not known where the data are not here.
+    """
     try:
-        labels = getattr(registry.load("dataset", dataset), "labels", {})  # of a folder: in its files
-    except UserError:
-        return {}
-    return {int(value): str(name) for value, name in labels.items() if value != 0}
+        dataset = registry.load("dataset", name)()
+        dataset.learn_labels(data_root)
+        labels, regions = dataset.labels, dataset.regions or {}
+    except (UserError, AttributeError):
+        return {}, {}
+    named = {int(value): str(label) for value, label in labels.items() if value != 0}
+    groups = {region: values for region, values in regions.items() if len(values) > 1}
+    return named, dict(regions) if groups else {}
 
 
 def _caption(

@@ -26,22 +26,30 @@ def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
         group = TARGET_WORDS[target].capitalize()
         header += [Column(text, "number", group) for text in ("95 % interval", "p", "p, Holm")]
     header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
-    header.append(Column("No test because", "prose"))
+    reasons = [_reason(row) for row in row_dicts(comparisons)]
+    apart = len({*reasons}) > 1  # one for all rows is a note
+    header += [Column("No test because", "prose")] * apart
     rows = [
         (
             *factor_cells(data.names, {key: row[key] for key in data.keys}),
             *[Cell(row["role"])] * has_roles,
             *_test_cells(row),
+            *[Cell(reason)] * apart,
         )
-        for row in row_dicts(comparisons)
+        for row, reason in zip(row_dicts(comparisons), reasons, strict=True)
     ]
+    notes = [f"No test {reasons[0]}."] if reasons and reasons[0] and not apart else []
     return Table(
         name="comparisons",
         title=f"Comparisons with {data.baseline_name}",
         caption=f"Every arm and role against the student of {data.baseline_name}, where both have complete trials.",
         columns=tuple(header),
         rows=tuple(rows),
-        footnotes=(*_NOTES, *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else [])),
+        footnotes=(
+            *notes,
+            *_NOTES,
+            *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else []),
+        ),
         data=comparisons,
     )
 
@@ -59,9 +67,12 @@ def _test_cells(row: dict[str, Any]) -> list[Cell]:
         cells.append(interval_cell(row, target))
         cells += [Cell(p_text(row[name]), value=row[name]) for name in (f"p_{target}", f"holm_{target}")]
     cells.append(Cell(p_text(row["smallest_p"]), value=row["smallest_p"]))
-    cells += [Cell(signed(row[name]), value=row[name]) for name in ("rank_biserial", "standardised")]
-    reasons = [f"{TARGET_WORDS[t]}: {row[f'reason_{t}']}" for t in TARGETS if row[f"reason_{t}"]]
-    return [*cells, Cell("; ".join(reasons))]
+    return [*cells, *(Cell(signed(row[name]), value=row[name]) for name in ("rank_biserial", "standardised"))]
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Return for what a row is not tested, and why."""
+    return "; ".join(f"for {TARGET_WORDS[t]}: {row[f'reason_{t}']}" for t in TARGETS if row[f"reason_{t}"])
 
 
 def interval_cell(row: dict[str, Any], target: str) -> Cell:

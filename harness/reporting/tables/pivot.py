@@ -83,7 +83,7 @@ class _Pivot:
             columns.append(
                 (Column(COSTS[name][0], "number", "Cost"), [cost_cell(cost, name) for cost in costs])
             )
-        protocol = protocol_notes(done) if len(done) else ["No trial is complete yet."]
+        nothing = [] if len(done) else ["No trial is complete yet."]
         firsts = [row[spec.rows[0]] for row in self.rows]
         return Table(
             name=spec.name,
@@ -93,7 +93,12 @@ class _Pivot:
             rows=tuple(zip(*(cells for _, cells in columns), strict=True)),
             data=self._numbers(),
             breaks=breaks_between(firsts) if len(spec.rows) > 1 else frozenset(),
-            footnotes=(*version_notes(done), *(self._test_notes() if spec.gain else []), *protocol),
+            footnotes=(
+                *version_notes(done),
+                *(self._test_notes() if spec.gain else []),
+                *nothing,
+            ),
+            protocol=tuple(protocol_notes(done, self.data.names)) if len(done) else (),
         )
 
     def _scores(self, column: dict[str, Any]) -> list[tuple[Column, list[Cell]]]:

@@ -88,6 +88,7 @@ def score_table(
         data=_with_tests(numbers, cells.comparisons, data.keys),
         breaks=breaks_between(groups),
         footnotes=_footnotes(data, cells, interval, has_gains),
+        protocol=tuple(protocol_notes(data.complete, data.names)) if len(data.complete) else (),
         metric=metric_name,
     )
 
@@ -258,12 +259,12 @@ def _caption(data: ReportData, metric: Metric, has_gains: bool) -> str:
 
 
 def _footnotes(data: ReportData, cells: ScoreCells, interval: str, has_gains: bool) -> tuple[str, ...]:
-    """Return cautions first, then what the columns mean, then the protocol of each dataset."""
+    """Return cautions first, then what the columns mean."""
     done, own = data.complete, _score_notes(data, cells.numbers)
     if not len(done):
         return (*own, "No trial is complete yet.")
     tests = significance_notes(cells.comparisons, interval) + (cells.gain_notes() if has_gains else [])
-    return (*version_notes(done), *tests, *own, *protocol_notes(done))
+    return (*version_notes(done), *tests, *own)
 
 
 def _score_notes(data: ReportData, numbers: pd.DataFrame) -> list[str]:

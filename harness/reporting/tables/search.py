@@ -81,7 +81,7 @@ def suggestion_table(searches: Sequence[Findings], names: Names, trials: Sequenc
         name="suggestions",
         title="Suggestions",
         caption="What the search tried, the best first. Validation Dice of the student at the selected step in %, mean over "
-        f"regions, cases and seeds {_listed(searches[0].arm.spec.seeds)}; of a pruned suggestion at its rung. No test label was read. Bold: "
+        f"regions, cases and {_listed(searches[0].arm.spec.seeds)}; of a pruned suggestion at its rung. No test label was read. Bold: "
         "confirmed with fresh seeds. The best of many is too good by chance: what it is worth is in the table above.",
         columns=(Column("Arm"), Column("Number", "number"), *(Column(names.factor(key), "number") for key in keys),
                  Column("Validation Dice\u00a0(%)", "number"), Column("State"), Column("Reason", "prose")),
@@ -124,7 +124,7 @@ def tuned_table(searches: Sequence[Findings], data: ReportData, history: pd.Data
     return Table(
         name="tuned",
         title="Tuned parameters",
-        caption="The best suggestions of each arm, and its parameters as the study declares them, trained anew with seeds "
+        caption="The best suggestions of each arm, and its parameters as the study declares them, trained anew with "
         f"{_listed(searches[0].arm.spec.confirm.seeds)}, which no suggestion was chosen by. Dice of the student in %: on validation cases, mean over the seeds "
         "of the search and over the fresh ones; on test cases, mean over fresh seeds with its 95 % interval for new seeds "
         f"and cases, convention {', '.join(data.conventions) or 'none yet'}. Settings of equal rank are compared below.",
@@ -202,4 +202,5 @@ def _percent(value: float | None) -> str:
 
 
 def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+    """Return ``seed 10`` or ``seeds 10, 11``."""
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"

@@ -416,4 +416,10 @@ def test_trials_that_leave_out_other_cases_are_not_taken_for_trials_on_other_dat
 
 
 def test_a_report_on_any_folder_does_without_names_of_labels() -> None:
-    assert _label_names("msd:Task09_Spleen") == {} and _label_names("brats")[1] == "edema"
+    assert _label_names("msd:Task09_Spleen", None) == ({}, {})
+    assert _label_names("brats", None)[0][1] == "edema"
+
+
+def test_regions_of_several_labels_are_told_beside_the_labels(tmp_path: Path) -> None:
+    assert _label_names("brats", None)[1] == {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
+    assert _label_names("acdc", None)[1] == {}  # each is one label

@@ -179,3 +179,79 @@ def test_a_page_of_nothing_works_too(browser: playwright.Browser, tmp_path: Path
     page.wait_for_selector("html.ready", state="attached")
     assert told == [] and "No answer yet" in page.locator(".answer").inner_text()
     page.close()
+
+
+OVERLAPS = """() => {
+    const shown = part => { const box = part.getBoundingClientRect(); return box.width && box.height ? box : null; };
+    const parts = [...document.querySelectorAll(
+        'header, .verdicts, section.table:not([hidden]), .figures figure, .viewer, summary, nav')];
+    const boxes = parts.map(part => [part, shown(part)]).filter(([, box]) => box);
+    const bad = [];
+    for (const [i, [one, a]] of boxes.entries())
+        for (const [other, b] of boxes.slice(i + 1))
+            if (!one.contains(other) && !other.contains(one) && !one.matches('nav') && !other.matches('nav')
+                && Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+                && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1)
+                bad.push(`${one.id || one.className} over ${other.id || other.className}`);
+    const width = document.documentElement.clientWidth;
+    for (const [part, box] of boxes)
+        if (box.right > width + 1 || box.left < -1) bad.push(`${part.id || part.className} is cut`);
+    for (const box of document.querySelectorAll('.scroll'))
+        if (shown(box) && box.scrollWidth > box.clientWidth + 1 && !box.classList.contains('more'))
+            bad.push(`${box.parentElement.id} does not say that it scrolls`);
+    for (const image of document.querySelectorAll('.figures img')) {
+        const box = shown(image), own = image.closest('figure').getBoundingClientRect();
+        if (box && box.right > own.right + 1) bad.push(`${image.alt} is cut`);
+    }
+    for (const row of document.querySelectorAll('.verdicts li')) {
+        const cells = [...row.children].map(cell => cell.getBoundingClientRect());
+        for (let i = 1; i < cells.length; i++)
+            if (cells[i].top < cells[i - 1].bottom - 2 && cells[i].left < cells[i - 1].right - 1)
+                bad.push(`${row.textContent.trim()}: parts overlap`);
+    }
+    return bad;
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 800, 390])
+def test_no_table_or_figure_is_cut_or_lies_over_its_neighbour(
+    browser: playwright.Browser, address: str, width: int
+) -> None:
+    page = patient(browser.new_page(viewport={"width": width, "height": 900}))
+    page.goto(address)
+    page.wait_for_selector("html.ready", state="attached")
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    page.wait_for_timeout(200)  # until boxes that scroll have been measured
+    assert page.evaluate(OVERLAPS) == []
+    page.evaluate("document.querySelectorAll('.figures figure')[1].style.marginTop = '-200px'")
+    assert page.evaluate(OVERLAPS) != []  # it can fail
+    page.close()
+
+
+def test_sections_fold_and_links_open_them(page: playwright.Page) -> None:
+    assert page.locator("#scores").get_attribute("open") is not None
+    assert not page.locator("#table-cost table").is_visible()
+    page.locator("nav a", has_text="Cost").click()
+    assert page.locator("#table-cost table").is_visible()
+    page.locator("#cost > summary").click()
+    assert not page.locator("#table-cost table").is_visible()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert (
+        page.locator("#table-cost table").is_visible() and page.locator("#protocol table").first.is_visible()
+    )
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#cost").get_attribute("open") is None
+
+
+def test_the_first_screen_has_answer_and_verdicts_and_the_contents_stay(page: playwright.Page) -> None:
+    seen = "part => part.getBoundingClientRect().top < innerHeight && part.getBoundingClientRect().bottom > 0"
+    for part in (".answer", ".verdicts", "#scores"):
+        assert page.locator(part).evaluate(seen)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert page.locator("nav").evaluate(seen)
+
+
+def test_links_lead_to_the_files(page: playwright.Page, fake_page: Path) -> None:
+    links = page.eval_on_selector_all(".files a", "links => links.map(link => link.getAttribute('href'))")
+    assert len(links) > 30 and all((fake_page.parent / link).is_file() for link in links)

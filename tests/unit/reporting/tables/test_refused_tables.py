@@ -143,7 +143,7 @@ def test_cases_that_each_seed_draws_are_declared_and_told(tmp_path: Path) -> Non
                  for seed, draw in enumerate(draws)]  # fmt: skip
         tables[subset] = tables_of(make_study(cells), tmp_path / str(subset))["dice"]
     assert tables[0].refused and not tables[PER_SEED].refused
-    assert any("drawn anew for each seed" in note for note in tables[PER_SEED].footnotes)
+    assert any("drawn anew for each seed" in note for note in tables[PER_SEED].protocol)
 
 
 def test_mixed_code_is_named(tmp_path: Path) -> None:

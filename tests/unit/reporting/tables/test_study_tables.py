@@ -91,7 +91,7 @@ def test_several_datasets_have_an_overview_and_a_table_each(tmp_path: Path) -> N
 
 
 def test_footnotes_come_from_the_records(fake: Fake) -> None:
-    notes = " ".join(tables_of(fake.study, fake.results)["dice"].footnotes)
+    notes = " ".join(tables_of(fake.study, fake.results)["dice"].notes)
     for part in ("5b1175b1175b1175", "c0ffee00c0ffee00", "1 × 1 × 2 mm", "selection: last", "Steps 300,",
                  "5 test cases", "convention: harness", "Not counted: 14 values", "1 failed, 1 pending"):  # fmt: skip
         assert part in notes
@@ -111,9 +111,10 @@ def test_the_protocol_names_the_arm_of_each_deviation_and_nothing_that_does_not_
         own = {"steps": 200, "extra_data": f"images of {shots} cases"} if method == "masked_volume" else {}
         protocol = {"training": training, "extra_data": "none", "steps": 300, **own}
         cells.append(scored(tmp_path, 0.5, method=method, shots=shots, protocol=protocol))
-    (notes,) = protocol_notes(load(make_study(cells), tmp_path).complete)
-    assert "Steps 300 (masked_volume: 200), batch 2" in notes
-    assert "extra data: none (masked_volume: images of 5 / all cases);" in notes
+    data = load(make_study(cells), tmp_path)
+    (notes,) = protocol_notes(data.complete, data.names)
+    assert "Steps 300 (SimMIM: 200), batch 2" in notes
+    assert "extra data: none (SimMIM: images of 5 / all cases);" in notes
     assert "learning_rate 0.005" in notes and "clip_norm 12" in notes
     assert "momentum" not in notes and "warmup_steps" not in notes
 
