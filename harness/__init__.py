@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers; at run time each name is imported when it is asked for
     from harness.commands.compare import compare
     from harness.commands.evaluate import evaluate
+    from harness.commands.export import export
     from harness.commands.plan import plan
     from harness.commands.predict import predict
     from harness.commands.publish import publish
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     from harness.study.study import Study
 
     __all__ = [
-        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "load_study", "plan", "predict", "publish", "report",
+        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "export", "load_study", "plan", "predict", "publish", "report",
         "rescore", "results", "run", "status",
     ]  # fmt: skip
 
@@ -49,6 +50,7 @@ except (
 COMMANDS = (
     "compare",
     "evaluate",
+    "export",
     "plan",
     "predict",
     "publish",

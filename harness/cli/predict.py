@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import DEFAULT_RESULTS, Data, Results
+from harness.commands.export import export as export_network
 from harness.commands.predict import predict as predict_images
 from harness.console import console
 
@@ -59,3 +60,21 @@ def predict(
     )
     if found.problems:
         raise typer.Exit(1)
+
+
+def export(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="An id, or its first characters.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="torchscript|onnx|monai-bundle", help="A bundle is run by python -m monai.bundle."
+        ),
+    ] = "torchscript",
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    role: Role = "student",
+) -> None:
+    """Write a trained network for other tools, with the preprocessing described beside it."""
+    network = export_network(trial, output, format=format, results=results, data=data, role=role)
+    out.print(f"exported: {network}", markup=False)

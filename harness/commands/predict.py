@@ -18,7 +18,8 @@ from harness.spec import digest
 if TYPE_CHECKING:
     import torch
 
-    from harness.data.datasets.contract import Case
+    from harness.data.datasets.contract import Case, Dataset
+    from harness.data.volume import Volume
     from harness.inference.trained import Trained
 
 _SUFFIX, _PROBABILITIES, CARD = ".nii.gz", ".probabilities.nii.gz", "predictions.json"
@@ -187,7 +188,6 @@ def _predict(
     Raises:
         UserError: the image cannot be read, or is no volume.
     """
-    from harness.data.grid_rules import grid_shape, one_slice
     from harness.inference.averaging import predict_case
     from harness.inference.outputs import made_from, write_labels, write_probabilities
 
@@ -196,17 +196,29 @@ def _predict(
     beside = target.with_name(f"{case.id}{_PROBABILITIES}") if probabilities else None
     if all(made_from(path) == note for path in (target, beside) if path):
         return PredictedCase(case.id, target, beside, kept=True)
+    assert case.image is not None
+    found = predict_case(networks, _read(dataset, case), device)
+    affine = found.members[0].grid.affine
+    if beside:
+        count = max(dataset.training_labels()) + 1
+        write_probabilities(beside, found.probabilities(), count, affine, case.image, note)
+    write_labels(target, dataset.to_file(found.labels().array), affine, case.image, note)
+    return PredictedCase(case.id, target, beside, kept=False)
+
+
+def _read(dataset: Dataset, case: Case) -> Volume:
+    """Return the image of a case.
+
+    Raises:
+        UserError: it cannot be read, or is no volume.
+    """
+    from harness.data.grid_rules import grid_shape, one_slice
+
     image = dataset.read(case)
     flat = one_slice(grid_shape(image))
     if flat is not None:
         raise flat.error(case.image)
-    assert case.image is not None
-    found = predict_case(networks, image, device)
-    if beside:
-        count = max(dataset.training_labels()) + 1
-        write_probabilities(beside, found.probabilities(), count, image.affine, case.image, note)
-    write_labels(target, dataset.to_file(found.labels().array), image.affine, case.image, note)
-    return PredictedCase(case.id, target, beside, kept=False)
+    return image
 
 
 def _origin(trained: Trained) -> list[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.spec import Recipe
 
 CT_WINDOW = (-175.0, 250.0)  # HU
-_SYNAPSE_CLIP, _SYNAPSE_MEAN, _SYNAPSE_SD = (-958.0, 326.0), 82.95, 136.95  # HU
+SYNAPSE_LEVELS = (-958.0, 326.0, 82.95, 136.95)  # lowest, highest, mean, standard deviation, HU
 
 
 def preprocess_image(image: Volume, recipe: Recipe) -> tuple[NDArray[np.float32], NativeGrid]:
@@ -90,9 +90,8 @@ def normalise(
     if rule == "ct_soft_tissue":
         low, high = CT_WINDOW
         return (np.clip(values, low, high) - np.float32(low)) / np.float32(high - low)
-    if rule == "ct_synapse":
-        return (np.clip(values, *_SYNAPSE_CLIP) - np.float32(_SYNAPSE_MEAN)) / np.float32(_SYNAPSE_SD)
-    if rule == "ct":
+    if rule in ("ct", "ct_synapse"):
+        levels = SYNAPSE_LEVELS if rule == "ct_synapse" else levels
         assert levels is not None
         low, high, mean, deviation = levels
         return (np.clip(values, low, high) - np.float32(mean)) / np.float32(deviation)

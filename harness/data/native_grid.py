@@ -72,13 +72,14 @@ class NativeGrid:
         What was cropped away is background.
         """
         for index, channel in enumerate(channels):
-            own = self.resampled(channel, rule)
-            if own.shape == self.ras_shape:
-                yield own
-                continue
-            whole = np.full(self.ras_shape, float(index == 0), np.float32)
-            whole[self.kept] = own
-            yield whole
+            yield self._uncropped(self.resampled(channel, rule), outside=float(index == 0))
+
+    def _uncropped(self, channel: NDArray[np.float32], outside: float) -> NDArray[np.float32]:
+        if channel.shape == self.ras_shape:
+            return channel
+        whole = np.full(self.ras_shape, outside, np.float32)
+        whole[self.kept] = channel
+        return whole
 
     def labels(self, channels: Iterable[NDArray[np.float32]], rule: str) -> NDArray[np.uint8]:
         """Return the most probable label on the grid of the file; what was cropped away is background."""
@@ -101,21 +102,27 @@ def most_probable(channels: Iterable[NDArray[np.float32]]) -> NDArray[np.uint8]:
     for index, channel in enumerate(channels):
         if best is None:
             best, labels = channel.copy(), np.zeros(channel.shape, np.uint8)
+            del channel
             continue
         for own, highest, label in zip(channel, best, labels, strict=True):
             higher = own > highest
             highest[higher], label[higher] = own[higher], index
+        del channel, own  # before the next one is made
     assert best is not None
     return labels
 
 
 def mean_of(members: Sequence[Iterable[NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
     """Yield the mean of each channel over ``members`` on one grid; of one member, its channels themselves."""
-    for channels in zip(*members, strict=True):
-        if len(channels) == 1:
-            yield channels[0]
-            continue
-        total = channels[0].copy()
-        for other in channels[1:]:
-            total += other
-        yield total / np.float32(len(channels))
+    if len(members) == 1:
+        yield from members[0]
+        return
+    first, *others = (iter(channels) for channels in members)
+    for channel in first:
+        total = channel.copy()
+        del channel  # so that two are held at most, however many members there are
+        for other in others:
+            total += next(other)
+        total /= len(members)
+        yield total
+        del total

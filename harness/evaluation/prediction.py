@@ -43,7 +43,8 @@ def class_probabilities(
         device: of the network.
         in_memory: bytes above which the probabilities lie in a temporary file.
     """
-    tensor = torch.from_numpy(np.array(image))[None].to(device, memory_format=memory_format(recipe))
+    own = image if image.flags.writeable else np.array(image)  # that of a cache is not, which PyTorch warns of
+    tensor = torch.from_numpy(own)[None].to(device, memory_format=memory_format(recipe))
     written: list[Probabilities] = []
 
     def new_sums(classes: int) -> Probabilities:
