@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,11 +56,15 @@ def run(
     tensorboard: Annotated[bool, typer.Option(help="Write event files beside each history.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log curves to Weights & Biases too.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the report again as trials end; its page shows what runs.")
+    ] = False,
 ) -> None:
     """Compute what a study lacks, and write its report. Finished trials are never run again."""
     wanted = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
     board = Board(out)
-    with board.shown(), _stopped_in_order():
+    watched = _watched(study, results, data, overrides or []) if watch else nullcontext()
+    with board.shown(), _stopped_in_order(), watched:
         found = compute(
             load_study(study, overrides or []),
             results=results,
@@ -104,6 +111,19 @@ def trial(
                 out.print(told, markup=False)
             if record.status != "complete":
                 raise typer.Exit(1)
+
+
+@contextmanager
+def _watched(study: str, results: Path, data: Path | None, overrides: Sequence[str]) -> Iterator[None]:
+    """Have another process write the report again as trials end, as long as this context lasts."""
+    command = [sys.executable, "-m", "harness", "status", study, "--watch", "--results", str(results)]
+    command += ["--data", str(data)] * (data is not None)
+    command += [part for override in overrides for part in ("--set", override)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+        try:
+            yield
+        finally:
+            other.terminate()
 
 
 @contextmanager

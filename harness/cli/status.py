@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, AsJson, Overrides, Results, StudyName, results_line
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Data, Overrides, Results, StudyName, results_line
 from harness.commands.status import TrialStatus
 from harness.commands.status import status as find_status
 from harness.console import console
 from harness.records.claims import SILENT
 from harness.study.expand import load_study
+from harness.study.study import Study
 
 out = console()
 _LONG = 60.0  # seconds without a sign of life that are worth a word
 
 
 def status(
-    study: StudyName, results: Results = DEFAULT_RESULTS, overrides: Overrides = None, as_json: AsJson = False
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    data: Data = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the report again as trials end, until all have.")
+    ] = False,
 ) -> None:
     """Print how many trials are complete, running, failed and pending, and explain those that failed, run or were put down."""
+    if watch:
+        _watch(load_study(study, overrides or [], data), results, data)
+        return
     found = find_status(load_study(study, overrides or []), results=results)
     if as_json:
         print(json.dumps(found.counts))
@@ -34,6 +48,13 @@ def status(
         out.print(line, markup=False)
     if any(trial.state == "damaged" for trial in found.trials):
         raise typer.Exit(1)
+
+
+def _watch(study: Study, results: Path, data: Path | None) -> None:
+    from harness.commands.watch import watch as watch_study
+
+    with suppress(KeyboardInterrupt):
+        watch_study(study, results=results, data=data, say=lambda line: out.print(line, markup=False))
 
 
 def _lines(trial: TrialStatus) -> Iterator[str]:

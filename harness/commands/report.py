@@ -10,7 +10,7 @@ from harness.errors import UserError
 from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
-from harness.reporting.write import Report, write_report
+from harness.reporting.write import Report, Running, not_watched, write_report
 from harness.study.combine import combine
 from harness.study.study import Study
 
@@ -67,14 +67,15 @@ def write_known(
     output: Path | None = None,
     references: Sequence[str] = (),
     say: Say = silent,
+    running: Running = not_watched,
 ) -> Report:
-    """Write the report of a study as far as it is known."""
+    """Write the report of a study as far as it is known; ``running`` is what its page says that runs."""
     searches = list(known.findings)
     if searches:
         from harness.search.optuna_journal import with_importances
 
         searches = [with_importances(found) for found in searches]
-    written = write_report(known.study, store.results, data_folder(data), output, references, searches)
+    written = write_report(known.study, store.results, data_folder(data), output, references, searches, running)
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")
     for id in written.damaged:

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _OTHER_REPORT = 600.0  # seconds that another process may take for one
 
 
+Running = Callable[[], "Sequence[str] | None"]
+"""Returns a line for each trial that runs, for a page that loads itself again; None for a page that does not."""
+
+
+def not_watched() -> None:
+    """Return None: the page is not written again."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What was written.
@@ -64,6 +72,7 @@ def write_report(
     output: Path | None = None,
     references: Sequence[str] = (),
     searches: Sequence[Findings] = (),
+    running: Running = not_watched,
 ) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
@@ -74,6 +83,7 @@ def write_report(
         output: the folder to write to; by default ``<results>/<study>``.
         references: names or paths of published numbers, to set beside the study's own.
         searches: what its searches have found so far.
+        running: asked for what runs when the records have been read.
 
     Raises:
         UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, two
@@ -90,7 +100,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
     with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT):
-        return _write(study, results, data_root, folder, published, searches)
+        return _write(study, results, data_root, folder, published, searches, running)
 
 
 def _write(
@@ -100,6 +110,7 @@ def _write(
     folder: Path,
     published: Mapping[str, Reference],
     searches: Sequence[Findings],
+    running: Running,
 ) -> Report:
     from harness.files.whole import write_text
     from harness.records.schema import safe_name
@@ -133,7 +144,9 @@ def _write(
     page = folder / "report.html"
     write_text(
         page,
-        render_page(data, found, comparisons, tables, of_searches, figures, galleries, folder / "figures"),
+        render_page(
+            data, found, comparisons, tables, of_searches, figures, galleries, folder / "figures", running()
+        ),
     )
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}

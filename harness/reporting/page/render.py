@@ -40,6 +40,7 @@ def render_page(
     figures: Sequence[FigureEntry],
     galleries: Mapping[str, Gallery | str],
     figure_folder: Path,
+    running: Sequence[str] | None = None,
 ) -> str:
     """Return the page's HTML.
 
@@ -52,6 +53,7 @@ def render_page(
         figures: in the order of the page.
         galleries: of ``all_galleries``.
         figure_folder: of the drawn figures.
+        running: a line for each trial that runs, for a page that loads itself again; None for one that does not.
     """
     environment = Environment(
         loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
@@ -76,6 +78,7 @@ def render_page(
         name=study.name,
         question=study.question,
         answer=answer,
+        running=running,
         verdicts=verdicts(data, comparisons),
         counts=state_counts(data.trials, len(study.skipped)),
         sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
