@@ -28,13 +28,14 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     from harness.commands.results import StudyResults, results
     from harness.commands.run import run
     from harness.commands.status import status
+    from harness.commands.suggest import suggest
     from harness.errors import Interrupted, UserError
     from harness.study.expand import load_study
     from harness.study.study import Study
 
     __all__ = [
         "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "export", "load_study", "plan", "predict", "publish", "report",
-        "rescore", "results", "run", "status",
+        "rescore", "results", "run", "status", "suggest",
     ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ COMMANDS = (
     "results",
     "run",
     "status",
+    "suggest",
 )
 """Functions that are named as the commands; each lies in :mod:`harness.commands`."""
 _HOMES = {

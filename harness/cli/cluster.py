@@ -189,7 +189,7 @@ def _checked(context: typer.Context, arguments: list[str]) -> tuple[Study, str]:
         raise UserError(
             "--address", given["address"], "none: a launched job starts its own cluster", "Leave it out."
         )
-    study = load_study(given["study"], given["overrides"] or [])
+    study = load_study(given["study"], given["overrides"] or [], given["data"])
     choose_cells(study, given["only"] or [])
     return study, given["study"]
 
@@ -237,7 +237,9 @@ def doctor(
     from harness.cluster.doctor import examine
 
     findings = []
-    for finding in examine(load_study(study) if study else None, results.absolute(), data, address):
+    for finding in examine(
+        load_study(study, data=data) if study else None, results.absolute(), data, address
+    ):
         findings.append(finding)
         if not as_json:
             where = f"{finding.node}: " if finding.node else ""

@@ -1,8 +1,9 @@
-"""``medctx data``: fetch datasets, check them, and write layout twins."""
+"""``medctx data``: fetch datasets, check them, suggest a study for them, and write layout twins."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from harness.data.check_report import CheckReport, DataFinding
     from harness.data.datasets.contract import Dataset
 
-app = typer.Typer(help="Fetch and check datasets; write layout twins.", no_args_is_help=True)
+app = typer.Typer(help="Fetch and check datasets; suggest a study; write layout twins.", no_args_is_help=True)
 out = console()
 
 DatasetName = Annotated[
@@ -155,3 +156,45 @@ def twin(
     from harness.data.layout_twins import write_twin
 
     out.print(f"{dataset}: {write_twin(dataset, folder, layout, cases)}", markup=False)
+
+
+@app.command()
+def suggest(
+    dataset: DatasetName,
+    data: Root = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Of the device that will train, e.g. 8GB. Default: this machine's GPU, or a CPU core.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A new .yaml file. Default: the study is printed.")
+    ] = None,
+) -> None:
+    """Write a study for a dataset: patch, spacing, batch, intensities, augmentation and network by nnU-Net's rules.
+
+    Each line says which rule gave it; docs/suggest.md tells the rules. The study runs as it is.
+    """
+    from harness.commands.suggest import suggest as find_suggestion
+
+    shown = out.is_terminal  # else its blank lines would stand in the file
+    with Progress(
+        *Progress.get_default_columns(), console=out, transient=True, disable=not shown
+    ) as progress:
+        task = progress.add_task("reading", total=None)
+        found = find_suggestion(
+            dataset,
+            data=data,
+            memory=memory,
+            output=output,
+            on_progress=lambda done, planned: progress.update(task, completed=done, total=planned),
+        )
+    if found.path is None:
+        print(found.text, end="")
+        return
+    file = shlex.quote(str(found.path))
+    out.print(
+        f"wrote {file}: look at it with 'medctx plan {file}', start it with 'medctx run {file}'", markup=False
+    )

@@ -14,6 +14,8 @@ from rich.table import Table
 from harness import registry
 from harness.cli.options import AsJson
 from harness.console import console
+from harness.data.default_recipe import shown_recipe
+from harness.data.pipelines import DIFFERENCES
 from harness.errors import UserError, did_you_mean
 from harness.evaluation.conventions import convention_rows
 from harness.ranges import declared_ranges
@@ -85,20 +87,21 @@ def table_of(keys: Iterable[str]) -> Table:
 
 
 def details(kind: registry.Kind, name: str) -> dict[str, Any]:
-    """Return what a plugin says of itself: ``summary``, ``source``, and lists of what can be set or chosen.
+    """Return what a plugin says of itself: ``summary``, ``source``, and lists of ``differences`` and of what can be set or chosen.
 
     Of a method ``parameters`` and ``presets``, of an architecture ``options`` and ``presets``, of a dataset ``labels``,
     ``splits``, ``pipelines`` and the ``recipe`` of a trial that names none.
     """
     entry = registry.load(kind, name)
     found: dict[str, Any] = {"summary": entry.summary, "source": entry.source}
+    found["differences"] = [{_DIFFERS: sentence} for sentence in _differences(kind, entry)]
     if kind == "dataset":
         # a family such as msd: knows labels of a folder only
         labels = getattr(entry, "labels", {})
         found["labels"] = [{"label": value, "region": region} for value, region in labels.items()]
         found["splits"] = [{"split.name": split} for split in (*entry.splits, "generated")]
         found["pipelines"] = [{"recipe.pipeline": pipeline} for pipeline in entry.pipelines]
-        found["recipe"] = list(_fields(Recipe, "recipe.", Recipe(**entry.recipe)))
+        found["recipe"] = list(_fields(Recipe, "recipe.", shown_recipe(entry)))
         return found
     if kind == "method":
         found["parameters"] = list(_fields(entry.Parameters, "method."))
@@ -108,6 +111,17 @@ def details(kind: registry.Kind, name: str) -> dict[str, Any]:
         presets = entry.presets
     found["presets"] = [{"preset": preset, "sets": _words(values)} for preset, values in presets.items()]
     return found
+
+
+_DIFFERS = "otherwise than the original (docs/fidelity.md)"
+
+
+def _differences(kind: registry.Kind, entry: Any) -> list[str]:
+    """Return what an entry does otherwise than the original; a dataset, what its pipelines do."""
+    if kind != "dataset":
+        return [*entry.differences]
+    known = {name: DIFFERENCES[name] for name in entry.pipelines if name in DIFFERENCES}
+    return [f"{name}: {sentence}" for name, sentences in known.items() for sentence in sentences]
 
 
 _NETWORK, _DATASET = "unet", "hippocampus"

@@ -32,7 +32,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
-    loaded = load_study(study, overrides or [])
+    loaded = load_study(study, overrides or [], data)
     if probe:
         Store(results)  # refuses a folder that cannot be written before anything is printed
     found = make_plan(loaded, results=results, data=data)

@@ -37,7 +37,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the tables, figures and page of one or more studies from their records, own or published."""
-    loaded = [load_study(name, overrides or []) for name in studies]
+    loaded = [load_study(name, overrides or [], data) for name in studies]
     _end(write_report(loaded, results=results, data=data, output=output, references=reference or [], say=say))
 
 
@@ -49,7 +49,7 @@ def rescore(
     overrides: Overrides = None,
 ) -> None:
     """Score a study's kept predictions by several conventions, and write its report with a table of them."""
-    loaded = load_study(study, overrides or [])
+    loaded = load_study(study, overrides or [], data)
     with out.status("scoring predictions"):
         written = score_again(loaded, results=results, data=data, workers=workers, say=say)
     _end(written)

@@ -66,7 +66,7 @@ def run(
     watched = _watched(study, results, data, overrides or []) if watch else nullcontext()
     with board.shown(), _stopped_in_order(), watched:
         found = compute(
-            load_study(study, overrides or []),
+            load_study(study, overrides or [], data),
             results=results,
             data=data,
             workers=workers,
@@ -96,7 +96,7 @@ def trial(
     checkpoint_minutes: CheckpointMinutes = 5.0,
 ) -> None:
     """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
-    loaded = load_study(study, overrides or [])
+    loaded = load_study(study, overrides or [], data)
     with _stopped_in_order():
         ran = run_one(loaded, id, results=results, data=data, checkpoint_minutes=checkpoint_minutes)
         for cell, record in ran:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,16 +19,10 @@ def silent(sentence: str) -> None:
     """Say nothing."""
 
 
-def study_of(study: StudyLike) -> Study:
-    """Return a study, which is loaded where its name or path is given.
+def study_of(study: StudyLike, data: Folder | None = None) -> Study:
+    """Return a study, which is loaded where its name or path is given; ``data`` is the folder of the datasets.
 
     Raises:
         UserError: there is none, or its file is wrong.
     """
-    return study if isinstance(study, Study) else load_study(str(study))
-
-
-def data_folder(data: Folder | None) -> Path | None:
-    """Return the folder that holds the datasets: the one that is given, or ``MEDCTX_DATA``."""
-    named = data or os.environ.get("MEDCTX_DATA")
-    return Path(named) if named else None
+    return study if isinstance(study, Study) else load_study(str(study), data=data)

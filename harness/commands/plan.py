@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.commands.arguments import Folder, StudyLike, data_folder, study_of
+from harness.commands.arguments import Folder, StudyLike, study_of
 from harness.commands.split_sizes import SplitSize, split_sizes
+from harness.data.caches import data_folder
 from harness.progress.known import known_study
 from harness.progress.missing import standing_of
 from harness.records.store import Store
@@ -77,7 +78,7 @@ def plan(
     Raises:
         UserError: the study is wrong, or an arm cannot run here.
     """
-    declared = study_of(study)
+    declared = study_of(study, data)
     if probe:
         _probe(declared, Store(Path(results)), data_folder(data), on_probe)
     return Plan(

@@ -34,7 +34,7 @@ def publish(
     Raises:
         UserError: no trial is complete, or what was published before cannot be read.
     """
-    declared, store = study_of(study), Store(Path(results))
+    declared, store = study_of(study, data), Store(Path(results))
     known = known_with_published(declared, store, say)
     written = write_known(known, store, data, say=say)
     folder = publish_study(declared, known.cells, store, written.answer, written.captions)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.commands.arguments import Folder, Say, StudyLike, data_folder, silent, study_of
+from harness.commands.arguments import Folder, Say, StudyLike, silent, study_of
+from harness.data.caches import data_folder
 from harness.errors import UserError
 from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy
@@ -37,7 +38,7 @@ def report(
     Raises:
         UserError: a study or reference is wrong, or the output cannot be written.
     """
-    studies = [study_of(one) for one in ([study] if isinstance(study, StudyLike) else study)]
+    studies = [study_of(one, data) for one in ([study] if isinstance(study, StudyLike) else study)]
     if len(studies) > 1 and output is None:
         raise UserError(
             f"medctx report {' '.join(one.name for one in studies)}", "no --output",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.commands.arguments import Folder, Say, StudyLike, data_folder, silent, study_of
+from harness.commands.arguments import Folder, Say, StudyLike, silent, study_of
 from harness.commands.report import known_with_published, write_known
+from harness.data.caches import data_folder
 from harness.evaluation.workers import usable_cores
 from harness.records.store import Store
 from harness.reporting.write import Report
@@ -34,6 +35,6 @@ def rescore(
     from harness.evaluation.rescoring import rescore as score
 
     store = Store(Path(results))
-    known = known_with_published(study_of(study), store, say)
+    known = known_with_published(study_of(study, data), store, say)
     score(known.study, store.results, data_folder(data), workers or usable_cores())
     return write_known(known, store, data, say=say)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.commands.arguments import Folder, StudyLike, data_folder, study_of
+from harness.commands.arguments import Folder, StudyLike, study_of
 from harness.commands.report import write_known
 from harness.commands.results import StudyResults
 from harness.console import counted
+from harness.data.caches import data_folder
 from harness.errors import UserError
 from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy, known_study
@@ -54,7 +55,7 @@ def run(
         UserError: a mistake in the study, the data or an argument; nothing that was computed is lost.
         Interrupted: it was asked to stop; the same call goes on.
     """
-    declared, root, store = study_of(study), data_folder(data), Store(Path(results))
+    declared, root, store = study_of(study, data), data_folder(data), Store(Path(results))
     _refuse_part_of_a_search(declared, only)
     check_trackers(trackers)
     store.tidy()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.commands.arguments import Folder, StudyLike, data_folder, study_of
+from harness.commands.arguments import Folder, StudyLike, study_of
+from harness.data.caches import data_folder
 from harness.errors import UserError
 from harness.progress.known import known_study
 from harness.progress.missing import missing_cells
@@ -33,7 +34,7 @@ def trial(
         UserError: not one trial has such an id, or its data are missing or broken.
         Interrupted: it was asked to stop.
     """
-    declared, root, store = study_of(study), data_folder(data), Store(Path(results))
+    declared, root, store = study_of(study, data), data_folder(data), Store(Path(results))
     whole = known_study(declared, store).whole
     cells = (*whole.nodes, *whole.cells)
     matching = [cell for cell in cells if cell.spec.id.startswith(id)]

@@ -1,4 +1,4 @@
-"""Where preprocessed data are kept."""
+"""Where data lie: the datasets, and what is preprocessed of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 from harness.errors import UserError
+
+
+def data_folder(data: str | Path | None = None) -> Path | None:
+    """Return the folder that holds the datasets: the one that is given, or ``MEDCTX_DATA``."""
+    named = data or os.environ.get("MEDCTX_DATA")
+    return Path(named) if named else None
 
 
 def cache_root() -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.architectures.contract import Architecture
+from harness.data.default_recipe import DefaultRecipes
 from harness.errors import UserError
 from harness.parsing import parse
 from harness.plugins.parameters import parameter_findings
@@ -236,7 +237,7 @@ def _dataset(entry: type[Any], name: str, root: Path | None) -> Iterator[tuple[s
         return f"{len(ids)} cases of {len({case.patient for case in cases})} patients"
 
     def declarations() -> str:
-        recipe = parse(Recipe, dataset.recipe, f"dataset {name}: recipe")
+        recipe = parse(Recipe, DefaultRecipes(root).of(entry, {}), f"dataset {name}: recipe")
         _expect(dataset.labels.get(0) is not None, "no background (0) among the labels")
         values = {value for region in dataset.scored_regions().values() for value in region}
         _expect(

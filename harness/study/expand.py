@@ -14,6 +14,7 @@ from shlex import join
 from typing import Any
 
 from harness import registry
+from harness.data.caches import data_folder
 from harness.errors import UserError, did_you_mean, nearest
 from harness.study.cells import DEFAULTS, FACTORS, FOLD, Cell, Trials, node_cell
 from harness.study.file import KEYS, StudyFile, find_study, flatten, load_yaml, read_study
@@ -23,12 +24,13 @@ from harness.study.searches import Search, expand_arm
 from harness.study.study import Skip, Study
 
 
-def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
+def load_study(name: str, overrides: Sequence[str] = (), data: str | Path | None = None) -> Study:
     """Return an expanded study.
 
     Args:
         name: a shipped study, or a path.
         overrides: ``PATH=VALUE`` settings that replace those of ``base``; values are YAML.
+        data: folder of the datasets, by default ``MEDCTX_DATA``; read only for the default recipe of a folder.
 
     Raises:
         UserError: anything in the file or the overrides that cannot be.
@@ -44,9 +46,9 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> Study:
     own = [_override(file, text) for text in overrides]
     arguments = (name, *(part for override in overrides for part in ("--set", override)))
     try:
-        study = _Expansion(path, file, _merged(file.base, own)).study()
+        study = _Expansion(path, file, _merged(file.base, own), data_folder(data)).study()
     except UserError as error:
-        raise _blamed(error, path, file, own) from error.__cause__
+        raise _blamed(error, path, file, own, data_folder(data)) from error.__cause__
     return replace(study, commands=(f"medctx run {join(arguments)}",))
 
 
@@ -78,12 +80,17 @@ def _merged(base: Mapping[str, Any], overrides: Iterable[Mapping[str, Any]]) -> 
 
 
 def _blamed(
-    error: UserError, path: Path, file: StudyFile, overrides: Sequence[Mapping[str, Any]]
+    error: UserError,
+    path: Path,
+    file: StudyFile,
+    overrides: Sequence[Mapping[str, Any]],
+    data: Path | None,
 ) -> UserError:
     """Return the error; as that of an override, where the study is fine without it."""
     for index, override in enumerate(overrides):
         try:
-            _Expansion(path, file, _merged(file.base, [*overrides[:index], *overrides[index + 1 :]])).study()
+            others = [*overrides[:index], *overrides[index + 1 :]]
+            _Expansion(path, file, _merged(file.base, others), data).study()
         except UserError:
             continue
         key, place = next(iter(override)), error.where.removeprefix(f"{path}: ")
@@ -92,7 +99,7 @@ def _blamed(
     return error
 
 
-RESERVED = ("trials", "running", "published", "launch", "shares.json")
+RESERVED = ("trials", "running", "published", "launch", "contents", "shares.json")
 """What lies in a results folder beside the studies' output."""
 
 
@@ -120,6 +127,7 @@ class _Expansion:
     path: Path
     file: StudyFile
     base: Mapping[str, Any]
+    data_root: Path | None = None
 
     def study(self) -> Study:
         exceptions = self._exceptions()
@@ -162,7 +170,7 @@ class _Expansion:
 
     @cached_property
     def resolver(self) -> Resolver:
-        return Resolver(str(self.path), self.file.methods, self.file.architectures)
+        return Resolver(str(self.path), self.file.methods, self.file.architectures, self.data_root)
 
     def _settings(self, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the factor values of each declared cell, grid first; a search makes its own of the grid.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.data.default_recipe import DefaultRecipes
 from harness.errors import UserError, did_you_mean
 from harness.parsing import merge, parse
 from harness.spec import ArchitectureSpec, MethodSpec, Recipe, TrialSpec, plain
@@ -38,11 +40,17 @@ class Resolver:
         where: the file of the study, for messages.
         methods: the arms that it declares, by name.
         architectures: likewise.
+        data_root: folder of the datasets, for the default recipe of one that may be any folder.
     """
 
     where: str
     methods: Arms = field(default_factory=dict)
     architectures: Arms = field(default_factory=dict)
+    data_root: Path | None = None
+
+    @cached_property
+    def _defaults(self) -> DefaultRecipes:
+        return DefaultRecipes(self.data_root)
 
     @cached_property
     def _split(self) -> SplitKeys:
@@ -67,7 +75,7 @@ class Resolver:
         where, branches = self.where, _branches(self.where, settings)
         dataset_name = settings["dataset"]
         dataset = load_named("dataset", dataset_name, f"{where}: dataset")
-        recipe = _recipe(dataset, branches["recipe"], where)
+        recipe = _recipe(dataset, branches["recipe"], where, self._defaults)
         network = NamedArm(
             "architecture", settings["architecture"], self.architectures, branches["architecture"], where
         )
@@ -90,7 +98,7 @@ class Resolver:
         fields = {
             "dataset": self._split.spec(dataset, dataset_name, branches["split"], settings["shots"]),
             "architecture": ArchitectureSpec(
-                name=network.registered_name, version=network.registered.version, options=plain(options)
+                name=network.registered_name, version=architecture.spec_version(), options=plain(options)
             ),
             "method": MethodSpec(
                 name=arm.registered_name, version=arm.registered.version, parameters=plain(parameters)
@@ -198,7 +206,7 @@ def _rest(recipe: Recipe, pretraining: Recipe, where: str) -> Recipe:
     return parse(Recipe, {**plain(recipe), "steps": left}, where)
 
 
-def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:
+def _recipe(dataset: type[Any], own: dict[str, Any], where: str, defaults: DefaultRecipes) -> Recipe:
     """Return the recipe: that of the dataset or of its named pipeline, with a study's own keys laid on it."""
     own = dict(own)
     pipeline = own.pop("pipeline", None)
@@ -207,7 +215,7 @@ def _recipe(dataset: type[Any], own: dict[str, Any], where: str) -> Recipe:
             f"{where}: recipe.pipeline", repr(pipeline), "a pipeline of the dataset",
             did_you_mean(str(pipeline), dataset.pipelines),
         )  # fmt: skip
-    default = dataset.pipelines[pipeline] if pipeline else dataset.recipe
+    default = dataset.pipelines[pipeline] if pipeline else defaults.of(dataset, own)
     recipe = parse(Recipe, merge(default, own), where, below="recipe")
     _check_warmup(recipe, own, f"{where}: recipe")
     return recipe

@@ -8,6 +8,7 @@ from typing import Any
 from harness.data.datasets.contract import Dataset
 from harness.data.description import msd_description
 from harness.data.layouts import Layout, read_msd_with_tests
+from harness.data.pipelines import FOLDER
 
 
 class MSD(Dataset):
@@ -15,7 +16,7 @@ class MSD(Dataset):
 
     summary = "any folder in the Decathlon's layout below the data root, as msd:FOLDER"
     source = "Antonelli et al., Nature Communications 2022; http://medicaldecathlon.com"
-    recipe = {"patch": (64, 64, 64), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_clipped"}
+    recipe = FOLDER
     folder_layout = Layout("Decathlon", (), read_msd_with_tests)
 
     def describe(self, description: Mapping[str, Any]) -> None:

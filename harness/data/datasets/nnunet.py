@@ -8,6 +8,7 @@ from typing import Any
 from harness.data.datasets.contract import Dataset
 from harness.data.description import nnunet_description
 from harness.data.layouts import Layout, read_folders_with_tests
+from harness.data.pipelines import FOLDER
 
 
 class NNUNet(Dataset):
@@ -15,7 +16,7 @@ class NNUNet(Dataset):
 
     summary = "any dataset folder of nnU-Net v2 below the data root, as nnunet:FOLDER"
     source = "Isensee et al., Nature Methods 2021; https://github.com/MIC-DKFZ/nnUNet"
-    recipe = {"patch": (64, 64, 64), "spacing": (1.0, 1.0, 1.0), "intensity": "zscore_clipped"}
+    recipe = FOLDER
     folder_layout = Layout("nnU-Net", (), read_folders_with_tests, holds="imagesTr")
 
     def describe(self, description: Mapping[str, Any]) -> None:

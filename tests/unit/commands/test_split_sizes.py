@@ -14,7 +14,7 @@ from harness.data.datasets.nnunet import NNUNet
 from harness.data.part_counts import unread_split_file
 from harness.study.expand import load_study
 
-BASE = "question: why?\nbase: {dataset: '%s', architecture: unet, method: supervised, split: %s}\n"
+BASE = "question: why?\nbase: {dataset: '%s', architecture: unet, method: supervised, recipe: {patch: [16, 16, 16], spacing: [1, 1, 1]}, split: %s}\n"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ FOLDS = [
     {"train": ["a", "c"], "val": ["b"]},
     {"train": ["b", "c"], "val": ["a"]},
 ]
-BASE = "question: why?\nbase: {dataset: '%s', architecture: unet, method: supervised%s}\n"
+BASE = "question: why?\nbase: {dataset: '%s', architecture: unet, method: supervised, recipe: {patch: [16, 16, 16], spacing: [1, 1, 1]}%s}\n"
 
 
 @pytest.fixture
@@ -176,5 +176,5 @@ def test_a_search_takes_one_fold(study) -> None:
     search = "search: {arms: {supervised: {recipe.learning_rate: {low: 0.001, high: 0.01}}}, suggestions: 2, confirm: {seeds: [5]}}"
     with pytest.raises(UserError, match=r"split\.fold: found nothing; expected one fold"):
         study("{folds: 3}", search, "hippocampus")
-    loaded = study("{folds: 3, fold: 1}, recipe: {validate_every: 100}", search, "hippocampus")
+    loaded = study("{folds: 3, fold: 1}, recipe.validate_every: 100", search, "hippocampus")
     assert loaded.cells[0].spec.dataset.split_fold == 1
