@@ -31,6 +31,16 @@ def trial(**settings: Any) -> TrialSpec:
     return spec
 
 
+# whose numbers changed after 0.1.0, and with them their versions and ids
+RENEWED = {
+    "phantom dynunet supervised, deep supervision": lambda: trial(
+        architecture="dynunet", architecture__deep_supervision=True
+    ),
+    "phantom unetr_pp supervised": lambda: trial(architecture="unetr_pp"),
+    "phantom unet ua_mt": lambda: trial(method="ua_mt", shots=2),
+}
+
+
 def test_ids_of_earlier_releases_stay_valid() -> None:
     """A change here makes every record of every user unfindable: raise a ``version`` or use ``later``.
 
@@ -43,7 +53,17 @@ def test_ids_of_earlier_releases_stay_valid() -> None:
             architecture="unetr", method="medcontext", shots=2, seed=1
         ).id,
         "hippocampus unet supervised": trial(dataset="hippocampus").id,
+        "phantom dynunet supervised": trial(architecture="dynunet").id,
+        "phantom unetr_pp supervised, fixed reshape": trial(
+            architecture="unetr_pp", architecture__spatial_reshape="fixed"
+        ).id,
     }
+    for name, spec in RENEWED.items():
+        first = {
+            part: {**getattr(spec(), part).model_dump(), "version": 1} for part in ("architecture", "method")
+        }
+        ids[f"{name}, 0.1.0"] = TrialSpec.model_validate({**spec().model_dump(), **first}).id
+        ids[name] = spec().id
     if os.environ.get("MEDCTX_REGENERATE"):
         GOLDEN.write_text(json.dumps(ids, indent=1) + "\n")
     assert ids == json.loads(GOLDEN.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,3 +85,19 @@ def test_presets_say_what_they_set() -> None:
 def test_presets_of_a_method_are_said_to_be_those_of_one_network_and_dataset(medctx) -> None:
     assert "\npresets, as they are for unet on hippocampus" in medctx("list", "methods", "medcontext").out
     assert "\npresets\n" in medctx("list", "architectures", "unetr").out
+
+
+def test_what_differs_from_the_originals_is_shown_and_stands_in_the_guide(medctx) -> None:
+    guide = " ".join((Path(__file__).parents[3] / "docs" / "fidelity.md").read_text().split())
+    shown = {}
+    for kind in registry.KINDS:
+        for name in registry.names(kind):
+            shown[name] = [
+                sentence for row in details(kind, name)["differences"] for sentence in row.values()
+            ]
+    for name in ("voco", "ua_mt", "unetr_pp", "synapse"):
+        assert shown[name], name
+    for name, sentences in shown.items():
+        for sentence in sentences:
+            assert sentence.removeprefix("nnunet: ").removeprefix("monai: ") in guide, (name, sentence)
+    assert "`l_teacher` before it is defined" in " ".join(medctx("list", "methods", "medcontext").out.split())
