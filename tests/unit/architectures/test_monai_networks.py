@@ -11,6 +11,7 @@ from torch import nn
 
 from harness import registry
 from harness.architectures.contract import Architecture
+from harness.errors import UserError
 from harness.spec import Triple
 
 
@@ -108,3 +109,27 @@ def test_the_lower_outputs_of_dynunet_are_monais_before_it_enlarges_them() -> No
     for index, output in enumerate(ours):
         enlarged = torch.nn.functional.interpolate(output, (32, 32, 32))
         torch.testing.assert_close(enlarged, theirs[:, index])
+
+
+def test_dynunet_takes_strides_and_kernels_in_place_of_the_rule() -> None:
+    flat = {
+        "filters": (4, 8, 12),
+        "strides": ((2, 2, 1), (2, 2, 2)),
+        "kernels": ((3, 3, 1), (3, 3, 3), (3, 3, 3)),
+    }
+    entry = registry.load("architecture", "dynunet")
+    architecture = entry(entry.resolve(flat, "test"))
+    network = architecture.build(1, 3, (16, 16, 6))
+    kernels = {
+        tuple(one.weight.shape[2:]) for one in network.input_block.modules() if isinstance(one, nn.Conv3d)
+    }
+    assert kernels == {(3, 3, 1)} and network(torch.zeros(1, 1, 16, 16, 6)).shape == (1, 3, 16, 16, 6)
+    assert architecture.supports((16, 16, 6)) is None
+    assert "multiples of [4, 4, 2]" in (architecture.supports((16, 18, 6)) or "")
+    for wrong, said in (
+        ({**flat, "filters": (4, 8, 12), "strides": ((2, 2, 2),) * 3, "kernels": None}, "filters: found 3 widths; expected 4"),
+        ({**flat, "kernels": ((3, 3, 3),)}, "kernels: found 1 kernels; expected 3"),
+        ({**flat, "strides": ((2, 2, 0), (2, 2, 2))}, "strides"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            entry.resolve(wrong, "test")

@@ -10,6 +10,7 @@ from harness.data.datasets.contract import Case, Dataset, Volume
 from harness.data.images import normalise
 from harness.data.preprocessing import prepare
 from harness.errors import UserError
+from harness.parsing import parse
 from harness.spec import Recipe, digest
 
 
@@ -193,3 +194,16 @@ def test_a_cache_of_byte_labels_is_found_where_it_always_was() -> None:
         prepare(Declared(*volumes, ignore=n), "plain", [Case("c", "c")], chosen).folder for n in (None, 7, 9)
     }
     assert len(of_ignored) == 3
+
+
+def test_ct_by_levels_of_a_dataset_by_hand() -> None:
+    values = np.array([-1000.0, 0.0, 50.0, 3000.0]).reshape(1, 1, 4)
+    found = normalise(values, "ct", (-100.0, 300.0, 80.0, 50.0)).ravel()
+    np.testing.assert_allclose(found, [-3.6, -1.6, -0.6, 4.4], atol=1e-6)
+    for wrong, said in (
+        ({"intensity": "ct"}, "intensity_levels.*lowest, highest"),
+        ({"intensity_levels": (0, 1, 0, 1)}, "intensity_levels.*none: intensity is zscore_clipped"),
+        ({"intensity": "ct", "intensity_levels": (1, 1, 0, 1)}, "a lowest intensity below the highest"),
+    ):
+        with pytest.raises(UserError, match=said):
+            parse(Recipe, {"patch": (8, 8, 8), "spacing": (1, 1, 1), **wrong}, "test")
