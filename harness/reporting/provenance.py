@@ -10,14 +10,20 @@ from typing import Any
 import pandas as pd
 
 from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS
+from harness.reporting.folds import folds_text, tested_cases
 from harness.reporting.frames import PROTOCOL_COLUMNS
 from harness.reporting.wording import UNSET, count, value_text
-from harness.study.cells import PER_SEED, SETTING
+from harness.study.cells import FOLD, PER_SEED, SETTING
 from harness.study.names import Names
 
 # protocol field -> factors that declare it, beside 'dataset' and 'recipe.<field>'
 _DECLARED_BY: dict[str, tuple[str, ...]] = {
-    "content_hash": ("split.name", "split.exclude"),  # of the cases that the split divides
+    "content_hash": (
+        "split.name",
+        "split.exclude",
+        "split.file",
+        FOLD,
+    ),  # of the cases that the split divides
     "training_cases": ("shots", "subset", "split."),
     "validation_cases": ("split.",),
     "test_cases": ("split.",),
@@ -50,7 +56,7 @@ def protocol_notes(trials: pd.DataFrame, names: Names) -> list[str]:
         text = protocol_words(rows, names)
         notes.append(
             f"Dataset {names.value('dataset', dataset)} (version {text['dataset_version']}): {text['training_cases']} training, "
-            f"{text['validation_cases']} validation and {_counted_cases(text['test_cases'], 'test')}; "
+            f"{text['validation_cases']} validation and {_counted_cases(text['test_cases'], 'test')}{_of_folds(rows)}; "
             f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
             f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
@@ -72,6 +78,12 @@ def protocol_words(rows: pd.DataFrame, names: Names) -> dict[str, str]:
     if drawn_by_seed(rows).any():
         words["training_cases"] += " (few cases are drawn anew for each seed)"
     return words
+
+
+def _of_folds(rows: pd.DataFrame) -> str:
+    """Return how many cases the folds test together, where there are folds."""
+    folds = folds_text(rows)
+    return f" in each of {folds}, {tested_cases(rows)} tested in all" if folds else ""
 
 
 def _counted_cases(numbers: str, kind: str) -> str:
@@ -129,13 +141,13 @@ def sample_note(trials: pd.DataFrame, seeds: Iterable[int]) -> str:
     """
     numbers = sorted(set(seeds))
     several = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else count(numbers[0], "seed")
-    cases = " / ".join(dict.fromkeys(str(len(cases)) for cases in _distinct(trials["test_cases"])))
+    cases, folds = tested_cases(trials), folds_text(trials)
     facts = {
         name: " / ".join(short_text(value) for value in _distinct(trials[name]))
         for name in ("selection", "convention")
     }
     return (
-        f"{several} for each arm, {_counted_cases(cases, 'test')}; checkpoint selection {facts['selection']}, convention "
+        f"{several}{f' of {folds}' if folds else ''} for each arm, {_counted_cases(cases, 'test')}; checkpoint selection {facts['selection']}, convention "
         f"{facts['convention']}."
     )
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import pandas as pd
 
+from harness.reporting.folds import Folds, fold_notes, folds_of_seeds, is_folded, pooled_cases, whole_seeds
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
 from harness.reporting.statistics import estimates
 from harness.reporting.wording import UNSET, is_number
-from harness.study.axes import is_shared, row_keys
+from harness.study.axes import REPEATED, is_shared, row_keys
 from harness.study.names import Names
 from harness.study.study import Study
 
 Arm = tuple[Any, ...]
 """An arm of a study: its values of the factors that tell the rows of a table apart."""
-FIGURE_FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed")
+FIGURE_FACTORS = ("method", "architecture", "dataset", "shots", "subset", *REPEATED)
 """Factors that are panels, axes, colours or points of a figure."""
 
 
@@ -27,12 +28,16 @@ FIGURE_FACTORS = ("method", "architecture", "dataset", "shots", "subset", "seed"
 class ReportData:
     """What all tables and figures are made from.
 
+    Where a study has folds, those of one seed stand as one in ``scores``, ``cases`` and ``ids_by_arm``, under the id of the
+    first, and only where all are complete (:mod:`harness.reporting.folds`).
+
     Attributes:
         study: the study.
         keys: the factors that tell arms apart, of ``row_keys``.
         trials: of ``trial_frame``.
         scores: of ``estimates.trial_scores``.
         cases: of ``case_frame``.
+        cases_of_trials: of ``case_frame``, each under the id of its own trial.
     """
 
     study: Study
@@ -40,6 +45,7 @@ class ReportData:
     trials: pd.DataFrame
     scores: pd.DataFrame
     cases: pd.DataFrame
+    cases_of_trials: pd.DataFrame
 
     def of_dataset(self, dataset: str) -> ReportData:
         """Return the part of one dataset."""
@@ -50,6 +56,7 @@ class ReportData:
             trials=trials,
             scores=self.scores[self.scores["dataset"] == dataset],
             cases=self.cases[self.cases["id"].isin(trials["id"])],
+            cases_of_trials=self.cases_of_trials[self.cases_of_trials["id"].isin(trials["id"])],
         )
 
     @property
@@ -87,14 +94,39 @@ class ReportData:
         """The metric conventions of the complete trials."""
         return list(dict.fromkeys(self.complete["convention"].dropna()))
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether trials of the study are folds of one another."""
+        return is_folded(self.study)
+
+    @cached_property
+    def folds(self) -> Folds:
+        """The planned trials of each seed of an arm, by the id of the first."""
+        return folds_of_seeds(self.study, self.trials)
+
+    @cached_property
+    def whole_seeds(self) -> Folds:
+        """Those of them that are all complete, and with all folds."""
+        return whole_seeds(self.study, self.trials, self.folds)
+
+    @cached_property
+    def fold_notes(self) -> list[str]:
+        """What readers have to know of folds; nothing without them."""
+        return fold_notes(self.study, self.trials, self.folds, self.whole_seeds)
+
     @cached_property
     def ids_by_arm(self) -> dict[Arm, tuple[str, ...]]:
-        """The ids of the complete trials of each arm."""
+        """The ids of the complete trials of each arm, one for each seed."""
         found: dict[Arm, tuple[str, ...]] = {}
         for id, *values in self.complete[["id", *self.keys]].itertuples(index=False, name=None):
-            arm = tuple(values)
-            found[arm] = (*found.get(arm, ()), id)
+            if id in self.whole_seeds:
+                arm = tuple(values)
+                found[arm] = (*found.get(arm, ()), id)
         return found
+
+    def trials_of(self, arm: Arm) -> tuple[str, ...]:
+        """Return the ids of all trials that an arm's numbers rest on."""
+        return tuple(one for id in self.ids_by_arm[arm] for one in self.whole_seeds[id])
 
     @cached_property
     def seeds_of_drawn_cases(self) -> dict[str, int]:
@@ -106,11 +138,29 @@ class ReportData:
     def planned_arms(self) -> dict[Arm, int]:
         """All planned arms in the order of rows, with their number of seeds."""
         places = [value_order(self.trials[key]) for key in self.keys]
-        planned = Counter(self.trials[list(self.keys)].itertuples(index=False, name=None))
+        seeds = self.trials[self.trials["id"].isin(self.folds)]
+        planned = Counter(seeds[list(self.keys)].itertuples(index=False, name=None))
         arms = sorted(
             planned, key=lambda arm: [place[value] for place, value in zip(places, arm, strict=True)]
         )
         return {arm: planned[arm] for arm in arms}
+
+    @cached_property
+    def folds_by_arm(self) -> dict[Arm, int]:
+        """How many trials stand for one seed of each arm: the folds that are planned for it."""
+        arms = {
+            id: tuple(values)
+            for id, *values in self.trials[["id", *self.keys]].itertuples(index=False, name=None)
+        }
+        found: dict[Arm, int] = {}
+        for id, ids in self.folds.items():
+            found[arms[id]] = max(found.get(arms[id], 0), len(ids))
+        return found
+
+    @cached_property
+    def planned_trials(self) -> dict[Arm, int]:
+        """The number of planned trials of each arm, all folds counted."""
+        return dict(Counter(self.trials[list(self.keys)].itertuples(index=False, name=None)))
 
     def named(self, arm: Arm) -> dict[str, Any]:
         """Return the values of an arm by factor."""
@@ -140,8 +190,9 @@ def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -
         trials: of ``trial_frame``.
         cases: of ``case_frame``.
     """
-    scores = estimates.trial_scores(cases, trials[["id", *study.factors]])
-    return ReportData(study, row_keys(study.report, study.varying()), trials, scores, cases)
+    pooled = pooled_cases(cases, whole_seeds(study, trials, folds_of_seeds(study, trials)))
+    scores = estimates.trial_scores(pooled, trials[["id", *study.factors]])
+    return ReportData(study, row_keys(study.report, study.varying()), trials, scores, pooled, cases)
 
 
 def value_order(values: Iterable[Any]) -> dict[Any, int]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.study.cells import FOLD
 from harness.study.file import ReportSpec
 
+REPEATED = ("seed", FOLD)
+"""Factors in which the trials of one arm differ: they tell no rows apart."""
 SCORED = ("metric", "region", "role")
 MEAN_REGION = "mean"  # stands for all regions of a dataset
 OWN_TABLES = ("comparisons", "conventions", "cost", "suggestions", "trials", "tuned")
@@ -16,10 +19,10 @@ _SHARED = ("dataset", "shots", "subset")
 def row_keys(report: ReportSpec, varying: Sequence[str]) -> tuple[str, ...]:
     """Return the factors that tell the rows of a table apart.
 
-    All that vary but the seed, those in which rows must agree to be compared first and the method last;
+    All that vary but the seed and the fold, those in which rows must agree to be compared first and the method last;
     those that the report names go before.
     """
-    found = [key for key in varying if key != "seed"]
+    found = [key for key in varying if key not in REPEATED]
     if "method" not in found:
         found.append("method")
 

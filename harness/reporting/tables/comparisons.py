@@ -48,6 +48,7 @@ def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
         footnotes=(
             *notes,
             *_NOTES,
+            *data.fold_notes,
             *([f"Seeds are paired: {PAIRED}."] if comparisons["paired"].any() else []),
         ),
         data=comparisons,

@@ -22,7 +22,7 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
         rescored: of ``rescore``; trials that it lacks are left out, and counted in the column n.
     """
     rows = rescored[rescored["role"] == STUDENT]
-    arms = {id: arm for arm, ids in data.ids_by_arm.items() for id in ids}
+    arms = {id: arm for arm in data.ids_by_arm for id in data.trials_of(arm)}
     rows = rows.assign(arm=rows["id"].map(arms))
     rows = rows[rows["arm"].notna()]
     by = rows.groupby(["arm", "variant", "metric"], sort=False)

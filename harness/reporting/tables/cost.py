@@ -36,7 +36,8 @@ def cost_table(data: ReportData) -> Table:
     pretrained = bool((numbers["pretraining_passes"] > 0).any())
     names = [name for name in COSTS if pretrained or name not in _PRETRAINING]
     rows = []
-    for arm, planned in data.planned_arms.items():
+    for arm in data.planned_arms:
+        planned = data.planned_trials[arm]
         done = costs[arm]["trials"] if arm in costs else 0
         trials = Cell(f"n={done}" + (f" of {planned}" if done != planned else ""))
         rows.append(

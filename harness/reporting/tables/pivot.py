@@ -95,6 +95,7 @@ class _Pivot:
             breaks=breaks_between(firsts) if len(spec.rows) > 1 else frozenset(),
             footnotes=(
                 *version_notes(done),
+                *self.data.fold_notes,
                 *(self._test_notes() if spec.gain else []),
                 *nothing,
             ),

@@ -131,7 +131,7 @@ def _gap(reference: Reference, data: ReportData, arm: Arm, cells: ScoreCells) ->
     if row is None or MEAN not in row.values(metric) or not _same_unit(reference, metric):
         return Cell(UNSET)
     value = cells.value(arm, STUDENT, MEAN) - row.values(metric)[MEAN]
-    return Cell(signed(value, DECIMALS), value=value, trials=data.ids_by_arm[arm])
+    return Cell(signed(value, DECIMALS), value=value, trials=data.trials_of(arm))
 
 
 def _first_trial(data: ReportData, arm: Arm) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def score_table(
         columns=(
             *factor_columns(data.names, data.keys),
             *(column for column, _ in columns),
-            *(Column(text, "number") for text in ("Seeds", "Cases", "Misses")),
+            *(
+                Column(text, "number")
+                for text in ("Seeds", *(["Folds"] if data.is_folded else []), "Cases", "Misses")
+            ),
         ),
         rows=tuple(
             (*named, *(own[index] for _, own in columns), *cells.counts(arm, role))
@@ -168,7 +171,7 @@ class ScoreCells:
         else:
             low, high = self._intervals.get((arm, role, region), (math.nan, math.nan))
             text = mean_with_interval(value, low * scale, high * scale, DECIMALS)
-        return Cell(text, place == 1, place == 2, value=value, trials=self._data.ids_by_arm[arm])
+        return Cell(text, place == 1, place == 2, value=value, trials=self._data.trials_of(arm))
 
     def gain(self, arm: Arm, role: str) -> Cell:
         """Return the difference to the baseline with its stars."""
@@ -183,7 +186,7 @@ class ScoreCells:
             text += f" ({int(row['pairs'])})"
         better = (gain > 0) == self.metric.higher_is_better
         tone = "" if round(gain, DECIMALS) == 0 else "good" if better else "bad"
-        return Cell(text, tone=tone, value=gain, trials=self._data.ids_by_arm[arm])
+        return Cell(text, tone=tone, value=gain, trials=self._data.trials_of(arm))
 
     def gain_notes(self) -> list[str]:
         """Return why a printed difference is not the tested one, where one is not."""
@@ -203,14 +206,16 @@ class ScoreCells:
         return interval_cell(row, target) if row else Cell(UNSET)
 
     def counts(self, arm: Arm, role: str) -> list[Cell]:
-        """Return seeds, cases and misses."""
+        """Return seeds, the folds of one where there are any, cases and misses."""
         row, planned = self._rows.get((arm, role, MEAN)), self._data.planned_arms[arm]
         seeds = row["seeds"] if row else 0
         text = f"n={seeds}" + (f" of {planned}" if seeds != planned else "")
         others = [
             Cell(str(row[name]), value=row[name]) if row else Cell(UNSET) for name in ("cases", "misses")
         ]
-        return [Cell(text, value=seeds), *others]
+        folds = self._data.folds_by_arm[arm]
+        of_seed = [Cell(str(folds), value=folds)] if self._data.is_folded else []
+        return [Cell(text, value=seeds), *of_seed, *others]
 
 
 def _numbers(data: ReportData, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -240,7 +245,7 @@ def _caption(data: ReportData, metric: Metric, has_gains: bool) -> str:
               "interval": "[95 % interval for new seeds and cases, where they are enough]"}  # fmt: skip
     text = (
         f"{metric.label} in {metric.unit}, {better} is better; {metric.definition}, convention {convention}. "
-        f"For each trial the mean over test cases, then over regions (Mean); shown is mean "
+        f"For each {'seed' if data.is_folded else 'trial'} the mean over test cases, then over regions (Mean); shown is mean "
         f"{spread[data.study.report.spread]}. Bold: best printed value among comparable rows"
     )
     shared = [data.names.factor(key).lower() for key in data.keys if is_shared(key)]
@@ -269,9 +274,10 @@ def _footnotes(data: ReportData, cells: ScoreCells, interval: str, has_gains: bo
 
 def _score_notes(data: ReportData, numbers: pd.DataFrame) -> list[str]:
     notes = [
-        "Seeds: trials with a value, of those planned. Cases: test cases. Misses: rows of all regions and seeds "
+        *data.fold_notes,
+        f"Seeds: {'those' if data.is_folded else 'trials'} with a value, of those planned. Cases: test cases. Misses: rows of all regions and seeds "
         "in which one of prediction and reference is empty; they count as Dice 0, or as the convention's "
-        "largest distance."
+        "largest distance.",
     ]
     nothing = numbers[(numbers["region"] != MEAN) & (numbers["uncounted"] > 0)]
     if len(nothing):

@@ -11,6 +11,7 @@ from harness.reporting.formats.table import Cell, Column, Table, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import ReportData
 from harness.reporting.wording import UNSET, number
+from harness.study.cells import FOLD
 from harness.study.names import Names
 from harness.study.study import Skip
 
@@ -18,7 +19,8 @@ from harness.study.study import Skip
 def trials_table(data: ReportData) -> Table:
     """Return every declared cell: its status, and the cause or reason where there is no result."""
     study = data.study
-    keys = [key for key in study.factors if key == "seed" or key in data.keys]
+    told_apart = (*data.keys, "seed", *([FOLD] if data.is_folded else []))
+    keys = [key for key in study.factors if key in told_apart]
     rows: list[dict[str, Any]] = []
     for row in row_dicts(data.trials):
         cause = ": ".join(str(row[part]) for part in ("cause", "message") if isinstance(row[part], str))
