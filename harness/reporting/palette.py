@@ -5,8 +5,8 @@ LABEL_COLOURS = (
     "#44AA99", "#DDCC77", "#AA4499", "#88CCEE", "#117733", "#CC6677", "#332288",
 )  # fmt: skip
 """Of label values 1, 2, …: Okabe and Ito's, then Tol's."""
-ERROR_COLOURS = {"missed": "#00D5FF", "extra": "#FF3B1F", "wrong label": "#FFE600"}
-"""Of the values 1, 2, 3 of an error map; brighter than any label's."""
+ERROR_COLOURS = {"missed": "#FF00FF", "extra": "#00FF00", "wrong label": "#0000FF"}
+"""Of the values 1, 2, 3 of an error map; far from those of all labels and from gray."""
 ROLE_COLOURS = ("#404040", "#BFBFBF")
 """Of student and teacher: no arm has them."""
 CURVE_COLOURS = ("#332288", "#882255", "#117733", "#661100", "#999933", "#AA4499")

@@ -12,12 +12,15 @@ from matplotlib.cbook import boxplot_stats
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from harness.reporting.figures import style
 
 BOX_PANELS = ("architecture",)
 MOST_BOX_PANELS = 6
 _MOST_CASES = 60  # drawn one by one beside the boxes
+_LEAST_CASES = 5  # of a box
+_FAR = 12  # times the median, from which on boxes would be squashed by the largest value
 _EDGE = "0.28"
 
 
@@ -39,9 +42,11 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     width = min(style.PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    far = is_wide(values["value"])
     for axis, (names, rows) in zip(axes, shown, strict=True):
         placed = rows.assign(place=_positions(rows, regions, arms))
-        _draw_boxes(axis, placed, palette, 0.68 / len(arms))
+        if rows["case"].nunique() >= _LEAST_CASES:  # of fewer, quartiles say nothing
+            _draw_boxes(axis, placed, palette, 0.68 / len(arms))
         if rows["case"].nunique() <= _MOST_CASES:
             _draw_points(axis, placed, 0.4 / len(arms))
         axis.set_xticks(range(len(regions)), regions)
@@ -50,9 +55,20 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         axis.set(xlabel="", ylabel=label, title=style.panel_title(values, names))
         axis.tick_params(axis="x", length=0)
     # after the last panel: a limit that is set is not widened
+    if far:
+        threshold = float(values["value"].median())
+        for axis in axes:
+            axis.set_yscale("symlog", linthresh=threshold)
+            axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold, subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(ScalarFormatter())
     axes[0].set_ylim(bottom=max(0, axes[0].get_ylim()[0]))
     style.legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
     return figure
+
+
+def is_wide(values: pd.Series) -> bool:
+    """Return whether the largest value would squash the boxes of the others on a linear axis."""
+    return bool(values.max() > _FAR * values.median() > 0)
 
 
 def _positions(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> pd.Series:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import cycle
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,11 +31,15 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
     limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for (architecture, arm), own in rows.groupby(["architecture", "arm"], sort=False, observed=True):
-            look, time, mean, sd = styles[arm], own["minutes"].min(), own["value"].mean(), own["value"].std()
-            sd = 0.0 if np.isnan(sd) else sd
-            style.limit_with_arrows(axis, [time], [mean - sd], [mean + sd], limits, look.colour)
+            look, time, mean, sd = (
+                styles[arm],
+                own["minutes"].min(),
+                own["value"].mean(),
+                style.reach_within(own["value"], limits),
+            )
+            style.mark_beyond(axis, time, [mean], limits, look.colour)
             axis.errorbar(time, mean, sd, color=look.colour, marker=markers[architecture], markersize=4.5, capsize=2,
-                          markerfacecolor="white" if look.hatch else look.colour, elinewidth=0.8)  # fmt: skip
+                          markerfacecolor=look.face, elinewidth=0.8)  # fmt: skip
         if times.max() > 10 * times.min():
             style.use_log_scale(axis, "x")
         else:
@@ -44,7 +47,7 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
         axis.set_xlabel("Minutes, pretraining included")
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
-    kinds = {arm: Patch(edgecolor=look.colour, facecolor="white" if look.hatch else look.colour)
+    kinds = {arm: Patch(edgecolor=look.colour, facecolor=look.face)
              for arm, look in styles.items()}  # fmt: skip
     shapes = {a: Line2D([], [], color="0.3", marker=markers[a], linestyle="", markersize=4.5)
               for a in architectures}  # fmt: skip

@@ -21,10 +21,6 @@ from harness.reporting.statistics.estimates import bin_by_step
 FEW_SHOT_PANELS = ("dataset", "architecture")
 FACTOR_PANELS = TRAINING_PANELS = ("dataset", "architecture", "shots")
 MOST_TRAINING_PANELS = 10
-_DASHES = (
-    "-", (0, (5, 2)), (0, (1.5, 1)), (0, (7, 2, 1.5, 2)), (0, (3, 3)), (0, (7, 1, 1.5, 1, 1.5, 1)), (0, (1, 2)),
-)  # fmt: skip
-"""Of arms one by one: a line exactly under another is seen in its gaps. Ten colours and seven dashes make seventy looks."""
 
 
 @style.applied
@@ -45,13 +41,14 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         apart = max(2.0, counts[-1] / counts[0]) ** 0.02  # so that arms of one number lie side by side
         for i, arm in enumerate(arms):
             own = rows[rows["arm"] == arm]
-            summary = own.groupby("training")["value"].agg(["mean", "std", "min", "max"]).fillna(0)
+            by_number = own.groupby("training")["value"]
+            summary = by_number.mean().to_frame("mean")
+            summary["std"] = [style.reach_within(one, limits) for _, one in by_number]
             nudge = apart ** (i - (len(arms) - 1) / 2)
             x = summary.index.to_numpy(float) * nudge
-            low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
             _draw_means(axis, x, summary["mean"], summary["std"], styles[arm])
-            low, high = np.minimum(low, summary["min"]), np.maximum(high, summary["max"])
-            style.limit_with_arrows(axis, x, low, high, limits, styles[arm].colour)
+            for place, (_, one) in zip(x, by_number, strict=True):
+                style.mark_beyond(axis, place, one, limits, styles[arm].colour)
             _draw_points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))
@@ -62,17 +59,18 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
         axis.set_xlabel("Training cases")
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
-    style.legend(figure, {arm: _legend_line(styles[arm], "o") for arm in arms})
+    style.legend(figure, {arm: _legend_line(styles[arm], styles[arm].marker) for arm in arms})
     return figure
 
 
 def _draw_means(axis: Axes, x: Any, y: Any, reach: Any, look: style.PlotStyle) -> None:
-    axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker="o", markersize=3.5,
-                  linewidth=1.2, elinewidth=0.8)  # fmt: skip
+    axis.errorbar(x, y, reach, color=look.colour, linestyle=look.line, capsize=2, marker=look.marker, markersize=3.8,
+                  markerfacecolor=look.face, linewidth=1.2, elinewidth=0.8)  # fmt: skip
 
 
 def _legend_line(look: style.PlotStyle, marker: str = "", line: Any = "") -> Line2D:
-    return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.5)
+    return Line2D([], [], color=look.colour, linestyle=line or look.line, marker=marker, markersize=3.8,
+                  markerfacecolor=look.face)  # fmt: skip
 
 
 @style.applied
@@ -116,7 +114,7 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")
     keys = {
-        arm: _legend_line(look, "", "--") if unset[arm] else _legend_line(look, "o")
+        arm: _legend_line(look, "", "--") if unset[arm] else _legend_line(look, look.marker)
         for arm, look in styles.items()
     }
     style.legend(figure, keys)
@@ -163,7 +161,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
     arms = style.distinct(history["arm"])
     looks = style.arm_styles(arms).items()
     styles = {
-        arm: replace(look, line=dashes) for (arm, look), dashes in zip(looks, cycle(_DASHES), strict=False)
+        arm: replace(look, line=dashes)
+        for (arm, look), dashes in zip(looks, cycle(style.DASHES), strict=False)
     }
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())

@@ -16,7 +16,8 @@ from harness.reporting.wording import signed
 MOST_GAINS = 16
 """Arms of one panel; the table of comparisons has the rest."""
 # inches: a name's line, a letter, a line, the least axis
-_NAME, _LETTER, _LINE, _SCALE = 1.5, 0.052, 0.12, 1.2
+_NAME, _LETTER, _LINE, _SCALE = 1.5, 0.055, 0.12, 1.15
+_GREY = "0.55"  # of an interval that is not for retraining
 _FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 
 
@@ -28,7 +29,7 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
 
     Args:
         gains: one row per arm: the columns ``by``, one of them ``architecture``, ``arm``; ``gain``, ``low``, ``high``
-            (percentage points; NaN where there is no interval), ``holds``.
+            (percentage points; NaN where there is no interval), ``fixed`` (whether it is of these networks alone), ``holds``.
         by: what panels differ in.
         arms: all arms of the study, in the order of their colours.
     """
@@ -70,16 +71,17 @@ def _axis_limit(gains: pd.DataFrame) -> float:
 
 def _draw_arm(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
     low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
-    axis.hlines(place, max(low, -limit), min(high, limit), color=look.colour, linewidth=1.2)
+    colour = _GREY if row.fixed else look.colour
+    axis.hlines(place, max(low, -limit), min(high, limit), color=colour, linewidth=1.2)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
         if beyond:
-            axis.plot(end, place, marker, color=look.colour, markersize=4, clip_on=False)
+            axis.plot(end, place, marker, color=colour, markersize=4, clip_on=False)
     # a value beyond the axis stands at its end, within the arrow
     shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
-    axis.plot(shown, place, "o", color=look.colour, markersize=4.5,
+    axis.plot(shown, place, look.marker, color=look.colour, markersize=4.5,
               markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
     axis.text(1.06, place, _interval_text(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
-              fontweight="bold" if row.holds else "normal")  # fmt: skip
+              color=_GREY if row.fixed else "black", fontweight="bold" if row.holds else "normal")  # fmt: skip
 
 
 def _interval_text(row: Any) -> str:

@@ -31,6 +31,7 @@ def qualitative(gallery: Gallery) -> Figure:
             _draw_errors(part, panel, row)
             if i == 0:
                 whole.set_title(style.wrap_text(gallery.columns[j], side), fontsize=7)
+        _draw_scale(axes[2 * i, 0], row)
         axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
         axes[2 * i + 1, 0].set_ylabel("errors,\nenlarged", fontsize=7)
     present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
@@ -54,6 +55,17 @@ def _draw_labels(axis: Axes, panel: Panel, row: CaseRow) -> None:
     top, bottom, left, right = row.box
     axis.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False,
                              edgecolor="white", linewidth=0.8, linestyle=":"))  # fmt: skip
+
+
+def _draw_scale(axis: Axes, row: CaseRow) -> None:
+    """Draw a bar of whole millimetres at the lower left, a third of the picture at most."""
+    width = row.panels[0].image.shape[1] * row.pixel
+    length = next((mm for mm in (100, 50, 20, 10, 5, 2) if mm <= width / 3), 1)
+    bar = Rectangle(
+        (0.05, 0.06), length / width, 0.02, transform=axis.transAxes, facecolor="white", linewidth=0
+    )
+    axis.add_patch(bar)
+    axis.text(0.05, 0.1, f"{length} mm", transform=axis.transAxes, color="white", fontsize=6, va="bottom")
 
 
 def _draw_errors(axis: Axes, panel: Panel, row: CaseRow) -> None:

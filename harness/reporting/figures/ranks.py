@@ -44,7 +44,10 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
     names = {arm: style.wrap_text(arm, _NAME) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     margin = 0.2 + _LETTER * max(len(line) for name in names.values() for line in f"{name} 1.00".split("\n"))
-    width = min(style.PAGE, max(style.COLUMN, 2 * margin + 1.1))
+    several = len(groups) > 2  # in two columns, with a shorter scale where names are short
+    width = min(
+        style.PAGE, max(style.PAGE / 2 if several else style.COLUMN, 2 * margin + (0.9 if several else 1.1))
+    )
     height = 0.35 + _LINE * max(_height_in_lines(group, lines) for group in groups)
     figure, axes = style.panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
@@ -143,5 +146,5 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
         axis.set_title(group.title)
     sizes = {f"{share:.0%}".replace("%", " %"): Line2D([], [], color="0.4", marker="o", linestyle="", markeredgewidth=0,
              markersize=np.sqrt(_DISC * share)) for share in (0.1, 0.5, 1.0)}  # fmt: skip
-    style.legend(figure, sizes)
+    style.legend(figure, sizes, title="Share of the draws in which an arm has the rank")
     return figure

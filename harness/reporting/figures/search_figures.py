@@ -18,6 +18,7 @@ from harness.search.findings import Findings
 from harness.study.names import Names
 from harness.study.searches import Dimension
 
+_LEAST_FOR_IMPORTANCES = 10  # suggestions; of fewer, shares are chance
 _OBJECTIVE = "Validation Dice of the student at the selected step, mean over regions, cases and seeds, in %"
 
 
@@ -91,13 +92,18 @@ def _draw_history(searches: Sequence[Findings], shown: Mapping[str, str]) -> Fig
     return search_plots.search_history(frame), caption + left_out_note(len(searches))
 
 
+def _completed(found: Findings) -> int:
+    return sum(one.state == "complete" for one in found.suggestions)
+
+
 def _draw_importances(searches: Sequence[Findings], shown: Mapping[str, str], names: Names) -> FigureOrReason:
     rows = [
         {"arm": shown[found.arm.name], "label": names.factor(key), "share": share}
-        for found in searches for key, share in found.importances.items() if len(found.importances) > 1
+        for found in searches if _completed(found) >= _LEAST_FOR_IMPORTANCES
+        for key, share in found.importances.items() if len(found.importances) > 1
     ]  # fmt: skip
     if not rows:
-        return "no arm has two searched parameters and two complete suggestions that differ"
+        return f"no arm has two searched parameters and {_LEAST_FOR_IMPORTANCES} complete suggestions"
     caption = (
         "How much each parameter decides whether a complete suggestion is among the better ones (PED-ANOVA, "
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.figures import bars, boxes, cost, curves, gains, gallery, ranks, style
+from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, ranks, style
 from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
@@ -70,13 +70,13 @@ def _score_figures(
     typed, scores = scores, with_print_names(scores, data.names)
     students = scores[scores["role"] == STUDENT]
     yield PlannedFigure("gains", "Gains over the baseline", partial(_draw_gains, data, comparisons))
-    yield PlannedFigure("dice_bars", "Dice by architecture and method", partial(_draw_bars, students))
+    yield PlannedFigure("dice_dots", "Dice by architecture and method", partial(_draw_dots, students))
     shots = "Dice against the number of training cases"
     yield PlannedFigure("few_shot_curves", shots, partial(_draw_few_shot, students))
     for key in numeric_factors(data):
         draw = partial(_draw_factor, data, typed[typed["role"] == STUDENT], key)
         yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", draw)
-    yield PlannedFigure("role_bars", "Student and teacher at inference", partial(_draw_roles, scores))
+    yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_draw_roles, scores))
     yield from _box_figures(data)
     ranked = ranked_groups(data)
     yield PlannedFigure("critical_difference", "Ranks over cases", partial(_draw_critical_difference, ranked))
@@ -133,8 +133,13 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
     by = ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
     rows = with_print_names(with_arm_names(rows.assign(**alone), data.study), data.names)
-    rows = rows.assign(gain=rows["difference"] * 100, low=rows["low_retraining"] * 100,
-                       high=rows["high_retraining"] * 100, holds=rows["holm_retraining"] < LEVEL)  # fmt: skip
+    fixed = rows["low_retraining"].isna() & rows["low_networks"].notna()
+    ends = {
+        end: rows[f"{end}_retraining"].where(~fixed, rows[f"{end}_networks"]) * 100 for end in ("low", "high")
+    }
+    rows = rows.assign(
+        gain=rows["difference"] * 100, **ends, fixed=fixed, holds=rows["holm_retraining"] < LEVEL
+    )
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
         f"{data.baseline_name}, in percentage points, and its 95 % interval for retraining: new seeds and new cases."
@@ -143,7 +148,10 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
         family = count(tested, "comparison")
         caption += f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {family}."
     reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
-    caption += f" Where there is no interval: {'; '.join(reasons)}." if reasons else ""
+    if fixed.any():
+        caption += f" In grey: of these networks on new cases, which says nothing of other seeds ({'; '.join(reasons)})."
+    elif reasons:
+        caption += f" Where there is no interval: {'; '.join(reasons)}."
     caption += " Arrows: the interval goes on beyond the axis; a circle at an arrow: so does the value, which is written."
     most = int(rows.groupby(list(by), sort=False)["arm"].size().max())
     if most > gains.MOST_GAINS:
@@ -152,9 +160,9 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
     return gains.gain_forest(rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by)
 
 
-def _draw_bars(scores: pd.DataFrame) -> FigureOrReason:
-    caption = f"Mean Dice of the student over test cases and regions, in %. Bars: {_OVER_SEEDS}; {_POINTS}"
-    return bars.dice_bars(scores), caption + _left_out(scores, bars.BAR_PANELS)
+def _draw_dots(scores: pd.DataFrame) -> FigureOrReason:
+    caption = f"Mean Dice of the student over test cases and regions, in %, on an axis that fits. Dots: {_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
+    return dots.score_dots(scores), caption + _left_out(scores, dots.DOT_PANELS)
 
 
 def _draw_few_shot(scores: pd.DataFrame) -> FigureOrReason:
@@ -205,10 +213,10 @@ def _draw_roles(scores: pd.DataFrame) -> FigureOrReason:
     if not len(rows):
         return "no arm has scores of more than one role"
     caption = (
-        "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Bars: "
-        f"{_OVER_SEEDS}; {_POINTS}"
+        "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Dots: "
+        f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(rows)}"
     )
-    return bars.role_bars(rows), caption + _left_out(rows, bars.role_panels(rows))
+    return dots.role_dots(rows), caption + _left_out(rows, dots.role_panels(rows))
 
 
 def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReason:
@@ -237,6 +245,8 @@ def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReaso
     )
     if any(len(ids) > 1 for ids in data.ids_by_arm.values()):
         caption += " A case's value is the mean over an arm's seeds, which no single network need have."
+    if boxes.is_wide(means["value"]):
+        caption += " The axis is linear up to the median of all values, and logarithmic above it."
     figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", style.distinct(every["arm"]))
     return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
 
@@ -330,7 +340,7 @@ def _beyond(scores: pd.DataFrame) -> str:
     """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
     if style.robust_limits(scores["value"]) is None:
         return ""
-    return " Arrows: trials, means or error bars beyond the axis; the tables have their values."
+    return " Arrows with a number: what lies beyond the axis, which has no error bar."
 
 
 def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = style.MOST_PANELS) -> str:

@@ -38,7 +38,13 @@ MOST_POINTS = 20
 MOST_PANELS = 12
 """Panels of a figure that fits a page; the tables have the rest."""
 _LETTER = 0.065  # inches, of a letter at 7 to 7.5 pt
+_MANY_DECADES = 300
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+DASHES = (
+    "-", (0, (5, 2)), (0, (1.5, 1)), (0, (7, 2, 1.5, 2)), (0, (3, 3)), (0, (7, 1, 1.5, 1, 1.5, 1)), (0, (1, 2)),
+)  # fmt: skip
+"""Of lines: with ten colours they make seventy looks, and a line exactly under another is seen in its gaps."""
 
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
@@ -56,19 +62,27 @@ def applied(function: Draw) -> Draw:
 
 @dataclass(frozen=True)
 class PlotStyle:
-    """How an arm is drawn: the ``hatch`` of its bars and the ``line`` of its curves tell arms of one colour apart."""
+    """How an arm is drawn: ``marker``, ``line``, and whether markers are ``hollow``, tell arms apart without colour too."""
 
     colour: Any
-    hatch: str = ""
     line: Any = "-"
+    marker: str = "o"
+    hollow: bool = False
+
+    @property
+    def face(self) -> Any:
+        """What its markers are filled with."""
+        return "white" if self.hollow else self.colour
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return a style for each arm: ten colours that colour-blind readers can tell apart, then the same with patterns."""
+    """Return a style for each arm: ten colours that colour-blind readers can tell apart, each with a marker and dashes.
+
+    From the eleventh on colours come again, with hollow markers and other dashes.
+    """
     palette = seaborn.color_palette("colorblind", 10)
-    patterns = (("", "-"), ("////", "--"), ("....", ":"), ("xxxx", "-."))
     return {
-        arm: PlotStyle(palette[i % 10], *patterns[i // 10 % len(patterns)])
+        arm: PlotStyle(palette[i % 10], DASHES[i % len(DASHES)], MARKERS[i % 10], i // 10 % 2 == 1)
         for i, arm in enumerate(dict.fromkeys(arms))
     }
 
@@ -135,7 +149,9 @@ def use_log_scale(axis: Axes, side: Literal["x", "y"]) -> None:
     """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5."""
     axis.set(**{f"{side}scale": "log"})
     ticks = axis.xaxis if side == "x" else axis.yaxis
-    ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_xlim() if side == "x" else axis.get_ylim()
+    wide = high / max(low, 1e-12) > _MANY_DECADES  # 2 and 5 have no room between so many powers of ten
+    ticks.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     ticks.set_major_formatter(FuncFormatter(_plain))
     ticks.set_minor_locator(NullLocator())
 
@@ -156,18 +172,26 @@ def robust_limits(values: pd.Series) -> tuple[float, float] | None:
     return float(near.min() - room), float(near.max() + room)
 
 
-def limit_with_arrows(
-    axis: Axes, x: Iterable[float], low: Iterable[float], high: Iterable[float],
-    limits: tuple[float, float] | None, colour: Any,
-) -> None:  # fmt: skip
-    """Limit the vertical axis, where there are limits, and mark with arrows what lies beyond them."""
+def mark_beyond(
+    axis: Axes, x: float, values: Iterable[float], limits: tuple[float, float] | None, colour: Any
+) -> None:
+    """Limit the vertical axis, where there are limits, and mark each value beyond them by an arrow and its number."""
     if limits is None:
         return
     axis.set_ylim(limits)
-    for place, least, most in zip(x, low, high, strict=True):
-        for beyond, end, arrow in ((least < limits[0], limits[0], "v"), (most > limits[1], limits[1], "^")):
-            if beyond:
-                axis.plot(place, end, arrow, color=colour, markersize=4, clip_on=False, zorder=4)
+    for value in values:
+        if limits[0] <= value <= limits[1]:
+            continue
+        end, arrow, up = (limits[0], "v", 4) if value < limits[0] else (limits[1], "^", -4)
+        axis.plot(x, end, arrow, color=colour, markersize=4, clip_on=False, zorder=4)
+        axis.annotate(f"{value:.0f}", (x, end), (3, up), textcoords="offset points", fontsize=6, color=colour,
+                      va="bottom" if up > 0 else "top")  # fmt: skip
+
+
+def reach_within(values: pd.Series, limits: tuple[float, float] | None) -> float:
+    """Return the length of an error bar: the sample standard deviation; 0 where one value or one beyond ``limits`` makes it."""
+    beyond = limits is not None and not values.between(*limits).all()
+    return 0.0 if len(values) < 2 or beyond else float(values.std())
 
 
 def label_left(axes: Sequence[Axes], text: str) -> None:
@@ -177,7 +201,7 @@ def label_left(axes: Sequence[Axes], text: str) -> None:
             axis.set_ylabel(text)
 
 
-def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
+def legend(figure: Figure, *groups: Mapping[str, Any], title: str = "") -> None:
     """Write the legend below the panels and make room for it: in rows, each group of entries on a row of its own."""
     names = [name for group in groups for name in group]
     if not names:
@@ -195,8 +219,10 @@ def legend(figure: Figure, *groups: Mapping[str, Any]) -> None:
     filled = [row + [blank] * (columns - len(row)) for row in rows]
     labels, handles = zip(*(entry for column in zip(*filled, strict=True) for entry in column), strict=True)
     lines = sum(max(name.count("\n") + 1 for name, _ in row) for row in rows)
-    figure.set_figheight(figure.get_figheight() + 0.17 * lines + 0.05)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    figure.set_figheight(figure.get_figheight() + 0.17 * (lines + bool(title)) + 0.05)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, title=title or None, title_fontsize=7.5
+    )
 
 
 def _entry_width(names: Sequence[str]) -> float:

@@ -53,12 +53,14 @@ class CaseRow:
     Attributes:
         title: the rule that chose the case, and its id.
         aspect: a pixel's height over its width.
+        pixel: its width, mm.
         box: top, bottom, left and right of the part that is enlarged, in pixels, ends excluded; of the slice's shape.
         panels: one per column.
     """
 
     title: str
     aspect: float
+    pixel: float
     box: tuple[int, int, int, int]
     panels: tuple[Panel, ...]
 
@@ -273,7 +275,7 @@ def _case_row(case: CaseVolumes) -> CaseRow:
         panels.append(Panel(image, label, reference, errors, note))
         wrong += errors > 0
     box = zoom_box(reference > 0, wrong)
-    return CaseRow(case.title, case.spacing[1] / case.spacing[0], box, tuple(panels))
+    return CaseRow(case.title, case.spacing[1] / case.spacing[0], case.spacing[0], box, tuple(panels))
 
 
 def _label_names(name: str, data_root: Path | None) -> tuple[dict[int, str], Mapping[str, tuple[int, ...]]]:

@@ -61,7 +61,7 @@ def test_any_size_has_a_report(tmp_path: Path, methods: tuple[str, ...], seeds: 
     else:
         assert "of 2 comparisons with supervised" in text.lower() and "95 % interval [" in text
     drawn = {path.stem for path in (tmp_path / "fake_study" / "figures").glob("*.png")}
-    assert {"dice_bars", "regions_dice", "cost"} <= drawn
+    assert {"dice_dots", "regions_dice", "cost"} <= drawn
     assert ("critical_difference" in drawn) == (len(methods) == 3 and cases == 12)
 
 

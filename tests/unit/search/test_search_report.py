@@ -101,7 +101,7 @@ def test_every_suggestion_stands_in_the_table(finished: tuple[Path, KnownStudy])
 
 def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, KnownStudy]) -> None:
     folder, _ = finished
-    drawn = {"search_history", "search_importances", "search_slices_medcontext", "search_slices_supervised",
+    drawn = {"search_history", "search_slices_medcontext", "search_slices_supervised",
              "search_contours_medcontext"}  # fmt: skip
     assert {path.stem for path in (folder / "figures").glob("search_*.svg")} == drawn
     page = (folder / "report.html").read_text()

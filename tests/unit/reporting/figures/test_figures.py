@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from harness.reporting.figures import bars, boxes, cost, curves, gains, ranks
+from harness.reporting.figures import boxes, cost, curves, dots, gains, ranks
 from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
 from harness.reporting.statistics.significance import rank_arms, rank_stability
 
@@ -60,15 +60,15 @@ def ranked(arms: list[str]) -> list[ranks.RankedArms]:
 def differences(arms: list[str], reach: float = 1.0) -> pd.DataFrame:
     rows = [
         {"dataset": "synapse", "architecture": "unetr", "shots": shots, "arm": arm, "gain": gain,
-         "low": gain - reach, "high": gain + reach, "holds": gain < -reach}
+         "low": gain - reach, "high": gain + reach, "fixed": False, "holds": gain < -reach}
         for shots in (5, "all") for gain, arm in enumerate(arms, -2)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 FIGURES: dict[str, Callable[[list[str]], Figure]] = {
-    "dice_bars": lambda arms: bars.dice_bars(scores(arms)),
-    "role_bars": lambda arms: bars.role_bars(scores(arms)),
+    "dice_dots": lambda arms: dots.score_dots(scores(arms)),
+    "role_dots": lambda arms: dots.role_dots(scores(arms)),
     "few_shot_curves": lambda arms: curves.few_shot_curves(scores(arms)),
     "gain_forest": lambda arms: gains.gain_forest(
         differences(arms), ("dataset", "architecture", "shots"), arms
@@ -150,7 +150,7 @@ def test_names_are_broken_after_commas_and_within_no_word() -> None:
 
 def test_many_arms_have_as_many_looks() -> None:
     found = arm_styles([f"arm {n}" for n in range(35)])
-    assert len({(look.colour, look.hatch, look.line) for look in found.values()}) == 35
+    assert len({(look.colour, look.marker, look.hollow, look.line) for look in found.values()}) == 35
 
 
 def test_values_too_close_for_their_axis_are_evenly_spaced() -> None:
@@ -217,7 +217,7 @@ def test_a_logarithmic_axis_can_be_sent_to_another_process() -> None:
 def test_what_holds_is_filled_and_bold() -> None:
     rows = differences(SHORT)
     figure = gains.gain_forest(rows, ("dataset", "architecture", "shots"), SHORT)
-    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    points = [line for line in figure.axes[0].lines if line.get_markersize() == 4.5]
     assert [point.get_markerfacecolor() == "white" for point in points] == [
         not holds for holds in rows["holds"][:2]
     ]
@@ -227,13 +227,17 @@ def test_what_holds_is_filled_and_bold() -> None:
 def test_groups_without_trials_have_no_place() -> None:
     rows = scores(SHORT)
     few = rows[(rows["shots"] == "all") | (rows["architecture"] == "unetr")]
-    names = [[tick.get_text() for tick in axis.get_xticklabels()] for axis in bars.dice_bars(few).axes]
+    names = [[tick.get_text() for tick in axis.get_xticklabels()] for axis in dots.score_dots(few).axes]
     assert names == [["unetr"], ["unetr", "nnformer"]]
 
 
 def test_roles_and_curves_have_the_colours_of_no_arm() -> None:
     taken = {to_hex(look.colour) for look in arm_styles([f"arm {n}" for n in range(10)]).values()}
-    roles = {to_hex(patch.get_facecolor()) for patch in bars.role_bars(scores(SHORT)).axes[0].patches}
+    roles = {
+        to_hex(line.get_color())
+        for line in dots.role_dots(scores(SHORT)).axes[0].lines
+        if line.get_markersize() == 4.5
+    }
     lines = curves.factor_curves(scores(SHORT), "ratio", SHORT).axes[0].lines
     colours = {line.get_linestyle(): to_hex(line.get_color()) for line in lines if line.get_marker() != "None" or line.get_linestyle() == "--"}  # fmt: skip
     assert len(roles) == 2 and not roles & taken

@@ -133,7 +133,7 @@ def test_errors_have_the_colours_of_the_key(page: playwright.Page) -> None:
             return [...found];
         }"""
     )
-    key = {"0,213,255", "255,59,31", "255,230,0"}  # missed, extra, wrong label
+    key = {"255,0,255", "0,255,0", "0,0,255"}  # missed, extra, wrong label
     rounded = {",".join(str(round(int(part) / 8)) for part in colour.split(",")) for colour in key}
     near = [
         any(all(abs(int(a) - int(b)) <= 1 for a, b in zip(c.split(","), k.split(","), strict=True)) for k in rounded)

@@ -12,9 +12,9 @@ from harness.reporting.write import write_report
 
 FIGURES = (
     "gains",
-    "dice_bars",
+    "dice_dots",
     "few_shot_curves",
-    "role_bars",
+    "role_dots",
     "regions_dice_5",
     "regions_dice_all",
     "regions_hd95_5",

@@ -19,7 +19,11 @@ from fake_results import (
     write_trial,
 )
 from fake_tables import load
+from matplotlib.colors import to_rgb
+from scipy.spatial.distance import cdist
+from skimage.color import rgb2lab
 
+from harness.reporting.palette import ERROR_COLOURS, LABEL_COLOURS
 from harness.reporting.slices.galleries import Gallery, all_galleries
 from harness.study.cells import Cell
 from harness.study.study import Study
@@ -88,3 +92,13 @@ def test_the_largest_gain_is_that_of_another_method_with_the_same_factors(tmp_pa
     caption = shown(written(tmp_path, cells), tmp_path).caption
     assert "largest gain of MedContext, steps 500 on U-Net over it" in caption
     assert "student of Supervised, steps 500 on" in caption
+
+
+def test_errors_have_colours_far_from_those_of_labels_and_from_gray() -> None:
+    def lab(colours: Iterable[str]) -> np.ndarray:
+        return rgb2lab(np.array([to_rgb(colour) for colour in colours])[None])[0]
+
+    taken = np.concatenate([lab(LABEL_COLOURS), lab([str(level / 10) for level in range(11)])])
+    errors = lab(ERROR_COLOURS.values())
+    assert cdist(errors, taken).min() > 40  # two neighbours among the labels' are 15 apart
+    assert cdist(errors, errors)[np.triu_indices(3, 1)].min() > 40
