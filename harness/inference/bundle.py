@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import harness
-
 PACKAGE = "medctx_inference"
 _COPIED = (
     "inference/bundle_rules.py", "data/images.py", "data/native_grid.py", "data/resampling.py", "data/volume.py",
@@ -33,7 +31,7 @@ def write_bundle(folder: Path, described: Mapping[str, Any]) -> None:
     (folder / PACKAGE / "__init__.py").write_text(
         f'"""The rules of prediction, as the trial followed them."""\n\nfrom {PACKAGE}.bundle_rules import *  # noqa: F403\n'
     )
-    home = Path(harness.__file__).parent
+    home = Path(__file__).parents[1]
     for name in _COPIED:
         text = (home / name).read_text()
         for room in ("data", "evaluation", "inference"):

@@ -85,7 +85,7 @@ def steps(trained: Trained) -> list[str]:
         f"Crop to the smallest box of {level}." if recipe.crop == "foreground" else "",
         f"Resample to {' x '.join(f'{mm:g}' for mm in recipe.spacing)} mm, {recipe.resampling}: the outer faces stay, and the "
         "number of voxels along an axis is length / spacing, rounded half to even"
-        + (slices if recipe.resampling == "cubic" else "") + ".",
+        + (slices if recipe.resampling.startswith("cubic") else "") + ".",
         f"Intensities: {intensity}.",
         f"Windows of {' x '.join(map(str, recipe.patch))} voxels; smaller volumes are padded with 0 on both sides. Overlap "
         f"{recipe.overlap:g}, weights {recipe.window}; the mean of {recipe.window_average} is taken"
