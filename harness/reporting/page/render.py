@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from harness.records.schema import safe_name
@@ -55,11 +55,6 @@ def render_page(
         figure_folder: of the drawn figures.
         running: a line for each trial that runs, for a page that loads itself again; None for one that does not.
     """
-    environment = Environment(
-        loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals["count"] = count
     study, done = data.study, data.complete
     entries = {table.name: _table_entry(table) for table in tables}
     parts = {
@@ -74,7 +69,7 @@ def render_page(
         "skipped": [(_words(study.factors, skip.factors, data.names), skip.reason) for skip in study.skipped],
         "protocol": protocol_tables(data),
     }
-    return environment.get_template("template.html").render(
+    return _template().render(
         name=study.name,
         question=study.question,
         answer=answer,
@@ -93,6 +88,15 @@ def render_page(
         script=_read_asset("page.js"),
         **parts,
     )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("harness.reporting.page", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["count"] = count
+    return environment.get_template("template.html")
 
 
 _SECTIONS = {

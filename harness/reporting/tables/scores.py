@@ -59,9 +59,7 @@ def score_table(
     label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline_name}"
     scores_of = partial(_score_column, cells, rows, groups)
 
-    by_region = [
-        scores_of(region) for region in dict.fromkeys(numbers["region"]) if region != MEAN and regions
-    ]
+    by_region = [scores_of(one) for one in dict.fromkeys(numbers["region"]) if one != MEAN and regions]
     totals = [scores_of(MEAN)]
     if has_gains:
         totals.append((Column(metric.difference, "number", against), [cells.gain(*row) for row in rows]))
