@@ -43,6 +43,7 @@ class Report:
         refused: why tables show no numbers, by the name of the table.
         captions: title and caption of each figure, by the name of its files, in the order of the page.
         damaged: ids of trials whose records cannot be read.
+        without_curves: ids of complete trials whose curves are left out, since their history is damaged.
     """
 
     page: Path
@@ -50,6 +51,7 @@ class Report:
     refused: dict[str, str]
     captions: dict[str, tuple[str, str]]
     damaged: tuple[str, ...] = ()
+    without_curves: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -118,7 +120,14 @@ def _write(
     from harness.reporting.figures.drawing import draw_all
     from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.figures.study_figures import plan_study_figures
-    from harness.reporting.frames import case_frame, history_frame, rescored_frame, trial_frame, write_frames
+    from harness.reporting.frames import (
+        case_frame,
+        damaged_histories,
+        history_frame,
+        rescored_frame,
+        trial_frame,
+        write_frames,
+    )
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
     from harness.reporting.report_data import build_report_data
@@ -151,7 +160,7 @@ def _write(
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
     damaged = trials.loc[trials["status"] == "damaged", "id"]
-    return Report(page, found, refused, captions, tuple(damaged))
+    return Report(page, found, refused, captions, tuple(damaged), tuple(damaged_histories(trials, results)))
 
 
 def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:
