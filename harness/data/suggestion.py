@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.data.fingerprint import Fingerprint, Spacing
 from harness.data.pipelines import NNUNET, PLANAR
 from harness.data.topology import LEAST_BATCH, Topology, batch_size, fit_patch
 from harness.parsing import merge
 from harness.spec import Augmentation, Recipe, Triple
+
+if TYPE_CHECKING:  # it reads files, and every plan imports this module
+    from harness.data.fingerprint import Fingerprint, Spacing
 
 CPU_MEMORY = 1.0
 """GB of a device that gets as little as a CPU core can do: a step of a narrow U-Net takes two to four seconds."""

@@ -70,7 +70,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
         return {}
     if not text.endswith("\n"):
         raise ValueError(f"{SUMS} is cut")
-    found = dict(reversed(line.split("  ")) for line in text.splitlines())
+    found = {name: checksum for checksum, name in (line.split("  ") for line in text.splitlines())}
     if _TRIAL not in found:
         raise ValueError(f"{SUMS} without {_TRIAL}")
     return found
