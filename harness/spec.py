@@ -253,6 +253,17 @@ class MethodSpec(Frozen):
     parameters: dict[str, Any]
 
 
+class WeightsSpec(Frozen):
+    """Weights from a file that a trial's networks start from; the file is known by its content, wherever it lies."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    key: str | None = Field(None, description="of the file, under which they stand; None: where they usually do")
+    prefix: str = Field("", description="what names begin with that are taken; it is cut off")
+    renamed: tuple[tuple[str, str], ...] = Field((), description="parts of names, between dots, and what they become")
+    into: str = Field("", description="the part of the network that they are for")
+    share: float = Field(0.5, gt=0, le=1, description="of the network's parameters, the least that has to fit")
+
+
 class TrialSpec(Frozen):
     """One training run with everything resolved."""
 
@@ -265,6 +276,7 @@ class TrialSpec(Frozen):
     seed: int = Field(0, ge=0)
     recipe: Recipe
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
+    weights: WeightsSpec | None = later(None, description="that its networks start from, made elsewhere")
     tested: bool = later(True, description="False: of a search, scored on the validation cases alone")
 
     @cached_property

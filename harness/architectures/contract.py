@@ -42,7 +42,8 @@ class Architecture(Generic[OptionsT]):
 
     Networks take ``(B, C, D, H, W)`` and return raw logits ``(B, classes, D, H, W)``, or, where deep
     supervision is on and the network is in training mode, a list of them, finest first. ``unused`` are parts
-    of the names of parameters that a network carries and never uses. ``print_name``
+    of the names of parameters that a network carries and never uses. ``checkpoints`` are public weights by name: how their
+    files are read, as keys below ``weights`` of a study. ``print_name``
     is what tables and figures call it; a class does not inherit it. ``differences`` are sentences on what it does
     otherwise than the code of its ``source``, on purpose.
     """
@@ -55,6 +56,7 @@ class Architecture(Generic[OptionsT]):
     Options: ClassVar[type[Frozen]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     unused: ClassVar[tuple[str, ...]] = ()
+    checkpoints: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options

@@ -39,6 +39,15 @@ class SwinUNETR(Architecture[SwinUNETROptions]):
         "paper": {"feature_size": 48, "depths": (2, 2, 2, 2), "heads": (3, 6, 12, 24)},
     }
 
+    checkpoints = {
+        # model_swinvit.pt of the self-supervised pretraining (Tang et al., CVPR 2022): the encoder of preset paper alone,
+        # an eighth of the network, under the names of an earlier MONAI
+        "swin_unetr_ssl": {
+            "key": "state_dict", "prefix": "module.", "into": "swinViT", "share": 0.1,
+            "map": {"mlp.fc1": "mlp.linear1", "mlp.fc2": "mlp.linear2"},
+        },
+    }  # fmt: skip
+
     def multiple(self) -> Triple:
         """Return the product of the strides."""
         return (_MULTIPLE, _MULTIPLE, _MULTIPLE)

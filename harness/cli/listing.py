@@ -109,6 +109,9 @@ def details(kind: registry.Kind, name: str) -> dict[str, Any]:
     else:
         found["options"] = list(_fields(entry.Options, "architecture."))
         presets = entry.presets
+        found["checkpoints"] = [
+            {"weights.preset": name, "sets": _words(values)} for name, values in entry.checkpoints.items()
+        ]
     found["presets"] = [{"preset": preset, "sets": _words(values)} for preset, values in presets.items()]
     return found
 

@@ -38,6 +38,7 @@ def plan(
     found = make_plan(loaded, results=results, data=data)
     if as_json:
         told = {"study": loaded.name, "trials": found.trials, "skipped": found.skipped}
+        told |= {"weights": [*loaded.weights_lines]} if loaded.weights else {}
         told["splits"] = [split.as_json() for split in found.splits]
         print(json.dumps(told | ({"search": found.searches} if found.searches else {}), indent=1))
         return
@@ -71,7 +72,12 @@ def _print_trials(found: Plan) -> None:
     out.print(table)
     out.print(counted(len(found.trials), "trial"))
     split_lines = (line for split in found.splits for line in split.lines())
-    for line in (*split_lines, *map(_search_line, found.searches), *found.skip_lines()):
+    for line in (
+        *split_lines,
+        *found.study.weights_lines,
+        *map(_search_line, found.searches),
+        *found.skip_lines(),
+    ):
         out.print(line, markup=False)
 
 

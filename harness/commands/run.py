@@ -16,6 +16,7 @@ from harness.progress.known import KnownStudy, known_study
 from harness.progress.missing import missing_cells
 from harness.progress.same_data import check_data, contents_of
 from harness.records.store import Store
+from harness.records.weights import keep_weights
 from harness.study.cells import Cell
 from harness.study.selection import choose_cells
 from harness.study.study import Study
@@ -70,7 +71,7 @@ def run(
             watch.say(line)
         if missing or known.searching:
             watch.enter("reading and preprocessing data")
-            check_data(known.cells, missing or cells, store, root)
+            _check_input(known, missing or cells, store, root)
             watch.enter("starting Ray")
             from harness.sweep.ray_tune import sweep
 
@@ -92,6 +93,12 @@ def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:
             "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
             "Leave it out, or remove arms from a copy of the study.",
         )  # fmt: skip
+
+
+def _check_input(known: KnownStudy, cells: Sequence[Cell], store: Store, root: Path | None) -> None:
+    """Refuse data that cannot be trained on, and put weights from elsewhere where every worker finds them."""
+    check_data(known.cells, cells, store, root)
+    keep_weights(store.results, known.declared.weights)
 
 
 def _set_aside_damaged(study: Study, store: Store, watch: Watch) -> None:

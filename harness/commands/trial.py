@@ -14,6 +14,7 @@ from harness.progress.same_data import check_data
 from harness.records import preemption
 from harness.records.schema import TrialRecord
 from harness.records.store import Store
+from harness.records.weights import keep_weights
 from harness.study.cells import Cell
 
 
@@ -45,6 +46,7 @@ def trial(
         )  # fmt: skip
     needed = whole.with_nodes(matching)
     check_data(cells, missing_cells(needed, store), store, root)
+    keep_weights(store.results, declared.weights)
     from harness.trial.run import run_trial
     from harness.trial.settings import RunSettings
 

@@ -33,7 +33,7 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "augmentation": ("recipe.augmentation.",),
     "training": (*(f"recipe.{name}" for name in TRAINING_FIELDS), SETTING),
     "extra_data": ("method", "method.", "shots", "subset"),
-    "pretraining": ("method", "method."),
+    "pretraining": ("method", "method.", "architecture", "architecture."),
 }
 _OF_PIPELINES = {
     "spacing", "patch", "intensity", "crop", "resampling", "label_resampling", "augmentation", "steps", "batch",
@@ -56,7 +56,7 @@ def protocol_notes(trials: pd.DataFrame, names: Names) -> list[str]:
         text = protocol_words(rows, names)
         notes.append(
             f"Dataset {names.value('dataset', dataset)} (version {text['dataset_version']}): {text['training_cases']} training, "
-            f"{text['validation_cases']} validation and {_counted_cases(text['test_cases'], 'test')}{_of_folds(rows)}; "
+            f"{text['validation_cases']} validation and {_counted_cases(text['test_cases'], 'test')}{of_folds(rows)}; "
             f"data content {text['content_hash']}; split {text['split_hash']} ({text['split_rule']}). "
             f"Spacing {text['spacing']} mm, orientation {text['orientation']}, patch {text['patch']}, "
             f"intensity {text['intensity']}, crop {text['crop']}, resampling {text['resampling']} (labels "
@@ -80,8 +80,12 @@ def protocol_words(rows: pd.DataFrame, names: Names) -> dict[str, str]:
     return words
 
 
-def _of_folds(rows: pd.DataFrame) -> str:
-    """Return how many cases the folds test together, where there are folds."""
+def of_folds(rows: pd.DataFrame) -> str:
+    """Return how many cases the folds test together, where there are folds.
+
+    Args:
+        rows: complete rows of ``trial_frame``, of one dataset.
+    """
     folds = folds_text(rows)
     return f" in each of {folds}, {tested_cases(rows)} tested in all" if folds else ""
 

@@ -99,7 +99,7 @@ def _blamed(
     return error
 
 
-RESERVED = ("trials", "running", "published", "launch", "contents", "shares.json")
+RESERVED = ("trials", "running", "published", "launch", "contents", "weights", "shares.json")
 """What lies in a results folder beside the studies' output."""
 
 
@@ -164,6 +164,8 @@ class _Expansion:
             factors=tuple(factors_seen),
             search=search,
             labels=self.file.labels,
+            weights=self.resolver.weights,
+            weights_lines=self.resolver.weights_lines,
         ).joined_by(declared)
         check_report(str(self.path), study)
         return study

@@ -8,6 +8,7 @@
       masked_volume: {pretrain: {steps: 300, seed: shared}}  # keys of a recipe; seed: paired | shared
     architectures:                 # optional, likewise
       unet: {preset: tiny}
+      ours: {name: unet, weights: {file: ours.pt}}  # networks start from a file: docs/studies.md
     base:                          # settings of every trial
       dataset: hippocampus
       recipe: {steps: 300}

@@ -17,6 +17,8 @@ from harness.study.cells import FACTORS, PER_SEED
 from harness.study.file import KEYS
 from harness.study.split import KEYS as SPLIT_KEYS
 from harness.study.split import SplitKeys
+from harness.study.weights import KEY as WEIGHTS
+from harness.study.weights import WeightsFile, WeightsKeys
 from harness.training.method import Setting
 from harness.training.pretraining import pretraining_node
 
@@ -56,6 +58,33 @@ class Resolver:
     def _split(self) -> SplitKeys:
         return SplitKeys(self.where)
 
+    @cached_property
+    def _weights(self) -> WeightsKeys:
+        return WeightsKeys(self.where, self.data_root)
+
+    @property
+    def weights(self) -> Mapping[str, Path]:
+        """SHA-256 -> file of the weights that trials so far start from."""
+        return self._weights.files
+
+    @property
+    def weights_lines(self) -> tuple[str, ...]:
+        """What of each file fits, in a line."""
+        return tuple(self._weights.lines)
+
+    def _weights_of(
+        self, arm: NamedArm, network: NamedArm, other: WeightsFile | None = None
+    ) -> WeightsFile | None:
+        """Return the weights that an arm asks for, or ``other``, those that were asked for already."""
+        place = f"{arm.place}: {WEIGHTS}"
+        with arm.faults_by_key():
+            found = self._weights.of(arm.settings().get(WEIGHTS), place, network.registered)
+            if found and other:
+                raise UserError(
+                    place, "weights, which the architecture has too", "one of them", "Remove one."
+                )
+        return found or other
+
     def folds(self, settings: Mapping[str, Any]) -> int | None:
         """Return how many folds flat ``settings`` stand for, each a trial; None where they name one split.
 
@@ -79,22 +108,27 @@ class Resolver:
         network = NamedArm(
             "architecture", settings["architecture"], self.architectures, branches["architecture"], where
         )
+        weights = self._weights_of(network, network)
         with network.faults_by_key():
-            options = network.registered.resolve(network.settings(), network.place)
+            options = network.registered.resolve(_without_weights(network.settings()), network.place)
         architecture = network.registered(options)
         setting = Setting(network.registered_name, architecture, dataset_name, recipe.patch, recipe.precision)
         arm = NamedArm("method", settings["method"], self.methods, branches["method"], where)
         pretrains = "pretrain" in arm.registered.stages
         with arm.faults_by_key():
-            own = arm.settings()
+            own = _without_weights(arm.settings())
             pretraining = _pretraining(own.pop("pretrain", {}), f"{arm.place}: pretrain") if pretrains else {}
             parameters = arm.registered.resolve(own, arm.place, setting)
+        weights = self._weights_of(arm, network, weights)
         method = arm.registered(parameters)
         reason = architecture.supports(recipe.patch) or method.supports(setting)
         if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
             reason = "it learns from training cases without labels, and shots all withholds none"
         if reason:
             return f"{settings['method']} on {settings['architecture']}: {reason}"
+        if weights:
+            with (arm if weights.place.startswith(arm.place) else network).faults_by_key():
+                self._weights.check(weights, architecture, dataset, recipe.patch)
         fields = {
             "dataset": self._split.spec(dataset, dataset_name, branches["split"], settings["shots"]),
             "architecture": ArchitectureSpec(
@@ -107,6 +141,7 @@ class Resolver:
             "subset": _subset(settings),
             "seed": settings["seed"],
             "recipe": recipe,
+            "weights": weights.spec if weights else None,
         }
         spec = parse(TrialSpec, fields, where)
         return _with_pretraining(spec, pretraining, arm) if pretrains else Resolved(spec, None, recipe.steps)
@@ -115,6 +150,10 @@ class Resolver:
         """Return the trial of flat ``settings`` alone, or why there is none; raises as :meth:`resolve`."""
         outcome = self.resolve(settings)
         return outcome if isinstance(outcome, str) else outcome.spec
+
+
+def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != WEIGHTS}
 
 
 def _branches(where: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -140,7 +179,12 @@ def _with_pretraining(spec: TrialSpec, pretraining: Mapping[str, Any], arm: Name
         node = pretraining_node(spec, own, arm.registered, place)
         _check_warmup(node.recipe, own, place)
         left = _rest(recipe, node.recipe, place) if within else recipe
-    return Resolved(spec.model_copy(update={"pretraining": node.id, "recipe": left}), node, recipe.steps)
+    found = {
+        "pretraining": node.id,
+        "recipe": left,
+        "weights": None,
+    }  # weights are where the pretraining begins
+    return Resolved(spec.model_copy(update=found), node, recipe.steps)
 
 
 def _refuse_key(where: str, key: str, value: Any) -> NoReturn:

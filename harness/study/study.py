@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
@@ -27,7 +28,8 @@ class Study:
     """An expanded study.
 
     ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once; ``commands`` run it, overrides
-    included. Where it searches, ``cells`` are the trials that confirm, as far as they are known.
+    included. Where it searches, ``cells`` are the trials that confirm, as far as they are known. ``weights`` are the files that
+    networks start from, by SHA-256, and ``weights_lines`` say what of them fits.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Study:
     commands: tuple[str, ...] = ()
     search: Search | None = None
     labels: Labels = field(default_factory=Labels)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    weights_lines: tuple[str, ...] = ()
 
     @cached_property
     def names(self) -> Names:

@@ -32,7 +32,6 @@ class Transfer:
     unexpected: list[str]
 
 
-@torch.no_grad()
 def transfer(
     network: nn.Module, source: Mapping[str, Tensor], names: set[str], least_share: float
 ) -> Transfer:
@@ -41,6 +40,20 @@ def transfer(
     Raises:
         TrialFailure: ``transfer``, where less than ``least_share`` of the network's parameters is loaded.
     """
+    found = copy_fitting(network, source, names)
+    if found.share < least_share:
+        missing, unfit = found.missing, found.unfit
+        raise TrialFailure(
+            "transfer",
+            f"pretraining gives {found.share:.0%} of the parameters, at least {least_share:.0%} expected; "
+            f"{len(missing)} missing, {len(unfit)} of another shape (first: {[*missing, *unfit][:3]})",
+        )
+    return found
+
+
+@torch.no_grad()
+def copy_fitting(network: nn.Module, source: Mapping[str, Tensor], names: set[str]) -> Transfer:
+    """Load those of ``names`` that ``source`` has in the same shape, however few they are."""
     own = network.state_dict()
     wanted = [name for name in own if name in names]
     missing = [name for name in wanted if name not in source]
@@ -50,12 +63,6 @@ def transfer(
         own[name].copy_(source[name])
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     share = sum(sizes.get(name, 0) for name in loaded) / sum(sizes.values())
-    if share < least_share:
-        raise TrialFailure(
-            "transfer",
-            f"pretraining gives {share:.0%} of the parameters, at least {least_share:.0%} expected; "
-            f"{len(missing)} missing, {len(unfit)} of another shape (first: {[*missing, *unfit][:3]})",
-        )
     random = [name for name in own if name not in names]
     return Transfer(share, loaded, missing, unfit, random, [name for name in source if name not in own])
 

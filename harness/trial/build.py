@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -29,8 +29,20 @@ class Labelled(Protocol):
         """The labelled training cases."""
 
 
-def build_method(spec: TrialSpec, data: Labelled, device: torch.device) -> Method[Any]:
-    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed."""
+def build_method(
+    spec: TrialSpec,
+    data: Labelled,
+    device: torch.device,
+    start: Callable[[nn.Module], object] = lambda network: None,
+) -> Method[Any]:
+    """Return the method of a spec, set up on ``device`` with weights seeded by the trial's seed.
+
+    Args:
+        spec: of the trial.
+        data: says channels, labels and the number of training cases.
+        device: where networks are put.
+        start: given each network that the method builds, to change its weights.
+    """
     architecture_class = registry.load("architecture", spec.architecture.name)
     architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
     method_class = registry.load("method", spec.method.name)
@@ -41,7 +53,9 @@ def build_method(spec: TrialSpec, data: Labelled, device: torch.device) -> Metho
 
     def build_network(stream: str = "network", out_channels: int = classes) -> nn.Module:
         seed_everything(spec.seed, stream)
-        return architecture.build(channels, out_channels, recipe.patch).to(device, memory_format=layout)
+        network = architecture.build(channels, out_channels, recipe.patch)
+        start(network)
+        return network.to(device, memory_format=layout)
 
     setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
     method.setup(

@@ -39,7 +39,14 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         convention=HARNESS.name,
         ignore="none" if data.dataset.ignore is None else data.dataset.ignore,
         extra_data=f"images of {images} training cases without their labels" if images else "none",
-        pretraining=f"{spec.method.name}, {node.spec.recipe.steps} steps on the images of all training cases"
-        if node
-        else "none",
+        pretraining=_pretraining(node.spec) if node else _weights(spec),
     )
+
+
+def _pretraining(node: TrialSpec) -> str:
+    started = "" if node.weights is None else f", from {_weights(node)}"
+    return f"{node.method.name}, {node.recipe.steps} steps on the images of all training cases{started}"
+
+
+def _weights(spec: TrialSpec) -> str:
+    return f"weights of a file, sha256 {spec.weights.sha256[:16]}" if spec.weights else "none"

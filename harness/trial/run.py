@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from torch import nn
+
 from harness import registry
 from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
-from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure
+from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure, UserError
 from harness.evaluation.conventions import RECORDED_METRICS
 from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import class_probabilities
@@ -25,6 +28,7 @@ from harness.records.schema import (
     write_cases,
 )
 from harness.records.store import CHECKPOINT, Attempt, Store
+from harness.records.weights import kept_weights
 from harness.seeding import clean_process
 from harness.spec import TrialSpec
 from harness.training.batches import pretraining_batches, training_batches, validation_images
@@ -33,6 +37,7 @@ from harness.training.loop import Trainer
 from harness.training.memory import limit_memory, peak_bytes, reset_peak
 from harness.training.method import Method
 from harness.training.pretraining import Pretrained
+from harness.training.weights import check_fit, hash_of, load_into, read_weights
 from harness.trial.build import build_method
 from harness.trial.environment import environment_of, pick_device
 from harness.trial.fitting import Fitting
@@ -115,7 +120,7 @@ class _TrialRun:
         self.attempt.check_in()
         data = load_trial_data(self.spec, self.settings.data_root, self.attempt.check_in)
         keep_contents(self.settings.results / CONTENTS, data.contents)
-        method = build_method(self.spec, data, self.device)
+        method = build_method(self.spec, data, self.device, self._given_weights())
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
         source = pretraining_batches(data, self.recipe, self.spec.seed) if pretrains else None
@@ -148,6 +153,35 @@ class _TrialRun:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
+
+    def _given_weights(self) -> Callable[[nn.Module], None]:
+        """Return what loads the weights that the spec names into a network; the record tells of the first.
+
+        Raises:
+            UserError: they are not with the records, or are others.
+        """
+        spec = self.spec.weights
+        if spec is None:
+            return lambda network: None
+        path = kept_weights(self.settings.results, spec.sha256)
+        if hash_of(path) != spec.sha256:
+            raise UserError(
+                path,
+                "another content than its hash says",
+                "the copy that was made",
+                "Remove it, and run again.",
+            )
+        state = read_weights(path, spec.key)
+
+        def load(network: nn.Module) -> None:
+            if self._transfer is not None:
+                load_into(network, state, spec)
+                return
+            fit = check_fit(network, state, spec, f"weights {path.name}")
+            source = f"{path.name}, sha256 {spec.sha256[:16]}"
+            self._transfer = TransferRecord(source=source, **asdict(fit.transfer))
+
+        return load
 
     def _start_from(self, method: Method[Any], data: TrialData) -> TrialRecord:
         """Load the weights of the trial's pretraining, and return its record.
