@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from harness import registry
 from harness.errors import UserError
 from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS
-from harness.reporting.provenance import protocol_words, short_text
+from harness.reporting.provenance import of_folds, protocol_words, short_text
 from harness.reporting.report_data import ReportData
 from harness.spec import Recipe, plain
 
@@ -37,10 +37,11 @@ def protocol_tables(data: ReportData) -> list[tuple[str, list[ProtocolRow]]]:
 
 
 def _rows(dataset: str, rows: pd.DataFrame, data: ReportData) -> list[ProtocolRow]:
-    defaults = default_protocol(dataset)
+    defaults, words = default_protocol(dataset), protocol_words(rows, data.names)
+    words["test_cases"] += of_folds(rows)
     found = [
         ProtocolRow(field.replace("_", " ").capitalize(), text + _UNITS.get(field, ""), _default_text(defaults, field, rows[field]))
-        for field, text in protocol_words(rows, data.names).items()
+        for field, text in words.items()
     ]  # fmt: skip
     return sorted(found, key=lambda row: not row.default)
 

@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.data.part_counts import FEWEST_TESTED, FEWEST_TESTED_RETRAINING
+
 LEVEL = 0.05
-LEAST_CASES = 7
+LEAST_CASES = FEWEST_TESTED
 """Fewest cases for "these networks". With 6 the signed-rank test reaches p = 0.031 at best, with 5 not even 0.05."""
-LEAST_CASES_RETRAINING, LEAST_SEEDS = 12, 3
+LEAST_CASES_RETRAINING, LEAST_SEEDS = FEWEST_TESTED_RETRAINING, 3
 RESAMPLES = 2000
 _MOST_ENUMERATED = 13  # pairs whose 2^n signs are all tried where ranks are tied
 _VARIANCE_QUANTILE = 0.3

@@ -51,6 +51,18 @@ def test_test_labels_cannot_be_read_before_the_selection_is_frozen(data: TrialDa
     assert np.asarray(data.test_reference(case).array).any()
 
 
+@pytest.mark.parametrize("fold", [0, 3])
+def test_the_test_labels_of_each_fold_are_locked_and_no_others(spec: TrialSpec, fold: int) -> None:
+    split = spec.dataset.model_copy(update={"split_folds": 4, "split_fold": fold})
+    data = load_trial_data(spec.model_copy(update={"dataset": split, "shots": "all"}), None)
+    assert len(data.split.test) == 15 and not {*data.split.test} & {*data.training, *data.split.validation}
+    for read in attempts(data):
+        for case in data.split.test:
+            with pytest.raises(LabelsLocked):
+                read(case)
+    assert data._cache.label(data.training[0]).any() and data.selection_label(data.split.validation[0]).any()
+
+
 def attempts(data: TrialData) -> Iterator[Callable[[str], object]]:
     """Yield every way to the labels of a case."""
     yield data.test_reference

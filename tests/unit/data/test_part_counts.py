@@ -11,8 +11,8 @@ from harness.reporting.statistics import significance
 
 
 def test_the_limits_are_those_of_the_report() -> None:
-    assert significance.LEAST_CASES == FEWEST_TESTED
-    assert significance.LEAST_CASES_RETRAINING == FEWEST_TESTED_RETRAINING
+    assert significance.LEAST_CASES == FEWEST_TESTED == 7
+    assert significance.LEAST_CASES_RETRAINING == FEWEST_TESTED_RETRAINING == 12
 
 
 def split_of(tests: int, start: int = 100) -> Split:
