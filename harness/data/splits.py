@@ -247,7 +247,10 @@ def _tested_on_held_out(
     """Return the split that tests on what is held out, and draws some of the other patients to validate on."""
     train, validation, share = _with_validation(dataset, spec, inner)
     return Split(
-        train, validation, outer, f"{rule}; validation drawn from the training part, share {share:.2g}"
+        train,
+        validation,
+        outer,
+        f"{rule}; validation drawn from the training part, seed {spec.split_seed}, share {share:.2g}",
     )
 
 

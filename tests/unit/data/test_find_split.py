@@ -70,6 +70,7 @@ def test_the_folds_of_a_file_give_the_same_parts_as_the_rule() -> None:
         )
         by_file = fold_of(cases, 5, number, split_seed=3, split_parts=stated)
         assert by_file.parts == by_rule.parts and by_file.hash == by_rule.hash
+        assert "seed 3, share 0.13" in by_rule.rule and "seed 3, share 0.13" in by_file.rule
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
