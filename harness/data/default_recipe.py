@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.parsing import merge, parse
 from harness.spec import Recipe
 
-_BY_THE_FILES = "by the headers of the folder's files"
+_BY_THE_FILES = "from the headers of the folder's files"
 
 
 class DefaultRecipes:
@@ -55,9 +55,7 @@ class DefaultRecipes:
             try:
                 fingerprint = read_headers(dataset(), self._root)
             except UserError as error:
-                remedy = (
-                    f"{error.remedy} Or set recipe.patch and recipe.spacing, which else go {_BY_THE_FILES}."
-                )
+                remedy = f"{error.remedy} Or set recipe.patch and recipe.spacing: a study without them takes them {_BY_THE_FILES}."
                 raise UserError(error.where, error.found, error.expected, remedy) from error.__cause__
             self._found[dataset] = suggest_recipe(fingerprint, CPU_MEMORY)
         return self._found[dataset]
