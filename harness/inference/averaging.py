@@ -58,10 +58,13 @@ def predict_case(networks: Sequence[Trained], image: Volume, device: torch.devic
         image: as its file has it.
         device: of the networks.
     """
-    return Prediction([_member(network, image, device, IN_MEMORY // len(networks)) for network in networks])
-
-
-def _member(trained: Trained, image: Volume, device: torch.device, in_memory: int) -> Member:
-    array, grid = preprocess_image(image, trained.recipe)
-    found = class_probabilities(trained.network, array, trained.recipe, device, in_memory)
-    return Member(found, grid, trained.recipe.output_resampling)
+    members: list[Member] = []
+    for number, trained in enumerate(networks, start=1):
+        array, grid = preprocess_image(image, trained.recipe)
+        if number == len(networks):
+            del image  # of a large file: what is to come needs the room
+        found = class_probabilities(
+            trained.network, array, trained.recipe, device, IN_MEMORY // len(networks)
+        )
+        members.append(Member(found, grid, trained.recipe.output_resampling))
+    return Prediction(members)

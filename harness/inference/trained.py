@@ -45,7 +45,9 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _Labelled:
+class Labelled:
+    """What a network's shape depends on, where no data are at hand."""
+
     dataset: Dataset
     training: Sequence[str]
 
@@ -105,7 +107,7 @@ def load_trained(
     """
     dataset, path = dataset_of(record, data_root), store.trials / record.id / CHECKPOINT
     training = record.protocol.training_cases if record.protocol else ()
-    method = build_method(record.spec, _Labelled(dataset, training), device)
+    method = build_method(record.spec, Labelled(dataset, training), device)
     roles = method.roles()
     if role not in roles:
         raise UserError(

@@ -17,11 +17,15 @@ import pytest
 import torch
 
 import harness
+from harness import registry
 from harness.data.numbering import Numbering
 from harness.inference import export
 from harness.inference.description import describe, numbers_of
-from harness.inference.trained import Trained, load_trained
+from harness.inference.trained import Labelled, Trained, load_trained
+from harness.records.schema import TrialRecord
 from harness.records.store import Store
+from harness.study.resolve import Resolver
+from harness.trial.build import build_method
 from tests.unit.inference.conftest import Finished
 
 
@@ -99,6 +103,25 @@ def test_a_missing_package_is_named(
     ):
         harness.export(finished.trials[0].id, tmp_path / "x", format="onnx", results=finished.results)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", registry.names("architecture"))
+def test_every_network_can_be_traced(architecture: str, tmp_path: Path) -> None:
+    """The program is compared with the network before it is kept, for one window and for three."""
+    patch = [64, 32, 32] if architecture == "swin_unetr" else [32, 32, 16]
+    spec = Resolver("test").trial({
+        "dataset": "phantom", "architecture": architecture, "architecture.preset": "tiny", "method": "supervised",
+        "shots": 2, "subset": 0, "seed": 0, "recipe.patch": patch,
+    })  # fmt: skip
+    assert not isinstance(spec, str), spec
+    dataset = registry.load("dataset", "phantom")()
+    network = build_method(spec, Labelled(dataset, ()), torch.device("cpu")).roles()["student"].eval()
+    record = TrialRecord(id=spec.id, status="complete", kind="train", spec=spec)
+    path = export.export_trained(
+        Trained(record, dataset, "student", network, ""), "torchscript", tmp_path / "x"
+    )
+    assert json.loads((path.parent / "preprocessing.json").read_text())["batch of windows"] is None
 
 
 @pytest.mark.slow
