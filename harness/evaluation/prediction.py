@@ -43,7 +43,7 @@ def class_probabilities(
         device: of the network.
         in_memory: bytes above which the probabilities lie in a temporary file.
     """
-    own = image if image.flags.writeable else np.array(image)  # that of a cache is not, which PyTorch warns of
+    own = image if image.flags.writeable else np.array(image)  # a cache is read-only
     tensor = torch.from_numpy(own)[None].to(device, memory_format=memory_format(recipe))
     written: list[Probabilities] = []
 
