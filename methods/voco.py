@@ -26,6 +26,12 @@ class VoCoParameters(Frozen):
     cells: Triple = Field((2, 2, 1), title="Base crops", description="base crops along each axis of a patch")
     targets: int = Field(4, title="Random crops", ge=1, description="random crops of a patch")
     regularisation: float = tunable(1.0, 0.1, 10.0, log=True, ge=0)
+    projection: int = Field(
+        256,
+        title="Projection",
+        ge=1,
+        description="of the vectors that are compared, and of the layers before",
+    )
     momentum: float = Field(
         0.9, title="EMA momentum", ge=0, lt=1, description="of the teacher; its first weights are drawn apart"
     )
@@ -35,9 +41,10 @@ class VoCoParameters(Frozen):
 
 
 class VoCo(Pretrained[VoCoParameters]):
-    """``L = L_pred + L_reg`` on the deepest features, averaged over space, of base and of random crops.
+    """``L = L_pred + L_reg`` on vectors of base and of random crops.
 
-    A teacher follows the student by exponential moving average. With s the positive part of the cosine between a random
+    A crop's vector is made of the deepest features, averaged over space, by three linear layers with batch normalisation over
+    all crops of a step, without which all vectors become one. A teacher follows the student by exponential moving average. With s the positive part of the cosine between a random
     crop and a base crop, l the mean of s for the student's random and the teacher's base crop and of s for the
     teacher's random and the student's base crop, and y the share of the random crop that the base crop covers:
     ``L_pred = sum y (-log(1 - |y - l|)) / sum y`` plus the mean of l squared where y is 0. ``L_reg`` is the mean, over pairs of
@@ -45,10 +52,11 @@ class VoCo(Pretrained[VoCoParameters]):
     transferred.
     """
 
-    version = 2  # 1 had no teacher, no gradient of base crops in L_pred, and s in place of its square
+    # 1 had no teacher, no linear layers, no gradient of base crops in L_pred, and s in place of its square
+    version = 2
     differences = (
-        "The deepest features are compared themselves; the authors' code joins those of all stages and adds three linear "
-        "layers with batch normalisation.",
+        "Vectors are made of the deepest features and have 256 values (`projection`); the authors' code joins the features of all "
+        "stages, and has 2048.",
         "Crops are parts of the training patch, enlarged to it, since a network may take no other size; the authors' are "
         "of 96 voxels a side, reduced to 64, from volumes of 4 x 4 x 1 of them. Every crop is scaled and shifted; theirs seldom.",
     )
@@ -69,11 +77,24 @@ class VoCo(Pretrained[VoCoParameters]):
 
     def setup_pretraining(self, context: Context) -> None:
         """Build the network, of which what does not lead to its deepest features is not trained, and the teacher."""
+        import torch
+
+        from harness.training.features import deepest_features
+
         super().setup_pretraining(context)
         teacher = context.build_network("teacher", out_channels=context.in_channels)
         self.modules["teacher"] = teacher.requires_grad_(False)
         self._path = str(context.setting.architecture.bottleneck())
         student = self.modules["student"]
+        with torch.no_grad():
+            image = torch.zeros(
+                1, context.in_channels, *context.setting.patch, device=next(student.parameters()).device
+            )
+            size = deepest_features(student, self._path, image).shape[1]
+        self.modules["projection"] = _projection(size, self.parameters.projection)
+        self.modules["teacher_projection"] = _projection(size, self.parameters.projection).requires_grad_(
+            False
+        )
         trained = self.transferred(student)
         for name, parameter in student.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -88,7 +109,8 @@ class VoCo(Pretrained[VoCoParameters]):
         """Move the teacher, which the authors do before each of its passes."""
         from harness.training.ema import update_teacher
 
-        update_teacher(self.modules["teacher"], self.modules["student"], self.parameters.momentum, "skip")
+        for teacher, student in (("teacher", "student"), ("teacher_projection", "projection")):
+            update_teacher(self.modules[teacher], self.modules[student], self.parameters.momentum, "skip")
 
     def transferred(self, network: nn.Module) -> set[str]:
         """Return the names of the encoder's parameters and of all buffers."""
@@ -115,9 +137,9 @@ class VoCo(Pretrained[VoCoParameters]):
         size, corners = _cells(self._context.setting.patch, self.parameters.cells)
         drawn = [self._random_corners(size, rng) for _ in batch.image]
         crops = [self._crops(batch.image, places, size, rng) for places in ([corners] * len(drawn), drawn)]
-        base, random = (self._features("student", part) for part in crops)
+        base, random = self._vectors("student", "projection", crops)
         with torch.no_grad():
-            teacher_base, teacher_random = (self._features("teacher", part) for part in crops)
+            teacher_base, teacher_random = self._vectors("teacher", "teacher_projection", crops)
         prediction, spread = [], []
         for index, place in enumerate(drawn):
             overlap = torch.tensor([[_overlap(a, b, size) for b in corners] for a in place])
@@ -154,12 +176,32 @@ class VoCo(Pretrained[VoCoParameters]):
         crops = functional.interpolate(crops * (1 + scale) + shift, size=images.shape[2:], mode="trilinear")
         return crops.unflatten(0, (len(images), -1))
 
-    def _features(self, name: str, crops: Tensor) -> Tensor:
-        """Return what a network makes of crops ``(B, N, C, D, H, W)``: ``(B, N, features)``."""
+    def _vectors(self, network: str, projection: str, crops: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return what is compared of each kind of crops ``(B, N, C, D, H, W)``: ``(B, N, projection)``."""
+        import torch
+
         from harness.training.features import deepest_features
 
-        features = deepest_features(self.modules[name], self._path, crops.flatten(0, 1))
-        return features.float().unflatten(0, crops.shape[:2])
+        counts = [part.shape[1] for part in crops]
+        features = [
+            deepest_features(self.modules[network], self._path, part.flatten(0, 1)).unflatten(
+                0, part.shape[:2]
+            )
+            for part in crops
+        ]
+        vectors = self.modules[projection](torch.cat(features, dim=1).float().flatten(0, 1))
+        return vectors.float().unflatten(0, (-1, sum(counts))).split(counts, dim=1)
+
+
+def _projection(size: int, width: int) -> nn.Module:
+    """Return three linear layers, ``(M, size)`` to ``(M, width)``, with batch normalisation between them."""
+    from torch import nn
+
+    def layer(inputs: int) -> list[nn.Module]:
+        norm = nn.BatchNorm1d(width, affine=False, track_running_stats=False)
+        return [nn.Linear(inputs, width, bias=False), norm, nn.ReLU(inplace=True)]
+
+    return nn.Sequential(*layer(size), *layer(width), nn.Linear(width, width))
 
 
 def similarity(targets: Tensor, base: Tensor) -> Tensor:

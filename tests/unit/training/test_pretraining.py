@@ -343,22 +343,31 @@ def test_voco_spreads_each_base_crop_from_the_later_ones_alone() -> None:
     assert not by_hand[2].any() and by_hand[0].any()
 
 
+def projected(layers: Any, features: Tensor) -> Tensor:
+    """Return what three linear layers make of ``(M, C)``, the first two normalised over M and rectified."""
+    for layer in (layers[0], layers[3]):
+        sums = features @ layer.weight.T
+        normal = (sums - sums.mean(0)) / (sums.var(0, unbiased=False) + 1e-5).sqrt()
+        features = normal.clamp_min(0)
+    return features @ layers[6].weight.T + layers[6].bias
+
+
 def test_voco_averages_what_student_and_teacher_say_of_each_other() -> None:
     """With a teacher of other weights, from the crops that both were given."""
-    method, batch = set_up(VoCo), batch_of()
-    student, teacher, path = method.modules["student"], method.modules["teacher"], method._path
+    method, batch = set_up(VoCo, projection=12), batch_of()
+    modules, path, given = method.modules, method._path, []
     with torch.no_grad():
-        for parameter in teacher.parameters():
+        for parameter in modules["teacher"].parameters():
             parameter.mul_(1.5)
-    given: list[Tensor] = []
-    hook = student.register_forward_pre_hook(lambda _m, inputs: given.append(inputs[0]))
+    hook = modules["student"].register_forward_pre_hook(lambda _m, inputs: given.append(inputs[0]))
     terms = method.step(batch, AT).terms
     hook.remove()
+    vectors = []
     with torch.no_grad():
-        (b_s, b_t), (r_s, r_t) = [
-            [deepest_features(net, path, crops).unflatten(0, (2, 4)) for net in (student, teacher)]
-            for crops in given
-        ]
+        for network, layers in (("student", "projection"), ("teacher", "teacher_projection")):
+            parts = [deepest_features(modules[network], path, crops).view(2, 4, -1) for crops in given]
+            vectors.append(projected(modules[layers], torch.cat(parts, 1).flatten(0, 1)).view(2, 8, -1))
+    (b_s, r_s), (b_t, r_t) = ((both[:, :4], both[:, 4:]) for both in vectors)
     rng = numpy_generator(SEED, "crops", 4)
     drawn = [
         [tuple(place) for place in rng.integers(0, [16, 16, 0], endpoint=True, size=(4, 3))] for _ in range(2)
@@ -390,6 +399,11 @@ def test_vocos_teacher_follows_with_momentum_and_gets_no_gradient() -> None:
     for name, values in teacher.named_parameters():
         expected = 0.9 * before[name] + 0.1 * student.get_parameter(name)
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
+    own, theirs = method.modules["projection"], method.modules["teacher_projection"]
+    once = theirs[0].weight.clone()
+    method.after_step(AT)
+    torch.testing.assert_close(theirs[0].weight, 0.9 * once + 0.1 * own[0].weight)
+    assert own[0].weight.requires_grad and not theirs[0].weight.requires_grad
     assert method.forward_passes() == 4 and "teacher" not in set_up(VoCo, stage="train").modules
 
 
