@@ -87,6 +87,10 @@ def predict(
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     networks, chosen = load_networks(names, Path(results), data_folder(data), role, device, threads)
     from harness.inference.inputs import cases_of
+    from harness.inference.trained import changed_since
+
+    for sentence in (one for network in networks for one in changed_since(network.record)):
+        say(sentence)
 
     cases = cases_of([Path(path) for path in given], networks[0].dataset.channels)
     folder = Path(output)
@@ -101,11 +105,8 @@ def predict(
             say(f"not predicted: {case.id}: {error}")
             continue
         done.append(one)
-        say(
-            f"kept, as the same trials have predicted it: {one.labels}"
-            if one.kept
-            else f"predicted: {one.labels}"
-        )
+        what = "kept, as the same trials have predicted it" if one.kept else "predicted"
+        say(f"{what}: {one.labels}")
     return Predictions(tuple(done), problems)
 
 

@@ -102,6 +102,7 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     assert histories[0] == [line for line in histories[1] if "resumed" not in line]
     assert [line["step"] for line in histories[0] if "held_out" in line] == [0, 4, 8]
     assert sorted(path.name for path in folders[0].iterdir()) == [
+        "SHA256SUMS",
         "checkpoint.pt",
         "history.jsonl",
         "trial.json",

@@ -17,6 +17,7 @@ from harness.reporting.report_data import ReportData
 from harness.spec import Recipe, plain
 
 _UNITS = {"spacing": " mm"}
+_TITLES = {"ignore": "Ignored label"}  # where the key in words does not say what it is
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def _rows(dataset: str, rows: pd.DataFrame, data: ReportData) -> list[ProtocolRo
     defaults, words = default_protocol(dataset), protocol_words(rows, data.names)
     words["test_cases"] += of_folds(rows)
     found = [
-        ProtocolRow(field.replace("_", " ").capitalize(), text + _UNITS.get(field, ""), _default_text(defaults, field, rows[field]))
+        ProtocolRow(_TITLES.get(field) or field.replace("_", " ").capitalize(), text + _UNITS.get(field, ""), _default_text(defaults, field, rows[field]))
         for field, text in words.items()
     ]  # fmt: skip
     return sorted(found, key=lambda row: not row.default)

@@ -179,7 +179,9 @@ def test_room_for_what_is_missing(
     cells = load_study("quickstart").cells
     done = tmp_path / "trials" / cells[0].spec.id
     done.mkdir(parents=True)
-    (done / "trial.json").write_text(json.dumps({"status": "complete", "kind": "pretrain", "spec": {}}))
+    (done / "trial.json").write_text(
+        json.dumps({"status": "complete", "kind": "train", "spec": {"tested": False}})
+    )
     (done / "checkpoint.pt").write_bytes(bytes(3 * 2**20))
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(free * 2**20))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import harness
 from harness.inference import outputs
+from harness.inference.trained import changed_since
 from tests.unit.inference.conftest import Finished
 
 
@@ -60,6 +61,18 @@ def test_several_trials_are_averaged(finished: Finished, tmp_path: Path) -> None
         np.testing.assert_allclose(values, (alone[0][case] + alone[1][case]) / 2, atol=1e-6)
     card = json.loads((tmp_path / "both" / "predictions.json").read_text())
     assert [one["id"] for one in card["trials"]] == ids and card["labels"]["1"] == "lobe"
+
+
+def test_what_has_another_version_now_is_said(finished: Finished, tmp_path: Path) -> None:
+    record, said = finished.trials[0], list[str]()
+    harness.predict(record.id, finished.images, tmp_path, results=finished.results, say=said.append)
+    assert said and all(line.startswith("predicted: ") for line in said)
+    older = record.spec.architecture.model_copy(update={"version": 0})
+    trained_before = record.model_copy(
+        update={"spec": record.spec.model_copy(update={"architecture": older})}
+    )
+    (sentence,) = changed_since(trained_before)
+    assert sentence.startswith("architecture unet is at version ") and "had 0" in sentence
 
 
 def test_the_header_is_that_of_the_image(finished: Finished, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[list[Findings]]:
     seen: list[list[Findings]] = []
 
     def write_report(*arguments: Any) -> Report:
-        seen.append(arguments[-1])
+        seen.append(arguments[5])
         return Report(Path("report.html"), "yes", {}, {})
 
     monkeypatch.setattr("harness.commands.report.write_report", write_report)
