@@ -228,7 +228,9 @@ class DatasetSpec(Frozen):
     @classmethod
     def _are_shares(cls, shares: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
         if shares and not (min(shares) >= 0 and shares[0] > 0 < shares[2] and abs(sum(shares) - 1) < 1e-6):
-            raise ValueError("three shares [train, validation, test] that add up to 1; only validation may be 0")
+            raise ValueError(
+                "three shares [train, validation, test] that add up to 1; only validation may be 0"
+            )
         return shares
 
     @field_validator("split_exclude")
@@ -257,11 +259,17 @@ class WeightsSpec(Frozen):
     """Weights from a file that a trial's networks start from; the file is known by its content, wherever it lies."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    key: str | None = Field(None, description="of the file, under which they stand; None: where they usually do")
+    key: str | None = Field(
+        None, description="of the file, under which they stand; None: where they usually do"
+    )
     prefix: str = Field("", description="what names begin with that are taken; it is cut off")
-    renamed: tuple[tuple[str, str], ...] = Field((), description="parts of names, between dots, and what they become")
+    renamed: tuple[tuple[str, str], ...] = Field(
+        (), description="parts of names, between dots, and what they become"
+    )
     into: str = Field("", description="the part of the network that they are for")
-    share: float = Field(0.5, gt=0, le=1, description="of the network's parameters, the least that has to fit")
+    share: float = Field(
+        0.5, gt=0, le=1, description="of the network's parameters, the least that has to fit"
+    )
 
 
 class TrialSpec(Frozen):

@@ -76,7 +76,9 @@ def write_known(
         from harness.search.optuna_journal import with_importances
 
         searches = [with_importances(found) for found in searches]
-    written = write_report(known.study, store.results, data_folder(data), output, references, searches, running)
+    written = write_report(
+        known.study, store.results, data_folder(data), output, references, searches, running
+    )
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")
     for id in written.damaged:

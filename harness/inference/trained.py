@@ -93,7 +93,11 @@ def dataset_of(record: TrialRecord, data_root: Path | None) -> Dataset:
 def changed_since(record: TrialRecord) -> list[str]:
     """Return what this version of the tool has in another version than the trial was trained with, in sentences."""
     spec = record.spec
-    parts: dict[str, Any] = {"architecture": spec.architecture, "method": spec.method, "dataset": spec.dataset}
+    parts: dict[str, Any] = {
+        "architecture": spec.architecture,
+        "method": spec.method,
+        "dataset": spec.dataset,
+    }
     current = {kind: registry.load(kind, part.name).version for kind, part in parts.items()}
     return [
         f"{kind} {part.name} is at version {current[kind]} here, and trial {record.id} had {part.version}: what it predicts "
