@@ -25,6 +25,7 @@ from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention
 from harness.evaluation.metrics import DEFAULT_METRICS, score_case, without_ignored
 from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.files.whole import whole
 from harness.records.schema import RESCORED
 from harness.records.store import Store
 from harness.study.study import Study
@@ -90,13 +91,13 @@ def rescore(study: Study, results: Path, data_root: Path | None, workers: int = 
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    kept, written = folder / RESCORED, folder / f".{RESCORED}"
+    kept = folder / RESCORED
     if kept.is_file():  # it may have trials whose predictions are not here: published, or of another machine
         known = pd.read_parquet(kept)
         elsewhere = {cell.spec.id for cell in study.cells} - {job.id for job in jobs}
         frame = pd.concat([known[known["id"].isin(elsewhere)], frame], ignore_index=True)
-    frame.to_parquet(written, index=False)
-    written.replace(kept)
+    with whole(kept) as partial:
+        frame.to_parquet(partial, index=False)
     return frame
 
 
