@@ -17,7 +17,7 @@ from harness.records.schema import TrialRecord
 from harness.records.store import CHECKPOINT, Store
 from harness.spec import Recipe, digest
 from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint
-from harness.trial.build import build_method
+from harness.trial.build import build_architecture, build_method
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def changed_since(record: TrialRecord) -> list[str]:
         "dataset": spec.dataset,
     }
     current = {kind: registry.load(kind, part.name).version for kind, part in parts.items()}
+    current["architecture"] = build_architecture(spec.architecture).spec_version()
     return [
         f"{kind} {part.name} is at version {current[kind]} here, and trial {record.id} had {part.version}: what it predicts "
         "may differ from what was scored"

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from harness import registry
+from harness.architectures.contract import Architecture
 from harness.data.datasets.contract import Dataset
 from harness.seeding import seed_everything
-from harness.spec import TrialSpec
+from harness.spec import ArchitectureSpec, TrialSpec
 from harness.training.loop import memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.method import Context, Method, Setting
@@ -29,6 +30,13 @@ class Labelled(Protocol):
         """The labelled training cases."""
 
 
+def build_architecture(spec: ArchitectureSpec) -> Architecture[Any]:
+    """Return the architecture of a spec, with its options."""
+    found = registry.load("architecture", spec.name)
+    architecture: Architecture[Any] = found(found.Options(**spec.options))
+    return architecture
+
+
 def build_method(
     spec: TrialSpec,
     data: Labelled,
@@ -43,8 +51,7 @@ def build_method(
         device: where networks are put.
         start: given each network that the method builds, to change its weights.
     """
-    architecture_class = registry.load("architecture", spec.architecture.name)
-    architecture = architecture_class(architecture_class.Options(**spec.architecture.options))
+    architecture = build_architecture(spec.architecture)
     method_class = registry.load("method", spec.method.name)
     method: Method[Any] = method_class(method_class.Parameters(**spec.method.parameters))
     recipe, channels = spec.recipe, len(data.dataset.channels)
@@ -55,7 +62,7 @@ def build_method(
         seed_everything(spec.seed, stream)
         network = architecture.build(channels, out_channels, recipe.patch)
         start(network)
-        return network.to(device, memory_format=layout)
+        return network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
     setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
     method.setup(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import harness
 from harness.inference import outputs
 from harness.inference.trained import changed_since
+from harness.study.resolve import Resolver
 from tests.unit.inference.conftest import Finished
 
 
@@ -205,3 +206,22 @@ def test_mistakes(
     with pytest.raises(harness.UserError, match=message):
         harness.predict(inputs=finished.images, output=tmp_path / "out", results=results, **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("architecture", "preset"), [("dynunet", "paper"), ("unetr_pp", "acdc")])
+def test_a_version_that_depends_on_options_is_the_trials_own(
+    finished: Finished, architecture: str, preset: str
+) -> None:
+    settings = {"architecture": architecture, "architecture.preset": preset, "method": "supervised"}
+    spec = Resolver("test").trial(
+        {
+            "dataset": "acdc",
+            "shots": "all",
+            "subset": 0,
+            "seed": 0,
+            "recipe.patch": [160, 160, 16],
+            **settings,
+        }
+    )
+    assert not isinstance(spec, str), spec
+    assert changed_since(finished.trials[0].model_copy(update={"spec": spec})) == []
