@@ -15,6 +15,7 @@ from harness import registry
 from harness.evaluation.conventions import HARNESS
 from harness.evaluation.metrics import score_case
 from harness.evaluation.summary import OVER_REGIONS, summarise
+from harness.records.damage import write_sums
 from harness.records.schema import write_cases
 
 STUDY = """
@@ -79,6 +80,7 @@ def record_as_scored(prediction: Path) -> None:
     rows = pd.read_parquet(trial / "cases.parquet")
     others = rows[(rows["case"] != id) | (rows["role"] != "student")].to_dict("records")
     write_cases(trial, [*others, *({"case": id, "role": "student", **row} for row in scored)])
+    write_sums(trial)
 
 
 def test_a_study_without_predictions_is_told(medctx: Callable, tmp_path: Path) -> None:
