@@ -25,7 +25,7 @@ base:
   architecture: unet
   recipe: {overlap: 0.0, steps: 60}
 grid:
-  method: ["fragile:Fragile", supervised]
+  method: ["breaks_once:Fragile", supervised]
   seed: [0]
 keep: none
 """
@@ -65,7 +65,7 @@ def kill_worker(store: Store, id: str) -> int:
 @pytest.mark.usefixtures("few_patients")
 def test_a_bug_and_a_dead_worker_cost_one_trial_and_one_attempt(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(STUDY)
-    (tmp_path / "fragile.py").write_text(FRAGILE)
+    (tmp_path / "breaks_once.py").write_text(FRAGILE)
     sys.path.insert(0, str(tmp_path))
     try:
         broken, sound = (cell.spec.id for cell in load_study(str(tmp_path / "sweep.yaml")).cells)
@@ -82,14 +82,14 @@ def test_a_bug_and_a_dead_worker_cost_one_trial_and_one_attempt(tmp_path: Path) 
 
     record = store.record(broken)
     assert record and record.cause and record.cause.kind == "error"
-    assert "fragile.py" in record.cause.traceback
+    assert "breaks_once.py" in record.cause.traceback
     assert [line["step"] for line in read_history(store.trials / broken)] == [0, 1]
     survivor = store.record(sound)
     assert survivor and survivor.status == "complete" and survivor.attempts == 2
     assert any(line.get("resumed") == 2 for line in read_history(store.trials / sound))
 
     # the bug is mended: the same command runs what failed and nothing else
-    (tmp_path / "fragile.py").write_text(FRAGILE.replace("progress.step == 2", "False"))
+    (tmp_path / "breaks_once.py").write_text(FRAGILE.replace("progress.step == 2", "False"))
     before = (store.trials / sound / "trial.json").stat().st_mtime_ns
     process = medctx(tmp_path, *run)
     output, _ = process.communicate(timeout=300)
