@@ -140,7 +140,6 @@ def test_onnx_gives_the_networks_logits(finished: Finished, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not find_spec("fire"), reason="MONAI's command line needs fire")
 @pytest.mark.parametrize("trial", [0, 1])
 def test_monais_command_predicts_with_the_bundle_as_predict_does(
     finished: Finished, tmp_path: Path, trial: int
