@@ -1,0 +1,80 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.reporting.statistics.mean_variance import Components, two_way
+from harness.reporting.statistics.power import (
+    cases_needed,
+    expected_variance,
+    power,
+    seeds_needed,
+    smallest_difference,
+)
+
+PARTS = Components(seed=0.3, case=2.0, residual=1.0)
+
+
+def of_students_test(difference: float, sd: float, number: int, level: float) -> float:
+    """Power of the one-sample t test, by the noncentral t distribution."""
+    critical, shift = stats.t.ppf(1 - level / 2, number - 1), difference / sd * math.sqrt(number)
+    return stats.nct.sf(critical, number - 1, shift) + stats.nct.cdf(-critical, number - 1, shift)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.005])
+@pytest.mark.parametrize("difference", [0.3, 0.8, 2.0])
+def test_one_source_of_variance_has_the_power_of_students_test(difference, level):
+    of_cases = expected_variance(Components(seed=0, case=1, residual=0), seeds=3, cases=20)
+    assert power(difference, of_cases, level) == pytest.approx(
+        of_students_test(difference, 1, 20, level), abs=0.01
+    )
+    of_seeds = expected_variance(Components(seed=1, case=0, residual=0), seeds=5, cases=20)
+    assert power(difference, of_seeds, level) == pytest.approx(
+        of_students_test(difference, 1, 5, level), abs=0.01
+    )
+
+
+def test_power_is_how_often_the_test_finds_a_difference():
+    rng, k, n, found = np.random.default_rng(1), 3, 20, 0
+    for _ in range(2000):
+        table = (
+            1.5
+            + rng.normal(0, math.sqrt(PARTS.seed), (k, 1))
+            + rng.normal(0, math.sqrt(PARTS.case), n)
+            + rng.normal(0, math.sqrt(PARTS.residual), (k, n))
+        )
+        found += abs(table.mean()) > two_way(table).half_width()
+    assert power(1.5, expected_variance(PARTS, k, n)) == pytest.approx(found / 2000, abs=0.05)
+
+
+def test_without_a_difference_the_power_is_the_size_of_the_test():
+    assert 0.02 < power(0, expected_variance(PARTS, 3, 50)) < 0.06
+
+
+def test_the_smallest_difference_is_found_as_often_as_wanted():
+    variance = expected_variance(PARTS, 4, 30)
+    assert power(smallest_difference(variance, wanted=0.8), variance) == pytest.approx(0.8, abs=1e-3)
+    assert smallest_difference(variance, level=0.01) > smallest_difference(variance)
+    assert smallest_difference(variance, wanted=0.9) > smallest_difference(variance)
+    assert math.isnan(smallest_difference(two_way(np.ones((3, 12)))))
+
+
+def test_fewer_seeds_or_cases_than_needed_do_not_suffice():
+    seeds = seeds_needed(PARTS, cases=50, difference=0.8)
+    assert seeds and power(0.8, expected_variance(PARTS, seeds, 50)) >= 0.8
+    assert power(0.8, expected_variance(PARTS, seeds - 1, 50)) < 0.8
+    cases = cases_needed(PARTS, seeds=5, difference=1.0)
+    assert cases and power(1.0, expected_variance(PARTS, 5, cases)) >= 0.8
+    assert power(1.0, expected_variance(PARTS, 5, cases - 1)) < 0.8
+
+
+def test_what_cases_leave_open_no_number_of_seeds_decides_and_the_other_way_round():
+    assert seeds_needed(Components(seed=0, case=9, residual=0), cases=12, difference=0.5) is None
+    assert cases_needed(Components(seed=9, case=0, residual=0), seeds=3, difference=0.5) is None
+
+
+def test_variances_that_were_estimated_below_zero_count_as_none():
+    assert power(0.5, expected_variance(Components(-1, 2, 1), 3, 50)) == power(
+        0.5, expected_variance(Components(0, 2, 1), 3, 50)
+    )
