@@ -23,7 +23,7 @@ def of_students_test(difference: float, sd: float, number: int, level: float) ->
 
 
 @pytest.mark.parametrize("level", [0.05, 0.005])
-@pytest.mark.parametrize("difference", [0.3, 0.8, 2.0])
+@pytest.mark.parametrize("difference", [0.3, 0.8, 1.2])
 def test_one_source_of_variance_has_the_power_of_students_test(difference, level):
     of_cases = expected_variance(Components(seed=0, case=1, residual=0), seeds=3, cases=20)
     assert power(difference, of_cases, level) == pytest.approx(
