@@ -132,17 +132,20 @@ def two_way(*groups: FloatArray) -> MeanVariance:
     """Return the variance of the sum of the groups' means.
 
     Args:
-        groups: ``(seeds, cases)`` each, without NaN: at least two seeds and two cases. Rows are seeds of that group alone,
-            columns the same cases in all groups. Differences of paired seeds are one group; the scores of one arm and the
-            negative ones of another with other seeds are two, whose variances may differ (Welch, Biometrika 34, 1947).
+        groups: ``(..., seeds, cases)`` each, without NaN: at least two seeds and two cases, and any number of such tables at
+            once. Rows are seeds of that group alone, columns the same cases in all groups. Differences of paired seeds are
+            one group; the scores of one arm and the negative ones of another with other seeds are two, whose variances may
+            differ (Welch, Biometrika 34, 1947).
     """
-    n = groups[0].shape[1]
+    n = groups[0].shape[-1]
+    sizes = [group.shape[-2] for group in groups]
     seeds = tuple(
-        Part(float(group.mean(axis=1).var(ddof=1)) / len(group), len(group) - 1) for group in groups
+        Part(group.mean(axis=-1).var(axis=-1, ddof=1) / k, k - 1)
+        for group, k in zip(groups, sizes, strict=True)
     )
-    means = np.sum([group.mean(axis=0) for group in groups], axis=0)
-    residual = sum(_residual(group) / (len(group) * n) for group in groups)
-    return MeanVariance(seeds, (Part(float(means.var(ddof=1)) / n, n - 1),), (residual,))
+    means = sum(group.mean(axis=-2) for group in groups)
+    residual = sum(_residual(group) / (k * n) for group, k in zip(groups, sizes, strict=True))
+    return MeanVariance(seeds, (Part(np.var(means, axis=-1, ddof=1) / n, n - 1),), (residual,))
 
 
 def together(variances: Sequence[MeanVariance]) -> MeanVariance:
@@ -157,7 +160,7 @@ def together(variances: Sequence[MeanVariance]) -> MeanVariance:
 def components(table: FloatArray) -> Components:
     """Return the analysis of variance's estimates for a table ``(seeds, cases)`` without NaN, two of each at least."""
     k, n = table.shape
-    residual = _residual(table)
+    residual = float(_residual(table))
     return Components(
         float(table.mean(axis=1).var(ddof=1)) - residual / n,
         float(table.mean(axis=0).var(ddof=1)) - residual / k,
@@ -165,8 +168,9 @@ def components(table: FloatArray) -> Components:
     )
 
 
-def _residual(table: FloatArray) -> float:
+def _residual(table: FloatArray) -> Any:
     """Return the mean square of what seed and case do not explain additively."""
-    k, n = table.shape
-    left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float((left**2).sum()) / ((k - 1) * (n - 1))
+    k, n = table.shape[-2:]
+    by_case, by_seed = table.mean(axis=-2, keepdims=True), table.mean(axis=-1, keepdims=True)
+    left = table - by_case - by_seed + by_case.mean(axis=-1, keepdims=True)
+    return (left**2).sum(axis=(-2, -1)) / ((k - 1) * (n - 1))

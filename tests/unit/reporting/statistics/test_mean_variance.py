@@ -84,3 +84,10 @@ def test_means_of_other_seeds_and_cases_add_up():
 
 def test_scores_that_do_not_vary_have_no_p():
     assert math.isnan(two_way(np.ones((3, 12))).p(1.0))
+
+
+def test_many_tables_at_once_are_as_one_by_one():
+    tables, others = (RNG.normal(size=(6, k, 15)) for k in (3, 4))
+    half = two_way(tables, -others).half_width(0.01)
+    alone = [two_way(one, -other).half_width(0.01) for one, other in zip(tables, others, strict=True)]
+    assert half == pytest.approx(alone)
