@@ -46,6 +46,7 @@ from harness.errors import UserError, did_you_mean
 from harness.parsing import WrongKey, parse
 from harness.ranges import Range
 from harness.spec import Frozen
+from harness.study.contrasts import ContrastSpec
 
 METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
 """What a trial records, and a report can show; other metrics are for ``medctx evaluate``."""
@@ -58,6 +59,8 @@ def _recorded(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_recorded)]
+MARGIN = 0.5
+"""The margin of a metric without one of its own: points of Dice and NSD, mm of distances."""
 Role = Literal["student", "teacher"]
 Cost = Literal[
     "parameters",
@@ -95,7 +98,8 @@ class ReportSpec(Frozen):
 
     ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
     the seed. ``spread`` is printed beside means: ``sd`` over seeds, or the 95 % ``interval`` for new seeds and cases.
-    ``tables`` are more tables than one per metric.
+    ``tables`` are more tables than one per metric. ``margin`` is the smallest difference of a metric that matters, in points or
+    mm; ``contrasts`` are what is asked of the arms, see :class:`ContrastSpec`.
     """
 
     baseline: str = Field("supervised", description="the arm that gains are measured against")
@@ -103,6 +107,12 @@ class ReportSpec(Frozen):
     metrics: tuple[Metric, ...] = ("dice", "hd95")
     spread: Literal["sd", "interval"] = "sd"
     tables: tuple[TableSpec, ...] = ()
+    margin: dict[Metric, Annotated[float, Field(gt=0)]] = {}
+    contrasts: tuple[ContrastSpec, ...] = ()
+
+    def margin_of(self, metric: str) -> float:
+        """Return the largest difference of a metric that counts as none, in the unit that is printed: points or mm."""
+        return self.margin.get(metric, MARGIN)
 
 
 class Labels(Frozen):

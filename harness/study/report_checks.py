@@ -9,6 +9,7 @@ from harness import registry
 from harness.errors import UserError, did_you_mean
 from harness.records.schema import safe_name
 from harness.study.axes import MEAN_REGION, OWN_TABLES, SCORED, row_keys
+from harness.study.contrast_checks import check_contrasts
 from harness.study.file import Labels, TableSpec
 from harness.study.names import ARMS, value_text
 from harness.study.study import Study
@@ -19,7 +20,8 @@ def check_report(where: str, study: Study) -> None:
 
     Raises:
         UserError: rows that no cell sets, tables that would be written over each other or cannot show the study, regions
-            that no dataset has, or a baseline that nothing can be compared with; ``where`` is the file.
+            that no dataset has, a baseline that nothing can be compared with, or contrasts of what it does not have; ``where``
+            is the file.
     """
     report, datasets = study.report, {cell.spec.dataset.name for cell in study.cells}
     for key in report.rows:
@@ -27,6 +29,7 @@ def check_report(where: str, study: Study) -> None:
             remedy = did_you_mean(key, study.factors)
             raise UserError(f"{where}: report.rows", repr(key), "a factor of the study", remedy)
     _check_names(where, study, datasets)
+    check_contrasts(where, study)
     if not study.cells:
         return
     keys = row_keys(report, study.varying())

@@ -1,0 +1,254 @@
+"""What ``report.contrasts`` of a study declares, and which arms each of its contrasts weighs against each other.
+
+A contrast is a weighted sum of the mean scores of arms. Everything here is a pure function on arms as mappings from factor to
+value; a factor that an arm does not set is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log2
+from statistics import fmean
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.parsing import WrongKey
+from harness.spec import Frozen
+
+Arm = Mapping[str, Any]
+ROLE = "role"
+"""A key of a selection beside the factors: the student's scores, or the teacher's."""
+_OWNED = ("method", "architecture")  # whose parameters another one of them does not have
+
+
+class ContrastSpec(Frozen):
+    """A question that a study asks of its arms.
+
+    ``of`` minus ``to`` is estimated; each is the name of a method, or values of factors. What ``to`` does not say is as in
+    ``of``; without it ``of`` is set against the report's baseline. ``pairs`` sets each of its members against each earlier one.
+    ``pool`` averages over all values of factors. ``between`` is the difference of the differences at two values of a factor, ``trend`` the
+    slope over a numeric one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every
+    other factor that varies. ``primary`` ones are corrected together, the others are exploratory.
+    """
+
+    name: str = Field(min_length=1)
+    of: str | dict[str, Any] = {}
+    to: str | dict[str, Any] | None = None
+    pairs: tuple[str | dict[str, Any], ...] = ()
+    pool: tuple[str, ...] = ()
+    between: dict[str, tuple[Any, ...]] = {}
+    trend: str = ""
+    scale: Literal["unit", "log2"] = "unit"
+    primary: bool = False
+
+    @field_validator("between")
+    @classmethod
+    def _one_factor(cls, between: dict[str, Any]) -> dict[str, Any]:
+        if len(between) > 1 or any(len({*pair}) != 2 for pair in between.values()):
+            raise ValueError("one factor with two of its values")
+        return between
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> ContrastSpec:
+        if self.pairs and (self.of or self.to is not None or self.trend):
+            raise WrongKey("pairs", "pairs beside of, to or trend", "pairs alone, or of and to")
+        if self.pairs and len(self.pairs) < 2:
+            raise WrongKey("pairs", "one arm", "two or more")
+        if self.scale == "log2" and not self.trend:
+            raise WrongKey("scale", "a scale without trend", "a scale beside trend")
+        named = [*self.pool, *self.between, *([self.trend] if self.trend else [])]
+        for key in named:
+            if named.count(key) > 1 or any(key in selected for selected in self.selections()):
+                raise WrongKey(key, f"{key} twice", "each factor in one place of a contrast")
+        return self
+
+    def selections(self) -> tuple[dict[str, Any], ...]:
+        """Return ``of``, ``to`` and ``pairs`` as values of factors, those that are declared."""
+        given = [self.of, *([] if self.to is None else [self.to]), *self.pairs]
+        return tuple(_selection(one) for one in given)
+
+
+def _selection(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {"method": given} if isinstance(given, str) else given
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
+
+
+@dataclass(frozen=True)
+class Term:
+    """The mean score of an arm in a contrast: its weight, its values by factor, and whose scores they are."""
+
+    weight: float
+    arm: Arm
+    role: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast of arms that a study plans.
+
+    Attributes:
+        name: as declared.
+        primary: whether it belongs to the family that is corrected.
+        of, to: what is told apart, by factor; ``to`` is None for the slope of one arm's own scores.
+        place: the values of the other factors, which differ between contrasts of one name.
+        pooled: the factors that are averaged over, and in how many combinations of their values.
+        between: the factor and its two values of a difference of differences.
+        trend: the factor of a slope, and ``scale`` its unit.
+        terms: whose weighted sum it is.
+    """
+
+    name: str
+    primary: bool
+    of: Arm
+    to: Arm | None
+    place: Arm
+    pooled: tuple[str, ...]
+    levels: int
+    between: Mapping[str, tuple[Any, ...]]
+    trend: str
+    scale: str
+    terms: tuple[Term, ...]
+
+
+def expand(spec: ContrastSpec, arms: Sequence[Arm], baseline: str) -> Iterator[Contrast]:
+    """Yield each contrast that a declaration stands for, in the order of arms.
+
+    Args:
+        spec: as declared.
+        arms: that the study plans.
+        baseline: the method that ``of`` is compared with where no ``to`` is declared.
+    """
+    for of, to in _sides(spec, baseline):
+        yield from _Expansion(spec, arms, of, to).contrasts()
+
+
+def _sides(spec: ContrastSpec, baseline: str) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    pairs = [_selection(one) for one in spec.pairs]
+    for later, second in enumerate(pairs):
+        for first in pairs[:later]:
+            yield second, first
+    if not pairs:
+        default = None if spec.trend else {"method": baseline}
+        yield _selection(spec.of), default if spec.to is None else _selection(spec.to)
+
+
+def default_contrasts(arms: Sequence[Arm], baseline: str, apart: Sequence[str]) -> list[ContrastSpec]:
+    """Return what is primary where a study declares nothing: each arm against the baseline, pooled over all but the network.
+
+    Args:
+        arms: that the study plans.
+        baseline: the method that they are compared with.
+        apart: factors beside method, network and their parameters that are not pooled over.
+    """
+    factors = list(dict.fromkeys(key for arm in arms for key in arm))
+    pool = tuple(key for key in factors if key.partition(".")[0] not in _OWNED and key not in apart)
+    methods = [name for name in dict.fromkeys(arm["method"] for arm in arms) if name != baseline]
+    return [ContrastSpec(name=str(name), of=str(name), pool=pool, primary=True) for name in methods]
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """The contrasts of one ``of`` and ``to``."""
+
+    spec: ContrastSpec
+    arms: Sequence[Arm]
+    of: Mapping[str, Any]
+    to: Mapping[str, Any] | None
+
+    def contrasts(self) -> Iterator[Contrast]:
+        """Yield one for each combination of the factors that are neither chosen nor pooled, where all arms are planned."""
+        spec, of_role = self.spec, str(self.of.get(ROLE, "student"))
+        chosen = {key: value for key, value in self.of.items() if key != ROLE}
+        settled = {*self.of, *spec.pool, *spec.between, spec.trend}
+        places: dict[tuple[tuple[str, Any], ...], None] = {}
+        for arm in self.arms:
+            if all(arm.get(key) == value for key, value in chosen.items()):
+                places[tuple((key, value) for key, value in arm.items() if key not in settled)] = None
+        for place in map(dict, places):
+            weighted = list(self._pooled({**place, **chosen}, spec.pool))
+            terms = [
+                Term(weight * term.weight, term.arm, term.role) for weight, own in weighted for term in own
+            ]
+            if terms:
+                of = {**chosen, ROLE: of_role}
+                to = None if self.to is None else {**self.to, ROLE: self.to.get(ROLE, of_role)}
+                yield Contrast(spec.name, spec.primary, of, to, place, spec.pool, len(weighted), spec.between,
+                               spec.trend, spec.scale, tuple(terms))  # fmt: skip
+
+    def _pooled(self, values: Mapping[str, Any], pool: Sequence[str]) -> Iterator[tuple[float, list[Term]]]:
+        """Yield the weight and the terms of each combination of pooled values; all values of a factor weigh the same."""
+        if not pool:
+            terms = self._at(values)
+            yield from [(1.0, terms)] if terms else []
+            return
+        found = [list(self._pooled({**values, pool[0]: level}, pool[1:])) for level in self._levels[pool[0]]]
+        # what only some arms set, such as a parameter, is not set by this one
+        found = [own for own in found if own] or [list(self._pooled(values, pool[1:]))]
+        for own in found:
+            yield from ((weight / len(found), terms) for weight, terms in own)
+
+    def _at(self, values: Mapping[str, Any]) -> list[Term]:
+        """Return the terms where nothing is left to pool: one difference, two of them, or those of a slope."""
+        if not self.spec.between:
+            return self._slope(values) if self.spec.trend else self._difference(values)
+        ((key, (first, second)),) = self.spec.between.items()
+        one, other = (self._slope({**values, key: value}) if self.spec.trend else self._difference({**values, key: value})
+                      for value in (first, second))  # fmt: skip
+        return [*one, *(Term(-term.weight, term.arm, term.role) for term in other)] if one and other else []
+
+    def _slope(self, values: Mapping[str, Any]) -> list[Term]:
+        """Return the terms of the least-squares slope over the levels of a factor that are numbers."""
+        key = self.spec.trend
+        levels = sorted(level for level in self._levels[key] if is_level(level, self.spec.scale))
+        found = [(level, terms) for level in levels if (terms := self._difference({**values, key: level}))]
+        if len(found) < 2:
+            return []
+        places = [level_place(level, self.spec.scale) for level, _ in found]
+        middle = fmean(places)
+        spread = sum((place - middle) ** 2 for place in places)
+        return [
+            Term((place - middle) / spread * term.weight, term.arm, term.role)
+            for place, (_, terms) in zip(places, found, strict=True)
+            for term in terms
+        ]
+
+    def _difference(self, values: Mapping[str, Any]) -> list[Term]:
+        """Return the arm of ``of``, and minus it that of ``to``; nothing where one is not planned."""
+        role = str(self.of.get(ROLE, "student"))
+        arm = self._planned(values)
+        if self.to is None:
+            return [Term(1.0, arm, role)] if arm else []
+        own = {key: value for key, value in self.to.items() if key != ROLE}
+        dropped = [head for head in _OWNED if head in own and own[head] != values.get(head)]
+        kept = {key: value for key, value in values.items() if key.partition(".")[0] not in dropped}
+        other = self._planned({**kept, **own})
+        other_role = str(self.to.get(ROLE, role))
+        if arm is None or other is None or (arm, role) == (other, other_role):
+            return []
+        return [Term(1.0, arm, role), Term(-1.0, other, other_role)]
+
+    def _planned(self, values: Mapping[str, Any]) -> Arm | None:
+        return self._index.get(frozenset(values.items()))
+
+    @cached_property
+    def _index(self) -> dict[frozenset[tuple[str, Any]], Arm]:
+        return {frozenset(arm.items()): arm for arm in self.arms}
+
+    @cached_property
+    def _levels(self) -> dict[str, list[Any]]:
+        """The values of each factor that is pooled or has a trend, in the order of arms."""
+        keys = [*self.spec.pool, *([self.spec.trend] if self.spec.trend else [])]
+        return {key: list(dict.fromkeys(arm[key] for arm in self.arms if key in arm)) for key in keys}
+
+
+def is_level(value: Any, scale: str) -> bool:
+    """Return whether a value has a place on the axis of a trend."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and (scale == "unit" or value > 0)
+
+
+def level_place(value: float, scale: str) -> float:
+    """Return the place of a number on the axis of a trend."""
+    return log2(value) if scale == "log2" else float(value)
