@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers; at run time each name is imported when it is asked for
     from harness.commands.compare import compare
+    from harness.commands.ensemble import ensemble
     from harness.commands.evaluate import evaluate
     from harness.commands.export import export
     from harness.commands.plan import plan
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # for type checkers; at run time each name is imported when i
     from harness.study.study import Study
 
     __all__ = [
-        "Interrupted", "Study", "StudyResults", "UserError", "compare", "evaluate", "export", "load_study", "plan", "predict", "publish", "report",
+        "Interrupted", "Study", "StudyResults", "UserError", "compare", "ensemble", "evaluate", "export", "load_study", "plan", "predict", "publish", "report",
         "rescore", "results", "run", "status", "suggest",
     ]  # fmt: skip
 
@@ -50,6 +51,7 @@ except (
 
 COMMANDS = (
     "compare",
+    "ensemble",
     "evaluate",
     "export",
     "plan",

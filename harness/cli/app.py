@@ -13,12 +13,15 @@ from harness.cli import cluster, data, evaluate, listing, plan, plugins, predict
 from harness.console import replace_what_cannot_be_shown
 from harness.errors import UserError
 
+_ANY_WIDTH = 1000  # columns: help is as wide as the terminal
+
 app = typer.Typer(
     help="Benchmarks and ablations for 3D medical image segmentation: from a study file to a report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": _ANY_WIDTH},
 )
 
 
@@ -58,6 +61,7 @@ app.command()(report.publish)
 app.command()(report.compare)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(predict.ensemble)
 app.command()(predict.export)
 app.command()(cluster.doctor)
 app.command(hidden=True)(cluster.cluster_wait)

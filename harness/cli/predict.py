@@ -1,4 +1,4 @@
-"""``medctx predict`` and ``medctx export``: what is done with trained networks."""
+"""``medctx predict``, ``ensemble`` and ``export``: what is done with trained networks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, Data, Results
+from harness.cli.options import DEFAULT_RESULTS, Data, Overrides, Processes, Results, StudyName
+from harness.commands.ensemble import ensemble as make_ensembles
 from harness.commands.export import export as export_network
 from harness.commands.predict import predict as predict_images
 from harness.console import console
+from harness.study.expand import load_study
 
 out = console()
 
@@ -59,6 +61,37 @@ def predict(
         say=lambda sentence: out.print(sentence, markup=False),
     )
     if found.problems:
+        raise typer.Exit(1)
+
+
+def ensemble(
+    study: StudyName,
+    over: Annotated[
+        str, typer.Option(metavar="seed|fold", help="In what the networks of an ensemble differ.")
+    ] = "seed",
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    role: Role = "student",
+    device: Device = None,
+    workers: Processes = None,
+    overrides: Overrides = None,
+) -> None:
+    """Score the mean of a study's networks over seeds or folds, and write its report with a table of these ensembles.
+
+    Nothing is trained. Exit status 1 where an ensemble is not made.
+    """
+    found = make_ensembles(
+        load_study(study, overrides or [], data),
+        over=over,
+        results=results,
+        data=data,
+        role=role,
+        device=device,
+        workers=workers,
+        say=lambda sentence: out.print(sentence, markup=False),
+    )
+    out.print(f"report: {found.report.page}", markup=False)
+    if found.problems or found.report.refused:
         raise typer.Exit(1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.commands.arguments import Folder
-from harness.commands.predict import load_networks
 from harness.data.caches import data_folder
 
 
@@ -35,6 +34,7 @@ def export(
         UserError: the trial has no weights, or its network cannot be written so.
     """
     from harness.inference.export import export_trained
+    from harness.inference.trained import load_networks
 
     (trained,), _ = load_networks([trial], Path(results), data_folder(data), role, "cpu")
     return export_trained(trained, format, Path(output))

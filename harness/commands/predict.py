@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.commands.arguments import Folder, Say, silent
 from harness.data.caches import data_folder
 from harness.errors import UserError
 from harness.files.whole import write_text
-from harness.records.store import Store
 from harness.spec import digest
 
 if TYPE_CHECKING:
@@ -85,10 +84,10 @@ def predict(
     """
     names = [trials] if isinstance(trials, str) else list(trials)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    networks, chosen = load_networks(names, Path(results), data_folder(data), role, device, threads)
     from harness.inference.inputs import cases_of
-    from harness.inference.trained import changed_since
+    from harness.inference.trained import changed_since, load_networks
 
+    networks, chosen = load_networks(names, Path(results), data_folder(data), role, device, threads)
     for sentence in (one for network in networks for one in changed_since(network.record)):
         say(sentence)
 
@@ -108,59 +107,6 @@ def predict(
         what = "kept, as the same trials have predicted it" if one.kept else "predicted"
         say(f"{what}: {one.labels}")
     return Predictions(tuple(done), problems)
-
-
-def load_networks(
-    trials: Sequence[str],
-    results: Path,
-    data: Path | None,
-    role: str,
-    device: str | None,
-    threads: int | None = None,
-) -> tuple[list[Trained], torch.device]:
-    """Return the networks of trials, and their device; this process computes from now on as a trial does.
-
-    Raises:
-        UserError: a trial is not there, has no weights, or has other labels than the first.
-    """
-    import torch
-
-    from harness.inference.trained import finished_trial, load_trained
-    from harness.seeding import clean_process
-    from harness.trial.environment import pick_device
-
-    store = Store(results, writable=False)
-    records = [finished_trial(id, store) for id in trials]
-    if len({record.id for record in records}) < max(len(records), 1):
-        raise UserError(
-            "trials", ", ".join(trials) or "none", "one trial or more, each once", "Correct the ids."
-        )
-    try:
-        chosen = torch.device(device) if device else pick_device()
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            "--device",
-            f"{device} ({reason})",
-            "a device of this machine, such as cpu or cuda",
-            "Name another.",
-        ) from error
-    clean_process(threads or max(record.spec.recipe.threads for record in records))
-    networks = [load_trained(record, store, data, role, chosen) for record in records]
-    first = networks[0]
-    for other in networks[1:]:
-        if _answers(other) != _answers(first):
-            raise UserError(
-                f"trials {first.record.id} and {other.record.id}", "other channels or labels", "the same of both",
-                "Average trials of one dataset.",
-            )  # fmt: skip
-    return networks, chosen
-
-
-def _answers(trained: Trained) -> tuple[Any, ...]:
-    """Return what a network is given and what its classes mean."""
-    return tuple(trained.dataset.channels), dict(trained.dataset.labels), trained.dataset.ignore
 
 
 def _target(case: Case, folder: Path) -> Path:

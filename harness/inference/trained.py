@@ -15,9 +15,11 @@ from harness.data.datasets.contract import Dataset
 from harness.errors import UserError
 from harness.records.schema import TrialRecord
 from harness.records.store import CHECKPOINT, Store
+from harness.seeding import clean_process
 from harness.spec import Recipe, digest
 from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint
 from harness.trial.build import build_architecture, build_method
+from harness.trial.environment import pick_device
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,60 @@ def load_trained(
             "those that this version builds", "Use the version of the tool that trained it; its record names the commit.",
         ) from error  # fmt: skip
     return Trained(record, dataset, role, roles[role].eval(), _hash_of(state))
+
+
+def load_networks(
+    trials: Sequence[str],
+    results: Path,
+    data: Path | None,
+    role: str,
+    device: str | None,
+    threads: int | None = None,
+) -> tuple[list[Trained], torch.device]:
+    """Return the networks of trials, and their device; this process computes from now on as a trial does.
+
+    Raises:
+        UserError: a trial is not there, has no weights, or has other labels than the first.
+    """
+    store = Store(results, writable=False)
+    records = [finished_trial(id, store) for id in trials]
+    if len({record.id for record in records}) < max(len(records), 1):
+        raise UserError(
+            "trials", ", ".join(trials) or "none", "one trial or more, each once", "Correct the ids."
+        )
+    chosen = chosen_device(device)
+    clean_process(threads or max(record.spec.recipe.threads for record in records))
+    networks = [load_trained(record, store, data, role, chosen) for record in records]
+    first = networks[0]
+    for other in networks[1:]:
+        if _answers(other) != _answers(first):
+            raise UserError(
+                f"trials {first.record.id} and {other.record.id}", "other channels or labels", "the same of both",
+                "Average trials of one dataset.",
+            )  # fmt: skip
+    return networks, chosen
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """Return a device by its name, by default a GPU, where there is one.
+
+    Raises:
+        UserError: this machine has no such device.
+    """
+    try:
+        chosen = torch.device(name) if name else pick_device()
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            "--device", f"{name} ({reason})", "a device of this machine, such as cpu or cuda", "Name another."
+        ) from error
+    return chosen
+
+
+def _answers(trained: Trained) -> tuple[Any, ...]:
+    """Return what a network is given and what its classes mean."""
+    return tuple(trained.dataset.channels), dict(trained.dataset.labels), trained.dataset.ignore
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@
     <results>/published/<study>/records/cases.parquet     the per-case rows of all of them, with their ids
     <results>/published/<study>/records/optuna.journal    what its searches remember, where it searches
     <results>/published/<study>/records/conventions.parquet  scores by other conventions, after ``medctx rescore``
+    <results>/published/<study>/records/ensembles.parquet    scores of ensembles, after ``medctx ensemble``
     <results>/published/<study>/records/contents          the hash of each case's files, of the data that they were made from
     <results>/published/<study>/tables, figures           as the report wrote them
     <results>/published/<study>/README.md                 question, answer, command, tables of scores and figures on a page
@@ -27,6 +28,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.records.contents import CONTENTS
+from harness.records.ensembles import ENSEMBLES
 from harness.records.schema import RESCORED, TrialRecord
 from harness.search.findings import JOURNAL
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PUBLISHED, RECORDS, TRIALS, CASES = "published", "records", "trials.jsonl.gz", "cases.parquet"
-BESIDE = (JOURNAL, RESCORED)
+BESIDE = (JOURNAL, RESCORED, ENSEMBLES)
 """Files of a study's output that lie beside its published records."""
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from harness.errors import UserError
 from harness.files.whole import whole
 from harness.records.damage import is_history_whole
+from harness.records.ensembles import has_changed, read_ensembles, read_members
 from harness.records.schema import (
     CASE_COLUMNS,
     RESCORED,
@@ -27,6 +28,7 @@ from harness.records.schema import (
 from harness.records.store import Store
 from harness.reporting.wording import UNSET, is_number
 from harness.spec import canonical_json
+from harness.study.members import OVER, groups_of_members
 from harness.study.study import Study
 
 COST_COLUMNS = tuple(name for name in Cost.model_fields if name != "steps")  # the protocol has the steps
@@ -130,6 +132,40 @@ def rescored_frame(study: Study, results: Path) -> pd.DataFrame | None:
     """Return the scores by other conventions, of ``rescore``, or None where nobody asked for them."""
     path = results / study.name / RESCORED
     return pd.read_parquet(path) if path.is_file() else None
+
+
+def ensemble_frame(study: Study, trials: pd.DataFrame, results: Path) -> pd.DataFrame | None:
+    """Return the scores of a study's ensembles, of ``ensemble``, or None where it has none.
+
+    Args:
+        study: its trials say which ensembles are its own; those of other trials are left out.
+        trials: of ``trial_frame``.
+        results: the results folder.
+
+    Returns:
+        ``id``, ``over``, ``members`` (ids of trials, a tuple), the columns of a trial's cases, and ``state``: ``whole``,
+        ``unfinished`` (cases are missing), or ``changed``: a member's record is another one now.
+    """
+    frame = read_ensembles(results / study.name)
+    if frame is None:
+        return None
+    store, tested = Store(results, writable=False), dict(zip(trials["id"], trials["test_cases"], strict=True))
+    planned = {
+        (over, frozenset(cell.spec.id for cell in cells))
+        for over in OVER
+        for cells in groups_of_members(study, over)
+    }
+    parts = []
+    for (_, over, text), rows in frame.groupby(["id", "over", "members"], sort=False):
+        members = read_members(str(text))
+        ids = tuple(one.id for one in members)
+        if (over, frozenset(ids)) not in planned:
+            continue
+        state = "changed"
+        if not has_changed(store, members):  # then all of them are complete
+            state = "whole" if {*rows["case"]} == {*tested[ids[0]]} else "unfinished"
+        parts.append(rows.assign(members=[ids] * len(rows), state=state))
+    return pd.concat(parts, ignore_index=True) if parts else None
 
 
 def with_numbers(trials: pd.DataFrame) -> pd.DataFrame:

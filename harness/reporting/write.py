@@ -123,6 +123,7 @@ def _write(
     from harness.reporting.frames import (
         case_frame,
         damaged_histories,
+        ensemble_frame,
         history_frame,
         rescored_frame,
         trial_frame,
@@ -139,8 +140,8 @@ def _write(
     cases, history = case_frame(trials, results), history_frame(trials, results)
     suggested = [trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
-    comparisons = comparison_frame(data)
-    tables = all_tables(data, comparisons, published, rescored_frame(study, results))
+    comparisons, ensembles = comparison_frame(data), ensemble_frame(study, trials, results)
+    tables = all_tables(data, comparisons, published, rescored_frame(study, results), ensembles)
     of_searches = search_tables(searches, data, history, suggested)
     _write_tables([*tables, *of_searches], folder / "tables", study.name)
     write_frames(trials, cases, folder)

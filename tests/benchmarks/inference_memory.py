@@ -66,7 +66,7 @@ def predict_whole(folder: Path, id: str) -> None:
     import torch
     from monai.inferers import sliding_window_inference
 
-    from harness.commands.predict import load_networks
+    from harness.inference.trained import load_networks
     from harness.data.images import preprocess_image
     from harness.data.nifti import read_image
     from harness.data.resampling import resample_linear

@@ -61,6 +61,7 @@ def render_page(
         "comparisons": entries.pop("comparisons"),
         "cost": entries.pop("cost"),
         "trials": entries.pop("trials"),
+        "ensembles": entries.pop("ensembles", None),
         "conventions": entries.pop("conventions", None),
         "scores": list(entries.values()),
         "search": [_table_entry(table) for table in search_tables],
@@ -100,7 +101,7 @@ def _template() -> Template:
 
 
 _SECTIONS = {
-    "search": "Search", "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "conventions": "Conventions",
+    "search": "Search", "scores": "Scores", "figures": "Figures", "viewers": "Slice by slice", "comparisons": "Tests", "ensembles": "Ensembles", "conventions": "Conventions",
     "cost": "Cost", "failures": "Failed trials", "skipped": "Skipped cells", "trials": "All trials", "protocol": "Protocol",
     "reproduce": "How to reproduce",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
 from harness.reporting.tables.conventions import convention_table
 from harness.reporting.tables.cost import cost_table
+from harness.reporting.tables.ensembles import ensemble_table
 from harness.reporting.tables.pivot import pivot_table
 from harness.reporting.tables.references import reference_tables
 from harness.reporting.tables.scores import score_table
@@ -26,6 +27,7 @@ def all_tables(
     comparisons: pd.DataFrame,
     published: Mapping[str, Reference] | None = None,
     rescored: pd.DataFrame | None = None,
+    ensembles: pd.DataFrame | None = None,
 ) -> list[Table]:
     """Return every table of a study except the tables of its searches.
 
@@ -34,6 +36,7 @@ def all_tables(
         comparisons: of ``comparison_frame``.
         published: published numbers by name; each has two tables.
         rescored: of ``rescored_frame``.
+        ensembles: of ``ensemble_frame``.
 
     Raises:
         UserError: a declared table that cannot be made.
@@ -47,6 +50,8 @@ def all_tables(
         tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocol, own)]
     tables.append(refuse_if_incomparable(comparison_table(data, comparisons), data))
     tables += [with_selection_caution(table, data) for table in (cost_table(data), trials_table(data))]
+    if ensembles is not None:
+        tables.append(refuse_if_incomparable(ensemble_table(data, ensembles), data))
     if rescored is not None:
         tables.append(refuse_if_incomparable(convention_table(data, rescored), data))
     return tables
