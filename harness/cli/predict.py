@@ -76,7 +76,7 @@ def ensemble(
     workers: Processes = None,
     overrides: Overrides = None,
 ) -> None:
-    """Score the mean of a study's networks over seeds or folds, and write its report with a table of these ensembles.
+    """Average a study's networks over seeds or folds, score that, and write its report with a table of these ensembles.
 
     Nothing is trained. Exit status 1 where an ensemble is not made.
     """

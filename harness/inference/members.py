@@ -56,6 +56,7 @@ def _is_complete(record: TrialRecord | None) -> bool:
 def _what_is_missing(cell: Cell, over: str, store: Store) -> str:
     """Return a member that is not complete, by what tells it apart, and its state."""
     state = store.damage(cell.spec.id) or store.status(cell.spec.id)
+    state = "of another version of the tool" if state == "complete" else state  # which this one cannot read
     return f"{over} {cell.factors[OVER[over]]}, trial {cell.spec.id} ({state})"
 
 

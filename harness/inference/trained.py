@@ -73,7 +73,12 @@ def finished_trial(id: str, store: Store) -> TrialRecord:
         )  # fmt: skip
     record = store.record(matching[0])
     if record is None or record.status != "complete" or record.kind != "train":
-        state = "a damaged record" if record is None else f"a {record.status} {record.kind}ing"
+        unread = store.damage(matching[0]) or "it may be of another version of the tool"
+        state = (
+            f"a record that cannot be read ({unread})"
+            if record is None
+            else f"a {record.status} {record.kind}ing"
+        )
         raise UserError(
             f"trial {matching[0]}", state, "a complete trial that was tested or validated",
             "See 'medctx status', or choose another.",
