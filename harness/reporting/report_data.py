@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.folds import Folds, fold_notes, folds_of_seeds, is_folded, pooled_cases, whole_seeds
+from harness.reporting.patients import patient_means
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
 from harness.reporting.statistics import estimates
 from harness.reporting.wording import UNSET, is_number
@@ -80,6 +81,11 @@ class ReportData:
         return estimates.case_scores(self.cases)
 
     @cached_property
+    def patient_means(self) -> pd.DataFrame:
+        """The means over the cases of every patient, of ``patients.patient_means``."""
+        return patient_means(self.case_means, self.trials, self.study)
+
+    @cached_property
     def complete(self) -> pd.DataFrame:
         """The complete rows of the trials."""
         return self.trials[self.trials["status"] == "complete"]
@@ -94,7 +100,7 @@ class ReportData:
         """The metric conventions of the complete trials."""
         return list(dict.fromkeys(self.complete["convention"].dropna()))
 
-    @property
+    @cached_property
     def is_folded(self) -> bool:
         """Whether trials of the study are folds of one another."""
         return is_folded(self.study)

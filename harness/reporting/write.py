@@ -117,6 +117,7 @@ def _write(
     from harness.files.whole import write_text
     from harness.records.schema import safe_name
     from harness.reporting.comparisons import comparison_frame
+    from harness.reporting.contrasts import contrast_frame
     from harness.reporting.figures.drawing import draw_all
     from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.figures.study_figures import plan_study_figures
@@ -141,7 +142,8 @@ def _write(
     suggested = [trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
     comparisons, ensembles = comparison_frame(data), ensemble_frame(study, trials, results)
-    tables = all_tables(data, comparisons, published, rescored_frame(study, results), ensembles)
+    contrasts = contrast_frame(data)
+    tables = all_tables(data, comparisons, contrasts, published, rescored_frame(study, results), ensembles)
     of_searches = search_tables(searches, data, history, suggested)
     _write_tables([*tables, *of_searches], folder / "tables", study.name)
     write_frames(trials, cases, folder)
@@ -150,12 +152,12 @@ def _write(
         plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches, data.names)
     )
     figures = draw_all(planned, folder / "figures")
-    found = answer(data, comparisons)
+    found = answer(data, comparisons, contrasts)
     page = folder / "report.html"
     write_text(
         page,
         render_page(
-            data, found, comparisons, tables, of_searches, figures, galleries, folder / "figures", running()
+            data, found, comparisons, contrasts, tables, of_searches, figures, galleries, folder / "figures", running()
         ),
     )
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}

@@ -11,7 +11,16 @@ REPEATED = ("seed", FOLD)
 """Factors in which the trials of one arm differ: they tell no rows apart."""
 SCORED = ("metric", "region", "role")
 MEAN_REGION = "mean"  # stands for all regions of a dataset
-OWN_TABLES = ("comparisons", "conventions", "cost", "ensembles", "suggestions", "trials", "tuned")
+OWN_TABLES = (
+    "comparisons",
+    "contrasts",
+    "conventions",
+    "cost",
+    "ensembles",
+    "suggestions",
+    "trials",
+    "tuned",
+)
 """Tables that a report has beside those of its metrics."""
 _SHARED = ("dataset", "shots", "subset")
 

@@ -2,68 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from harness.reporting.comparisons import TARGETS
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
-from harness.reporting.statistics.significance import LEVEL
-from harness.reporting.tables.comparisons import TARGET_WORDS
-from harness.reporting.wording import UNSET, Metric, count, factor_text, metric_of, signed
+from harness.reporting.statistics.verdicts import EQUIVALENT, GAIN, LOSS, UNDECIDED
+from harness.reporting.wording import UNSET, Metric, count, factor_text, metric_of, number, signed
 from harness.study.names import Names, value_text
 
+_MOST_TOLD = 4  # primary contrasts that are told one by one
 
-def answer(data: ReportData, comparisons: pd.DataFrame) -> str:
-    """Return what the report is made from of its first metric, for students, against the baseline.
+
+def answer(data: ReportData, comparisons: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+    """Return the verdicts on the primary contrasts in the first metric of a report.
 
     Args:
         data: of the report.
         comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
     """
-    baseline = data.baseline_name
     if not len(data.complete):
         return "No answer yet: no trial is complete."
     if data.undeclared_differences:
         return f"No answer: trials cannot be compared, since {data.undeclared_differences[0]}"
     name = next(iter(data.study.report.metrics), "dice")
-    rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
-    if not len(rows):
+    rows = row_dicts(contrasts[(contrasts["metric"] == name) & contrasts["primary"]])
+    if not rows:
         return _no_comparison(data, data.baseline)
     metric = metric_of(name)
-    target = next((t for t in TARGETS if rows[f"p_{t}"].notna().any()), "")
-    if not target:
-        return _untested_answer(rows, metric, baseline)
-    tested = with_arm_names(rows[rows[f"p_{target}"].notna()], data.study)
+    tested = [row for row in rows if row["verdict"]]
+    if not tested:
+        students = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
+        return _untested_answer(rows, students, metric, data)
     missing = len(rows) - len(tested)
-    untold = f" {count(missing, 'comparison')} could not be tested." if missing else ""
-    return _tested_answer(tested, metric, target, data) + untold
+    untold = f" {count(missing, 'contrast')} could not be tested ({_reasons(rows)})." if missing else ""
+    return _tested_answer(tested, metric) + untold
 
 
-def _tested_answer(tested: pd.DataFrame, metric: Metric, target: str, data: ReportData) -> str:
-    """Return how many differences hold, and the largest one that holds; where none does, the largest of all."""
-    baseline, aim = data.baseline_name, TARGET_WORDS[target]
-    holds = tested[f"holm_{target}"] < LEVEL
-    better = (tested["difference"] > 0) == metric.higher_is_better
-    named = tested[holds] if holds.any() else tested
+def _tested_answer(rows: Sequence[dict[str, Any]], metric: Metric) -> str:
+    """Return each verdict where they are few; else how many there are of each, and the largest difference that holds."""
+    if len(rows) == 1:
+        return f"{_told(rows[0], metric)}."
+    head = f"{len(rows)} primary contrasts in {metric.label} for retraining (5 %, Holm-corrected): "
+    if len(rows) <= _MOST_TOLD:
+        return head + "; ".join(_told(row, metric) for row in rows) + "."
+    found = [row["verdict"] for row in rows]
+    plural = {LOSS: "losses", EQUIVALENT: EQUIVALENT, UNDECIDED: UNDECIDED}
+    tally = [
+        count(found.count(word), word, plural.get(word, "")) for word in (GAIN, LOSS, EQUIVALENT, UNDECIDED)
+    ]
+    holds = [row for row in rows if row["verdict"] in (GAIN, LOSS)]
+    largest = max(holds or rows, key=lambda row: abs(row["difference"]))
+    which = "The largest that holds" if holds else "The largest difference, which may be chance"
+    return f"{head}{', '.join(tally)}. {which}: {_told(largest, metric)}."
+
+
+def _told(row: dict[str, Any], metric: Metric) -> str:
+    """Return a contrast with its verdict: ``MedContext against Supervised (U-Net): loss, −0.38 …``."""
+    low, high = (signed(row[f"{end}_retraining"] * metric.scale) for end in ("low", "high"))
+    text = (
+        f"{contrast_text(row)}: {row['verdict']}, {signed(row['difference'] * metric.scale)} {_unit(metric)} "
+        f"(95 % interval {low} to {high}; {count(int(row['seeds']), 'seed')}, {_tested_on(row)}"
+    )
+    if row["verdict"] == UNDECIDED:
+        text += f"; {number(row['detectable'] * metric.scale)} would be found four times out of five"
+    return f"{text})"
+
+
+def _tested_on(row: dict[str, Any]) -> str:
+    """Return how many test cases there are, and of how many patients where these are fewer."""
+    patients, cases = int(row["patients"]), int(row["cases"])
+    of = f" of {count(patients, 'patient')}" if patients != cases else ""
+    return f"{count(cases, 'test case')}{of}"
+
+
+def contrast_text(row: dict[str, Any]) -> str:
+    """Return what a contrast tells apart, and where: ``MedContext against Supervised (U-Net, mean over 5 values of shots)``."""
+    sides = " against ".join(text for text in (row["of"], row["to"]) if text)
+    over = f"mean over {row['pooled']}" if row["pooled"] else ""
+    where = ", ".join(text for text in (row["place"], over) if text)
+    return f"{sides or row['contrast']} ({where})" if where else sides or row["contrast"]
+
+
+def _reasons(rows: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
+
+
+def _untested_answer(
+    rows: Sequence[dict[str, Any]], students: pd.DataFrame, metric: Metric, data: ReportData
+) -> str:
+    """Return why there is no verdict, and the largest difference of these networks where there is one."""
+    head = f"No verdict on retraining: {_reasons(rows)}."
+    if not len(students):
+        return head
+    named = with_arm_names(students, data.study)
     largest = row_dicts(named.loc[[named["difference"].abs().idxmax()]])[0]
-    arm, difference = _arm_text(largest, data), _difference(largest, metric, target)
-    if len(tested) == 1:
-        verdict = "is better than" if better.iloc[0] else "is worse than"
-        verdict = verdict if holds.iloc[0] else "shows no significant difference to"
-        return f"{arm} {verdict} {baseline} for {aim}: {difference}."
-    among = f"{len(tested)} comparisons with {baseline} in {metric.label}"
-    if not holds.any():
-        return (
-            f"None of {among} holds for {aim} (5 %, Holm-corrected). The largest difference, which may be chance, is that "
-            f"of {arm}: {difference}."
-        )
-    gains, losses = int((holds & better).sum()), int((holds & ~better).sum())
+    which = f"The largest of {len(named)} differences" if len(named) > 1 else "The difference"
+    low, high = (signed(largest[f"{end}_networks"] * metric.scale) for end in ("low", "high"))
+    why = (
+        f"95 % interval for new cases {low} to {high}"
+        if low != UNSET
+        else f"no interval: {largest['reason_networks']}"
+    )
     return (
-        f"Of {among}, {count(gains, 'gain')} and {count(losses, 'loss', 'losses')} hold for {aim} (5 %, Holm-corrected). The "
-        f"largest difference that holds is that of {arm}: {difference}."
+        f"{head} {which} of these networks to {data.baseline_name} is that of {_arm_text(largest, data)}: "
+        f"{signed(largest['difference'] * metric.scale)} {_unit(metric)} ({why}; {count(int(largest['seeds']), 'seed')}, "
+        f"{_tested_on(largest)})."
     )
 
 
@@ -86,28 +134,9 @@ def _no_comparison(data: ReportData, baseline: str) -> str:
     return f"No comparison yet: no other arm has complete trials beside those of {baseline}."
 
 
-def _difference(row: dict[str, Any], metric: Metric, target: str) -> str:
-    low, high = (signed(row[f"{end}_{target}"] * metric.scale) for end in ("low", "high"))
-    return (
-        f"{signed(row['difference'] * metric.scale)} {_unit(metric)}, 95 % interval [{low}, {high}], "
-        f"{count(row['seeds'], 'seed')}, {count(row['cases'], 'test case')}"
-    )
-
-
 def _unit(metric: Metric) -> str:
     """Return the unit of a difference: percentages differ by points."""
     return f"percentage points of {metric.label}" if metric.unit == "%" else f"{metric.unit} {metric.label}"
-
-
-def _untested_answer(rows: pd.DataFrame, metric: Metric, baseline: str) -> str:
-    """Return the differences where the cases are too few for any interval."""
-    gains = rows["difference"] * metric.scale
-    span = signed(gains.min()) if len(rows) == 1 else f"{signed(gains.min())} to {signed(gains.max())}"
-    reasons = ", ".join(dict.fromkeys(rows["reason_networks"]))
-    return (
-        f"No answer that statistics support: {count(len(rows), 'difference')} to {baseline} of {span} "
-        f"{_unit(metric)}, without interval ({reasons})."
-    )
 
 
 def _arm_text(row: dict[str, Any], data: ReportData) -> str:

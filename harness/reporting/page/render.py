@@ -35,6 +35,7 @@ def render_page(
     data: ReportData,
     answer: str,
     comparisons: pd.DataFrame,
+    contrasts: pd.DataFrame,
     tables: Sequence[Table],
     search_tables: Sequence[Table],
     figures: Sequence[FigureEntry],
@@ -48,6 +49,7 @@ def render_page(
         data: of the report.
         answer: to the study's question.
         comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
         tables: in the order of the page.
         search_tables: the tables of the study's searches.
         figures: in the order of the page.
@@ -58,6 +60,7 @@ def render_page(
     study, done = data.study, data.complete
     entries = {table.name: _table_entry(table) for table in tables}
     parts = {
+        "contrasts": entries.pop("contrasts"),
         "comparisons": entries.pop("comparisons"),
         "cost": entries.pop("cost"),
         "trials": entries.pop("trials"),
@@ -75,7 +78,7 @@ def render_page(
         question=study.question,
         answer=answer,
         running=running,
-        verdicts=verdicts(data, comparisons),
+        verdicts=verdicts(data, comparisons, contrasts),
         counts=state_counts(data.trials, len(study.skipped)),
         sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
         drawn=[(figure, data_uri(figure_folder, figure.name)) for figure in figures if not figure.reason],

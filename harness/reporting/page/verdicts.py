@@ -1,4 +1,4 @@
-"""What the page says first: each arm against the baseline, as a line of a forest plot with a verdict in words."""
+"""What the page says first: the primary contrasts, then each arm against the baseline, as lines of a forest plot with verdicts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import pandas as pd
 
 from harness.reporting.comparisons import TARGETS
 from harness.reporting.frames import row_dicts
+from harness.reporting.page.answer import contrast_text
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEVEL
+from harness.reporting.statistics.verdicts import TONES
 from harness.reporting.tables.comparisons import TARGET_WORDS
 from harness.reporting.wording import UNSET, factor_text, metric_of, signed
 
 MOST_VERDICTS = 48
+PRIMARY = "Primary contrasts"
 _FAR = 5.0  # times the median reach, beyond which an interval is cut off
 _EDGE = 96.0  # per cent of half an axis that the widest interval takes
 
@@ -30,8 +33,8 @@ class Verdict:
     Attributes:
         arm: its name.
         text: the difference with its interval.
-        word: ``better``, ``worse``, ``not shown`` or ``not tested``.
-        tone: ``good`` or ``bad`` where the difference holds.
+        word: of ``statistics.verdicts``, or ``not tested``.
+        tone: ``good`` for a gain, ``bad`` for a loss.
         at: of the difference.
         low, high: of the interval; None where there is none.
         new_seeds: whether the interval is for retraining, and not for these networks alone.
@@ -57,33 +60,46 @@ class Verdicts:
     groups: tuple[tuple[str, tuple[Verdict, ...]], ...]
 
 
-def verdicts(data: ReportData, comparisons: pd.DataFrame) -> Verdicts | None:
-    """Return the comparisons of students in the first metric, or None where there are none.
+def verdicts(data: ReportData, comparisons: pd.DataFrame, contrasts: pd.DataFrame) -> Verdicts | None:
+    """Return the primary contrasts and the comparisons of students in the first metric, or None where there are none.
 
     Args:
         data: of the report.
         comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
     """
     name = next(iter(data.study.report.metrics), "dice")
     rows = comparisons[(comparisons["metric"] == name) & (comparisons["role"] == STUDENT)]
-    if not len(rows) or data.undeclared_differences:
+    primary = _primary(data, contrasts[contrasts["metric"] == name])
+    if (not len(rows) and not primary) or data.undeclared_differences:
         return None
     metric = metric_of(name)
-    shown = row_dicts(with_arm_names(rows, data.study))[:MOST_VERDICTS]
-    limit = _limit([_numbers(row, metric.scale) for row in shown])
+    shown = row_dicts(with_arm_names(rows, data.study))[: MOST_VERDICTS - len(primary)]
+    limit = _limit([_numbers(row, metric.scale) for row in (*primary, *shown)])
     groups: dict[str, list[Verdict]] = {}
-    for row in shown:
-        found = _verdict(row, metric.scale, limit, metric.higher_is_better)
-        groups.setdefault(_panel(row, data), []).append(found)
+    for row in (*primary, *shown):
+        panel = row["panel"] if "panel" in row else _panel(row, data)
+        groups.setdefault(panel, []).append(_verdict(row, metric.scale, limit))
     unit = "points" if metric.unit == "%" else metric.unit
     better = "" if metric.higher_is_better else ", below zero is better"
     left = len(rows) - len(shown)
     return Verdicts(
         title=f"{metric.label}: difference to {data.baseline_name} in {unit}{better}",
         limit=f"{limit:.2g}",
-        note=_note(shown) + (f" {left} more are in the table of tests." if left else ""),
+        note=_note([*primary, *shown]) + (f" {left} more are in the table of tests." if left else ""),
         groups=tuple((panel, tuple(own)) for panel, own in groups.items()),
     )
+
+
+def _primary(data: ReportData, contrasts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the primary contrasts as lines; none where each is one arm against the baseline, which has a line already."""
+    rows = row_dicts(contrasts[contrasts["primary"] & contrasts["difference"].notna()])
+    if not any(spec.primary for spec in data.study.report.contrasts) and all(
+        row["levels"] == 1 for row in rows
+    ):
+        return []
+    lacking = {"p_networks": math.nan, "low_networks": math.nan, "high_networks": math.nan}
+    return [{**row, **lacking, "arm": contrast_text(row), "panel": PRIMARY} for row in rows][:MOST_VERDICTS]
 
 
 def _note(rows: Sequence[dict[str, Any]]) -> str:
@@ -92,7 +108,12 @@ def _note(rows: Sequence[dict[str, Any]]) -> str:
     if not targets:
         return "Too few seeds and cases for any test."
     aims = " or, in grey, ".join(f"for {TARGET_WORDS[target]}" for target in targets)
-    return f"Better, worse: p < {LEVEL} after Holm's correction. Lines: 95 % interval {aims}."
+    note = f"Lines: 95 % interval {aims}."
+    if TARGETS[0] not in targets:
+        return f"No verdict on retraining: too few seeds or cases. {note}"
+    if any(row.get("panel") == PRIMARY for row in rows):
+        note = f"Single arms are exploratory. {note}"
+    return f"Gain, loss, equivalent, undecided: at {LEVEL * 100:g} % after Holm's correction, see the notes below the tests. {note}"
 
 
 def _target(row: dict[str, Any]) -> str:
@@ -114,18 +135,14 @@ def _limit(numbers: Sequence[tuple[float, float, float]]) -> float:
     return max(near) or 1.0
 
 
-def _verdict(row: dict[str, Any], scale: float, limit: float, higher_is_better: bool) -> Verdict:
+def _verdict(row: dict[str, Any], scale: float, limit: float) -> Verdict:
     difference, low, high = _numbers(row, scale)
-    target = _target(row)
-    holds = bool(target) and row[f"holm_{target}"] < LEVEL
-    better = (difference > 0) == higher_is_better
-    word = ("better" if better else "worse") if holds else "not shown" if target else "not tested"
+    word = row["verdict"] or "not tested"
     interval = "" if math.isnan(low) else f" ({signed(low)} to {signed(high)})"
     ends = [None if math.isnan(end) else _place(end, limit) for end in (low, high)]
     return Verdict(
-        arm=str(row["arm"]), text=signed(difference) + interval, word=word,
-        tone=("good" if better else "bad") if holds else "", at=_place(difference, limit),
-        low=ends[0], high=ends[1], new_seeds=target == TARGETS[0],
+        arm=str(row["arm"]), text=signed(difference) + interval, word=word, tone=TONES.get(word, ""),
+        at=_place(difference, limit), low=ends[0], high=ends[1], new_seeds=_target(row) == TARGETS[0],
     )  # fmt: skip
 
 

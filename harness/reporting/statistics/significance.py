@@ -6,26 +6,24 @@ meanings that are kept apart:
 - *these networks, new cases*: the trained networks are fixed, cases are drawn anew. Wilcoxon's signed-rank test
   on the cases' differences (means over seeds), and a studentised paired bootstrap over cases.
 - *retraining*: seeds and cases are both drawn anew, as by somebody who repeats the experiment. A two-way model
-  with random cases and random seeds within arms, or of the differences of paired seeds; its interval is Student's with
-  Satterthwaite's degrees of freedom.
+  of the differences of paired seeds, or with random seeds within arms; its interval is Student's with
+  Satterthwaite's degrees of freedom (:mod:`harness.reporting.statistics.mean_variance`).
 
-Below a least number of cases or seeds a test gives a reason in place of a result. Within these limits
-``tests/benchmarks/statistics_simulation.py`` finds false-positive rates of 3 to 6 % and coverages of 93 to 97 %; paired
-seeds with the fewest seeds and cases have false-positive rates of 2 to 3 %.
+What a report calls a case here is a patient: the mean over the cases of one. Below a least number of cases or seeds a test gives a reason in place of a result. Within these limits
+``tests/benchmarks/statistics_simulation.py`` holds the false-positive rates and the coverages to what docs/statistics.md says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from harness.data.part_counts import FEWEST_TESTED, FEWEST_TESTED_RETRAINING
+from harness.reporting.statistics.mean_variance import FloatArray, MeanVariance, Part, together, two_way
 
 LEVEL = 0.05
 LEAST_CASES = FEWEST_TESTED
@@ -33,10 +31,7 @@ LEAST_CASES = FEWEST_TESTED
 LEAST_CASES_RETRAINING, LEAST_SEEDS = FEWEST_TESTED_RETRAINING, 3
 RESAMPLES = 2000
 _MOST_ENUMERATED = 13  # pairs whose 2^n signs are all tried where ranks are tied
-_VARIANCE_QUANTILE = 0.3
-"""Share of samples whose seed variance is underestimated more than the degrees of freedom allow for."""
-
-FloatArray = NDArray[np.float64]
+_DECIMALS = 10  # of scores before they are ranked: what differs by less differs by the order of sums
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,7 @@ class Significance:
         low, high: the 95 % interval of the difference.
         smallest_p: the smallest ``p`` that so many cases can reach.
         reason: why there is neither p nor interval.
+        variance: of the difference, of a test for retraining.
     """
 
     p: float = float("nan")
@@ -55,6 +51,7 @@ class Significance:
     high: float = float("nan")
     smallest_p: float = float("nan")
     reason: str = ""
+    variance: MeanVariance | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,6 @@ class Comparison:
 
     Attributes:
         difference: of the means over seeds and cases.
-        cases: that all networks of both arms have a value for.
-        dropped: cases that only some have a value for.
-        seeds: how many networks the first and the second arm have.
         these_networks: for new cases.
         retraining: for new seeds and new cases.
         rank_biserial: matched-pairs rank-biserial correlation, -1 to 1.
@@ -73,37 +67,25 @@ class Comparison:
     """
 
     difference: float
-    cases: int
-    dropped: int
-    seeds: tuple[int, int]
     these_networks: Significance
     retraining: Significance
     rank_biserial: float
     standardised: float
 
 
-def compare_arms(
-    first: FloatArray, second: FloatArray, rng: np.random.Generator, paired: bool = False
-) -> Comparison:
+def compare(groups: Sequence[FloatArray], rng: np.random.Generator) -> Comparison:
     """Compare two arms whose networks scored the same cases.
 
     Args:
-        first: ``(seeds, cases)``; NaN where a network has no value for a case.
-        second: ``(seeds, cases)``, the same cases in the same order.
+        groups: the differences of paired seeds ``(seeds, cases)``, or the scores of one arm and the negative ones of the other;
+            without NaN.
         rng: of the bootstrap.
-        paired: see :func:`retraining_test`.
     """
-    known = ~(np.isnan(first).any(axis=0) | np.isnan(second).any(axis=0))
-    some = ~(np.isnan(first).all(axis=0) & np.isnan(second).all(axis=0))
-    first, second = first[:, known], second[:, known]
-    differences = first.mean(axis=0) - second.mean(axis=0)
+    differences = np.sum([group.mean(axis=0) for group in groups], axis=0)
     return Comparison(
         difference=float(differences.mean()) if len(differences) else float("nan"),
-        cases=int(known.sum()),
-        dropped=int((some & ~known).sum()),
-        seeds=(len(first), len(second)),
         these_networks=new_cases_test(differences, rng),
-        retraining=retraining_test(first, second, paired),
+        retraining=mean_test(*groups),
         rank_biserial=rank_biserial(differences),
         standardised=_standardised(differences),
     )
@@ -111,6 +93,7 @@ def compare_arms(
 
 def new_cases_test(differences: FloatArray, rng: np.random.Generator) -> Significance:
     """Return Wilcoxon's signed-rank test and the studentised bootstrap interval of paired differences ``(cases,)``."""
+    differences = np.round(differences, _DECIMALS)
     smallest = smallest_signed_rank_p(differences)
     reason = _too_few(len(differences), LEAST_CASES, "case")
     if not reason and np.ptp(differences) == 0:
@@ -155,22 +138,58 @@ def bootstrap_interval(differences: FloatArray, rng: np.random.Generator) -> tup
 def retraining_test(first: FloatArray, second: FloatArray, paired: bool = False) -> Significance:
     """Return the test and interval of the difference of two arms for new seeds and new cases.
 
-    Model: ``score = arm + case + arm x case + seed within arm + residual``, all but the arm random. The variance of
-    the difference of the arms' means is ``case / n + seed1 / k1 + seed2 / k2 + residual (1/k1 + 1/k2) / n``, estimated by
-    mean squares; a case component below zero counts as zero. Student's t with Satterthwaite's degrees of freedom
-    (Biometrics Bulletin 2, 1946), for which the mean squares of the few seeds are taken at their upper 70 % confidence
-    limits: where one is small by chance, it would give too many. Arms with equally many seeds are taken to have seeds of
-    one variance; with a difference of seed numbers that would mislead, and each has its own, as in Welch's test.
-
-    Where seeds are paired, what the arms of a seed have in common (the few cases that it drew) would count as variance
-    of both, and hide their difference. The same model is then one of differences, ``case + seed + residual``.
+    Where seeds are paired the test is one of differences, so that what the arms of a seed have in common drops out (first weights,
+    patches, few cases that it drew). Else each arm has a variance between seeds of its own (Welch).
 
     Args:
         first: ``(k1, n)`` scores without NaN.
         second: ``(k2, n)``.
-        paired: the rows of both are the same seeds, in the same order, and a seed's arms share more than its number.
+        paired: the rows of both are the same seeds, in the same order.
     """
-    return _two_way_test(first - second) if paired else _two_way_test(first, second)
+    return mean_test(*((first - second,) if paired else (first, -second)))
+
+
+def mean_test(*groups: FloatArray) -> Significance:
+    """Return the test and interval of the sum of the groups' means for new seeds and new cases.
+
+    Args:
+        groups: ``(seeds, cases)`` each, without NaN: weighted scores of seeds that the groups do not share, on the same cases.
+    """
+    return mean_test_of_sets([groups])
+
+
+def mean_test_of_sets(sets: Sequence[Sequence[FloatArray]]) -> Significance:
+    """Return the same for a sum over sets of other cases, such as datasets.
+
+    Args:
+        sets: the groups of each. Single groups with equally many rows are of the same seeds in the same order.
+    """
+    fewest = min(len(group) for groups in sets for group in groups)
+    cases = min(groups[0].shape[1] for groups in sets)
+    reason = _too_few(fewest, LEAST_SEEDS, "seed") or _too_few(cases, LEAST_CASES_RETRAINING, "case")
+    if reason:
+        return Significance(reason=reason)
+    return student_test(
+        float(sum(group.mean() for groups in sets for group in groups)), variance_of_sets(sets)
+    )
+
+
+def student_test(middle: float, variance: MeanVariance) -> Significance:
+    """Return the test and interval of an estimate with a variance."""
+    if not variance.variance > 0:
+        return Significance(reason="no variance between seeds and cases")
+    half = float(variance.half_width(LEVEL))
+    return Significance(variance.p(middle), middle - half, middle + half, 0.0, variance=variance)
+
+
+def variance_of_sets(sets: Sequence[Sequence[FloatArray]]) -> MeanVariance:
+    """Return the variance of the sum of all groups' means; see :func:`mean_test_of_sets`."""
+    variances = [two_way(*groups) for groups in sets]
+    joined = together(variances)
+    if len(sets) == 1 or any(len(groups) > 1 or len(groups[0]) != len(sets[0][0]) for groups in sets):
+        return joined
+    seeds = sum(groups[0].mean(axis=1) for groups in sets)
+    return replace(joined, seeds=(Part(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1),))
 
 
 def mean_interval(arm: FloatArray) -> Significance:
@@ -179,57 +198,29 @@ def mean_interval(arm: FloatArray) -> Significance:
     Args:
         arm: ``(seeds, cases)`` scores without NaN.
     """
-    return _two_way_test(arm)
+    return mean_test(arm)
 
 
-def _two_way_test(*arms: FloatArray) -> Significance:
-    """Return test and interval of the mean of one arm, or of the difference of the means of two."""
-    fewest, n = min(len(arm) for arm in arms), arms[0].shape[1]
-    reason = _too_few(fewest, LEAST_SEEDS, "seed") or _too_few(n, LEAST_CASES_RETRAINING, "case")
-    if reason:
-        return Significance(reason=reason)
-    variance, freedom = _variance_of_mean(*arms)
-    if not variance > 0:
-        return Significance(reason="no variance between seeds and cases")
-    middle, error = float(_contrast([arm.mean() for arm in arms])), float(np.sqrt(variance))
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    return Significance(
-        float(2 * stats.t.sf(abs(middle) / error, freedom)), middle - half, middle + half, 0.0
-    )
+def equivalence_p(test: Significance, difference: float, margin: float) -> float:
+    """Return the larger p of two one-sided tests that a difference is within a margin; NaN without a test.
 
+    It is below 5 % where the 90 % interval lies within the margin.
 
-def _contrast(means: Sequence[Any]) -> Any:
-    """Return the mean of one arm, or the difference of the means of two."""
-    return means[0] if len(means) == 1 else means[0] - means[1]
+    Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987).
 
-
-def _variance_of_mean(*arms: FloatArray) -> tuple[float, float]:
-    """Return the variance of the mean of one arm or of the difference of two, and its degrees of freedom."""
-    n, k = arms[0].shape[1], [len(arm) for arm in arms]
-    squares = sum(float((_interaction(arm) ** 2).sum()) for arm in arms)
-    residual = squares / ((sum(k) - len(arms)) * (n - 1)) * sum(1 / seeds for seeds in k) / n
-    cases = float(np.var(_contrast([arm.mean(axis=0) for arm in arms]), ddof=1)) / n
-    by_seed = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in arms]
-    equal = len(set(k)) == 1
-    seeds = [sum(by_seed)] if equal else by_seed
-    freedoms = [sum(k) - len(arms)] if equal else [number - 1 for number in k]
-    own = max(cases - residual, 0.0)
-    likely = [
-        s * f / float(stats.chi2.ppf(_VARIANCE_QUANTILE, f)) for s, f in zip(seeds, freedoms, strict=True)
-    ]
-    spread = cases**2 / (n - 1) + sum(s**2 / f for s, f in zip(likely, freedoms, strict=True))
-    least = float(min(n - 1, *freedoms))
-    freedom = max((own + sum(likely)) ** 2 / spread, least) if spread > 0 else least
-    return own + sum(seeds), freedom
-
-
-def _interaction(arm: FloatArray) -> FloatArray:
-    """Return what seed and case do not explain additively, ``(seeds, cases)``."""
-    return np.asarray(arm - arm.mean(axis=0) - arm.mean(axis=1, keepdims=True) + arm.mean())
+    Args:
+        test: of the difference, for retraining.
+        difference, margin: in one unit; the margin is above 0.
+    """
+    if test.variance is None:
+        return float("nan")
+    one_sided = test.variance.p(margin - abs(difference)) / 2
+    return one_sided if abs(difference) < margin else 1 - one_sided
 
 
 def rank_biserial(differences: FloatArray) -> float:
     """Return the matched-pairs rank-biserial correlation: the share of rank sums in favour minus that against."""
+    differences = np.round(differences, _DECIMALS)
     nonzero = differences[differences != 0]
     if not len(nonzero):
         return 0.0 if len(differences) else float("nan")
@@ -289,7 +280,7 @@ def rank_arms(values: FloatArray, higher_is_better: bool) -> Ranking:
         values: ``(cases, arms)``, means over seeds; cases with a NaN are left out.
         higher_is_better: the direction of the metric.
     """
-    values = values[~np.isnan(values).any(axis=1)]
+    values = np.round(values[~np.isnan(values).any(axis=1)], _DECIMALS)
     cases, arms = values.shape
     ranks = stats.rankdata(-values if higher_is_better else values, axis=1)
     average = ranks.mean(axis=0) if cases else np.full(arms, np.nan)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from harness.reporting.comparisons import TARGETS, mean_intervals
+from harness.reporting.comparisons import NETWORKS_STAR, TARGETS, mean_intervals
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between, factor_cells, factor_columns
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import protocol_notes, version_notes
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
+from harness.reporting.statistics.verdicts import TONES
 from harness.reporting.tables.comparisons import interval_cell, significance_notes
 from harness.reporting.wording import (
     UNSET,
@@ -178,12 +179,11 @@ class ScoreCells:
             return Cell(UNSET)
         if role == STUDENT and row["method"] == self._data.baseline and row["gain"] == 0:
             return Cell(UNSET)  # the baseline itself
-        gain = row["gain"] * self.metric.scale
-        text = signed(gain, DECIMALS) + self._tests.get((arm, role), {}).get("star", "")
+        gain, test = row["gain"] * self.metric.scale, self._tests.get((arm, role), {})
+        text = signed(gain, DECIMALS) + _star(test)
         if row["pairs"] != row["seeds"]:
             text += f" ({int(row['pairs'])})"
-        better = (gain > 0) == self.metric.higher_is_better
-        tone = "" if round(gain, DECIMALS) == 0 else "good" if better else "bad"
+        tone = TONES.get(test.get("verdict", ""), "")
         return Cell(text, tone=tone, value=gain, trials=self._data.trials_of(arm))
 
     def gain_notes(self) -> list[str]:
@@ -193,8 +193,8 @@ class ScoreCells:
             tested = test["difference"] * self.metric.scale
             if not math.isnan(printed) and signed(printed, DECIMALS) != signed(tested, DECIMALS):
                 return [
-                    "Where seeds or values are missing, what is printed is not quite the difference that is tested: that takes "
-                    "all seeds, and the cases that every network has a value for (table of comparisons)."
+                    "What is printed is not quite the difference that is tested where seeds or values are missing, or patients have several cases: that takes "
+                    "the seeds that both arms have, and the patients that every network has a value for, each once (table of comparisons)."
                 ]
         return []
 
@@ -214,6 +214,12 @@ class ScoreCells:
         folds = self._data.folds_by_arm[arm]
         of_seed = [Cell(str(folds), value=folds)] if self._data.is_folded else []
         return [Cell(text, value=seeds), *of_seed, *others]
+
+
+def _star(test: Mapping[str, Any]) -> str:
+    """Return the stars of a test; that of these networks alone where retraining is not tested."""
+    star = str(test.get("star", ""))
+    return star if math.isnan(test.get("p_retraining", math.nan)) else star.replace(NETWORKS_STAR, "")
 
 
 def _numbers(data: ReportData, scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:

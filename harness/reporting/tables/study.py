@@ -13,6 +13,7 @@ from harness.reporting.provenance import selection_notes
 from harness.reporting.references import Reference
 from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
+from harness.reporting.tables.contrasts import contrast_table
 from harness.reporting.tables.conventions import convention_table
 from harness.reporting.tables.cost import cost_table
 from harness.reporting.tables.ensembles import ensemble_table
@@ -25,6 +26,7 @@ from harness.reporting.tables.trials import trials_table
 def all_tables(
     data: ReportData,
     comparisons: pd.DataFrame,
+    contrasts: pd.DataFrame,
     published: Mapping[str, Reference] | None = None,
     rescored: pd.DataFrame | None = None,
     ensembles: pd.DataFrame | None = None,
@@ -34,6 +36,7 @@ def all_tables(
     Args:
         data: of the report.
         comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
         published: published numbers by name; each has two tables.
         rescored: of ``rescored_frame``.
         ensembles: of ``ensemble_frame``.
@@ -48,6 +51,7 @@ def all_tables(
         own = data.of_dataset(reference.dataset)
         scores, protocol = reference_tables(name, reference, data)
         tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocol, own)]
+    tables.append(refuse_if_incomparable(contrast_table(data, contrasts), data))
     tables.append(refuse_if_incomparable(comparison_table(data, comparisons), data))
     tables += [with_selection_caution(table, data) for table in (cost_table(data), trials_table(data))]
     if ensembles is not None:

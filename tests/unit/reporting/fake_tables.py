@@ -9,6 +9,7 @@ import pandas as pd
 from fake_results import case_row, make_cell, make_record, write_trial
 
 from harness.reporting.comparisons import comparison_frame
+from harness.reporting.contrasts import contrast_frame
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.frames import case_frame, trial_frame
 from harness.reporting.report_data import ReportData, build_report_data
@@ -23,9 +24,10 @@ def load(study: Study, results: Path) -> ReportData:
     return build_report_data(study, trials, case_frame(trials, results))
 
 
-def loaded(study: Study, results: Path) -> tuple[ReportData, pd.DataFrame]:
+def loaded(study: Study, results: Path) -> tuple[ReportData, pd.DataFrame, pd.DataFrame]:
+    """Return the data of a report, its comparisons and its contrasts."""
     found = load(study, results)
-    return found, comparison_frame(found)
+    return found, comparison_frame(found), contrast_frame(found)
 
 
 def tables_of(study: Study, results: Path) -> dict[str, Table]:

@@ -80,10 +80,10 @@ def enumerated(differences: np.ndarray) -> float:
 
 def test_each_comparison_rests_on_what_both_arms_have(scored: Scored) -> None:
     values, frame, _ = scored
-    assert frame[["seeds", "seeds_baseline", "cases", "dropped"]].to_dict("index") == {
-        "medcontext": {"seeds": 3, "seeds_baseline": 3, "cases": 13, "dropped": 1},
-        "cps": {"seeds": 2, "seeds_baseline": 3, "cases": 14, "dropped": 0},
-        "mean_teacher": {"seeds": 3, "seeds_baseline": 3, "cases": 14, "dropped": 0},
+    assert frame[["seeds", "seeds_baseline", "left_out", "cases", "dropped"]].to_dict("index") == {
+        "medcontext": {"seeds": 3, "seeds_baseline": 3, "left_out": 0, "cases": 13, "dropped": 1},
+        "cps": {"seeds": 2, "seeds_baseline": 2, "left_out": 1, "cases": 14, "dropped": 0},
+        "mean_teacher": {"seeds": 3, "seeds_baseline": 3, "left_out": 0, "cases": 14, "dropped": 0},
     }
     assert frame.loc["cps", "reason_retraining"] == "2 seeds, 3 needed"
     kept = np.arange(CASES) != MISSING
@@ -125,9 +125,9 @@ def test_holm_corrects_what_was_tested(scored: Scored) -> None:
 
 def test_a_gain_that_is_not_the_tested_difference_is_said_to_be_so(scored: Scored) -> None:
     notes = scored.notes
-    assert "what is printed is not quite the difference that is tested" in notes
+    assert "is not quite the difference that is tested where seeds or values are missing" in notes
     assert "Without a test: 2 seeds, 3 needed (1×)" in notes
-    assert "Tests leave out cases that some network has no value for (up to 1 case)" in notes
+    assert "Tests leave out patients that some network has no value for (up to 1 patient)" in notes
     assert "Not in this table: 1 planned trial (1 failed)" in notes
 
 
@@ -161,7 +161,8 @@ def test_seeds_that_draw_their_own_cases_are_paired_and_only_common_ones_compare
     assert (row["seeds"], row["seeds_baseline"], row["paired"]) == (3, 3, True)
     assert row["difference"] == pytest.approx(0.02, abs=0.002) and row["star"] == "*°"
     assert any("Seeds are paired" in note for note in comparison_table(found, frame).footnotes)
-    assert any("own few cases" in note for note in score_table("dice", "dice", found, frame).footnotes)
+    notes = score_table("dice", "dice", found, frame).footnotes
+    assert any("Seeds that only some arms have are left out (up to 2 seeds)" in note for note in notes)
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(2, None), (3, "Holm-corrected over 1 comparison.")])

@@ -15,7 +15,7 @@ from fake_tables import load
 
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.report_data import ReportData
-from harness.reporting.statistics.significance import compare_arms
+from harness.reporting.statistics.significance import compare
 from harness.reporting.tables.cost import cost_table
 from harness.reporting.tables.scores import score_table
 from harness.reporting.tables.trials import trials_table
@@ -118,7 +118,7 @@ def test_tests_are_those_of_the_pooled_cases(whole) -> None:
     arms = {
         method: np.stack([pooled(dice, method, seed).mean(axis=0) for seed in SEEDS]) for method in METHODS
     }
-    expected = compare_arms(arms["medcontext"], arms["supervised"], np.random.default_rng(0))
+    expected = compare([arms["medcontext"] - arms["supervised"]], np.random.default_rng(0))
     frame = comparison_frame(data)
     (row,) = frame[frame["metric"] == "dice"].to_dict("records")
     assert row["difference"] == pytest.approx(expected.difference) and row["cases"] == 13

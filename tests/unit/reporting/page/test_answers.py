@@ -50,30 +50,54 @@ def said_of(results: Path, gains: dict[tuple[str, float | None], list[float]]) -
 
 
 FLAT = [0.0, 0.001, -0.001]
-FAILED = [-0.5, 0.0, 0.0]
+BETTER, FAILED = [0.05, 0.051, 0.049], [-0.5, 0.0, 0.0]
 
 
-def test_the_largest_difference_that_holds_is_named_and_none_of_a_failed_training(tmp_path: Path) -> None:
-    said = said_of(
-        tmp_path, {("supervised", None): FLAT, ("new", 0.2): [0.05, 0.051, 0.049], ("new", 0.8): FAILED}
-    )
+def test_each_of_few_contrasts_has_a_verdict_with_its_interval(tmp_path: Path) -> None:
+    said = said_of(tmp_path, {("supervised", None): FLAT, ("new", 0.2): BETTER, ("new", 0.8): FAILED})
     assert said.startswith(
-        "Of 2 comparisons with Supervised in Dice, 1 gain and 0 losses hold for retraining"
+        "2 primary contrasts in Dice for retraining (5 %, Holm-corrected): new against Supervised (ratio 0.2): gain, +5."
     )
-    assert "The largest difference that holds is that of new, ratio 0.2: +5." in said
+    assert "new against Supervised (ratio 0.8): undecided, −16." in said
+    assert "3 seeds, 14 test cases" in said and "would be found four times out of five" in said
 
 
-def test_where_nothing_holds_the_answer_says_so_first(tmp_path: Path) -> None:
-    said = said_of(tmp_path, {("supervised", None): FLAT, ("new", 0.2): FLAT, ("new", 0.8): FAILED})
-    assert said.startswith("None of 2 comparisons with Supervised in Dice holds for retraining")
-    assert "The largest difference, which may be chance, is that of new, ratio 0.8: −16." in said
-    assert "95 % interval [" in said
+def test_equal_arms_are_equivalent_and_not_undecided(tmp_path: Path) -> None:
+    said = said_of(tmp_path, {("supervised", None): FLAT, ("new", 0.2): FLAT})
+    assert said.startswith("new against Supervised (ratio 0.2): equivalent, ") and "primary" not in said
 
 
-def test_a_setting_that_a_method_does_not_vary_is_no_part_of_its_name(tmp_path: Path) -> None:
-    better = [0.05, 0.051, 0.049]
-    arms = {("supervised", None): FLAT, ("new", 0.2): FLAT, ("new", 0.8): FLAT, ("as_released", 0.2): better}
-    assert "is that of as released: +4.99" in said_of(tmp_path, arms)
+def test_of_many_contrasts_the_verdicts_are_counted_and_the_largest_that_holds_is_told(
+    tmp_path: Path,
+) -> None:
+    arms = {("new", ratio / 10): FLAT for ratio in range(4)} | {("new", 0.9): BETTER, ("new", 0.8): FAILED}
+    said = said_of(tmp_path, {("supervised", None): FLAT, **arms})
+    assert "6 primary contrasts in Dice" in said and "1 gain, 0 losses, 4 equivalent, 1 undecided." in said
+    assert "The largest that holds: new against Supervised (ratio 0.9): gain, +5." in said
+
+
+def test_no_seeds_no_verdict_but_the_difference_of_these_networks(tmp_path: Path) -> None:
+    arms = {("supervised", None): FLAT[:1], ("new", 0.2): BETTER[:1], ("as_released", 0.2): FLAT[:1]}
+    said = said_of(tmp_path, arms)
+    assert said.startswith(
+        "No verdict on retraining: 1 seed, 3 needed. The largest of 2 differences of these networks"
+    )
+    assert "to Supervised is that of new: +" in said and "95 % interval for new cases +" in said
+
+
+def test_a_contrast_that_lacks_arms_is_not_estimated_from_the_others(tmp_path: Path) -> None:
+    cells = [make_cell(architecture="unet", method=m, shots=n, seed=s)
+             for m in ("supervised", "new") for n in (2, 5) for s in range(3)]  # fmt: skip
+    for index, cell in enumerate(cells[:-3]):
+        values = np.random.default_rng(index).normal(0.6, 0.01, 14)
+        write_trial(
+            tmp_path,
+            make_record(cell),
+            [case_row(f"{c:02d}", "lobe", float(v)) for c, v in enumerate(values)],
+            [],
+        )
+    said = answer(*loaded(make_study(cells), tmp_path))
+    assert said.startswith("No verdict on retraining: 1 of 4 arms have no complete trial.")
 
 
 def test_training_cases_are_called_so(tmp_path: Path) -> None:

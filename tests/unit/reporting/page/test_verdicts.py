@@ -44,7 +44,7 @@ def found_in(study: Study, results: Path) -> tuple[Verdicts, dict[str, Verdict]]
 def test_a_verdict_is_what_the_test_says_and_its_place_what_the_number_says(tmp_path: Path) -> None:
     found, by_arm = found_in(write_arms(tmp_path), tmp_path)
     assert {arm: one.word for arm, one in by_arm.items()} == {
-        "MedContext": "better", "Mean Teacher": "worse", "Masked supervised": "not shown",
+        "MedContext": "gain", "Mean Teacher": "loss", "Masked supervised": "equivalent",
     }  # fmt: skip
     assert [by_arm[arm].tone for arm in by_arm] == ["good", "bad", ""]
     better, worse = by_arm["MedContext"], by_arm["Mean Teacher"]
@@ -58,7 +58,7 @@ def test_a_verdict_is_what_the_test_says_and_its_place_what_the_number_says(tmp_
 
 def test_lower_is_better_where_it_is(tmp_path: Path) -> None:
     found, by_arm = found_in(write_arms(tmp_path, metric="hd95", scale=10.0), tmp_path)
-    assert by_arm["MedContext"].word == "worse" and by_arm["Mean Teacher"].word == "better"
+    assert by_arm["MedContext"].word == "loss" and by_arm["Mean Teacher"].word == "gain"
     assert "below zero is better" in found.title
 
 

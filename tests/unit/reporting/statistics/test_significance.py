@@ -13,8 +13,8 @@ from scipy import stats
 
 from harness.reporting.statistics import significance
 from harness.reporting.statistics.significance import (
-    Comparison,
-    compare_arms,
+    compare,
+    equivalence_p,
     holm,
     new_cases_test,
     rank_arms,
@@ -67,43 +67,59 @@ def test_bootstrap_t_is_students_interval_for_many_normal_differences_and_wider_
 
 @pytest.mark.parametrize("seeds", [3, 4])
 def test_retraining_by_hand(seeds: int) -> None:
-    """Against three seeds: as many have one variance, another number has its own."""
+    """Three seeds against as many or another number: each arm has variances of its own."""
     rng = np.random.default_rng(5)
-    first = rng.normal(0, 1, (3, 14)) + rng.normal(0, 2, (3, 1)) + rng.normal(0, 2, 14)
-    second = rng.normal(0, 1, (seeds, 14)) + rng.normal(0, 2, (seeds, 1)) + rng.normal(0, 2, 14)
-    n, weight = 14, 1 / 3 + 1 / seeds
-
-    def sums_of_squares(arm: np.ndarray) -> tuple[float, float]:
-        """Return those of seeds and of the residual of a two-way table."""
-        grand, by_seed, by_case = arm.mean(), arm.mean(1), arm.mean(0)
-        of_seeds = n * sum((m - grand) ** 2 for m in by_seed)
-        total = ((arm - grand) ** 2).sum()
-        of_cases = len(arm) * sum((m - grand) ** 2 for m in by_case)
-        return of_seeds, total - of_seeds - of_cases
-
-    seeds1, residual1 = sums_of_squares(first)
-    seeds2, residual2 = sums_of_squares(second)
-    free1, free2 = 2, seeds - 1
-    d = first.mean(0) - second.mean(0)
-    a, c = d.var(ddof=1) / n, (residual1 + residual2) / ((free1 + free2) * 13) * weight / n
-    if seeds == 3:
-        parts = [((seeds1 + seeds2) / 4 / n * weight, 4)]
-    else:
-        parts = [(seeds1 / free1 / n / 3, free1), (seeds2 / free2 / n / seeds, free2)]
-    variance = a - c + sum(part for part, _ in parts)
+    arms = [rng.normal(0, 1, (k, 14)) + rng.normal(0, 2, (k, 1)) + rng.normal(0, 2, 14) for k in (3, seeds)]
+    n, parts, residual = 14, [], 0.0
+    for arm in arms:
+        k, grand, by_seed, by_case = len(arm), arm.mean(), arm.mean(1), arm.mean(0)
+        parts.append((sum((m - grand) ** 2 for m in by_seed) / (k - 1) / k, k - 1))
+        left = (
+            ((arm - grand) ** 2).sum()
+            - n * ((by_seed - grand) ** 2).sum()
+            - k * ((by_case - grand) ** 2).sum()
+        )
+        residual += left / ((k - 1) * (n - 1)) / (k * n)
+    cases = (arms[0].mean(0) - arms[1].mean(0)).var(ddof=1) / n
+    assert cases > residual
+    variance = cases - residual + sum(part for part, _ in parts)
     upper = [
         (part * free / stats.chi2.ppf(0.3, free), free) for part, free in parts
     ]  # 70 % confidence limits
-    freedom = (a - c + sum(part for part, _ in upper)) ** 2 / (
-        a**2 / 13 + sum(part**2 / f for part, f in upper)
+    freedom = (cases - residual + sum(part for part, _ in upper)) ** 2 / (
+        cases**2 / (n - 1) + sum(part**2 / free for part, free in upper)
     )
-    freedom = max(freedom, min(free for _, free in parts))
-    middle = first.mean() - second.mean()
-    verdict = retraining_test(first, second)
-    assert a > c
-    assert verdict.p == pytest.approx(2 * stats.t.sf(abs(middle) / math.sqrt(variance), freedom))
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    middle, half = arms[0].mean() - arms[1].mean(), stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    verdict = retraining_test(*arms)
     assert (verdict.low, verdict.high) == pytest.approx((middle - half, middle + half))
+    p = 2 * stats.t.sf(abs(middle) / math.sqrt(variance), freedom)
+    assert p > 0.05 and verdict.p == pytest.approx(p)
+
+
+def test_equivalent_is_what_two_one_sided_tests_say() -> None:
+    """Where cases alone vary they are Student's; the 90 % interval touches the margin where their p is 5 %."""
+    differences = np.random.default_rng(4).normal(0.1, 0.3, 20)
+    table = np.tile(differences, (3, 1)) + np.array([[1e-6], [-2e-6], [1e-6]])
+    test, middle = retraining_test(table, np.zeros((3, 20)), paired=True), float(table.mean())
+    one_sided = max(
+        stats.ttest_1samp(differences, -0.3, alternative="greater").pvalue,
+        stats.ttest_1samp(differences, 0.3, alternative="less").pvalue,
+    )
+    assert equivalence_p(test, middle, 0.3) == pytest.approx(one_sided, rel=1e-3)
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.9)
+    edge = max(abs(low), abs(high))
+    assert equivalence_p(test, middle, edge) == pytest.approx(0.05, rel=1e-3)
+    assert equivalence_p(test, middle, abs(middle) / 2) > 0.5
+    assert math.isnan(equivalence_p(retraining_test(table[:2], table[:2], paired=True), 0.0, 1.0))
+
+
+@pytest.mark.parametrize("decimals", [0, 2])
+def test_the_order_of_sums_makes_no_ranks(decimals: int) -> None:
+    """Differences that are equal in decimals are ties, by whatever sums they came about."""
+    exact = np.round(np.random.default_rng(1).normal(0.3, 1, 12), decimals)
+    noisy = exact + np.array([1e-16, -1e-16] * 6) * 3
+    assert significance.rank_biserial(noisy) == significance.rank_biserial(exact)
+    assert new_cases_test(noisy, generator()).p == new_cases_test(exact, generator()).p
 
 
 def test_few_unstable_networks_against_many_stable_ones_are_not_pooled() -> None:
@@ -127,21 +143,22 @@ SECOND = np.array([[61, 64, 86, 73, 60, 72, 57, 82, 52, 68, 77, 82],
 def test_the_variance_of_a_difference_is_that_of_a_mixed_model() -> None:
     """statsmodels 0.15, mixedlm by REML with case, arm x case and seed as variance components: standard errors 3.05048 of
     the difference and 3.86768 of the first arm's mean."""
-    assert significance._variance_of_mean(FIRST, SECOND)[0] == pytest.approx(3.05048**2, rel=1e-4)
-    assert significance._variance_of_mean(FIRST)[0] == pytest.approx(3.86768**2, rel=1e-3)
+    for arms, error in (((FIRST, -SECOND), 3.05048), ((FIRST,), 3.86768)):
+        variance = significance.mean_test(*arms).variance
+        assert variance is not None and math.sqrt(variance.variance) == pytest.approx(error, rel=1e-3)
     verdict = retraining_test(FIRST, SECOND)
     assert (verdict.low + verdict.high) / 2 == pytest.approx(4.972222, abs=1e-6)
-    # with all its variance from seeds the interval would be t with 4 degrees of freedom wide, with none 11
-    wide, narrow = (stats.t.ppf(0.975, f) * 3.05048 for f in (4, 11))
+    # with all its variance from the seeds of one arm the interval would be t with 2 degrees of freedom wide, with none 11
+    wide, narrow = (stats.t.ppf(0.975, f) * 3.05048 for f in (2, 11))
     assert narrow < (verdict.high - verdict.low) / 2 < wide
 
 
 def test_a_case_component_below_zero_counts_as_zero() -> None:
-    """Cases that do not differ at all: what is left is Student's test of the seeds' means."""
+    """Cases that do not differ at all: what is left is Welch's test of the seeds' means."""
     rng = np.random.default_rng(2)
     first, second = (rng.normal(0, 1, (3, 1)) + np.zeros((3, 15)) for _ in range(2))
     verdict = retraining_test(first, second)
-    expected = stats.ttest_ind(first[:, 0], second[:, 0])
+    expected = stats.ttest_ind(first[:, 0], second[:, 0], equal_var=False)
     assert verdict.p == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
     assert (verdict.low, verdict.high) == pytest.approx((interval.low, interval.high))
@@ -197,16 +214,6 @@ def test_friedman_with_ties_by_hand() -> None:
     assert ranking.p == pytest.approx(stats.chi2.sf(tie_free / (1 - ties / (14 * (3**3 - 3))), 2))
 
 
-def test_cases_that_a_network_lacks_are_dropped_and_counted() -> None:
-    first, second = np.ones((2, 8)), np.zeros((3, 8))
-    first[0, 2] = np.nan
-    second[:, 5] = np.nan
-    first[:, 7] = second[:, 7] = np.nan  # no value anywhere: not dropped, there is nothing
-    found = compare_arms(first, second, generator())
-    assert (found.cases, found.dropped, found.seeds) == (5, 2, (2, 3))
-    assert found.difference == 1.0
-
-
 @pytest.mark.parametrize(
     ("seeds", "cases", "of_networks", "of_retraining"),
     [(1, 50, "", "1 seed"), (2, 50, "", "2 seeds"), (3, 11, "", "11 cases"), (3, 5, "5 cases", "5 cases"),
@@ -216,7 +223,7 @@ def test_too_few_give_a_reason_and_no_verdict(
     seeds: int, cases: int, of_networks: str, of_retraining: str
 ) -> None:
     rng = np.random.default_rng(0)
-    found = compare_arms(rng.normal(0, 1, (seeds, cases)), rng.normal(0, 1, (seeds, cases)), rng)
+    found = compare([rng.normal(0, 1, (seeds, cases))], rng)
     assert found.these_networks.reason.startswith(of_networks)
     assert bool(found.these_networks.reason) == bool(of_networks)
     assert found.retraining.reason.startswith(of_retraining)
@@ -232,7 +239,7 @@ def test_too_few_cases_that_differ_give_a_reason() -> None:
 
 
 def test_equal_values_give_a_reason() -> None:
-    found: Comparison = compare_arms(np.full((3, 20), 0.5), np.full((3, 20), 0.5), generator())
+    found = compare([np.full((3, 20), 0.5), np.full((3, 20), -0.5)], generator())
     assert found.difference == 0.0 and found.rank_biserial == 0.0 and math.isnan(found.standardised)
     assert found.these_networks.reason == "all cases differ by the same amount"
     assert found.retraining.reason == "no variance between seeds and cases"
@@ -261,7 +268,7 @@ def test_rank_stability_adds_up_and_is_sure_where_one_arm_always_wins() -> None:
 def test_a_comparison_turned_round_changes_its_sign(seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = rng.normal(0, 1, (3, 13)), rng.normal(0, 1, (4, 13))
-    one, other = compare_arms(first, second, generator()), compare_arms(second, first, generator())
+    one, other = compare([first, -second], generator()), compare([second, -first], generator())
     assert one.difference == pytest.approx(-other.difference)
     assert one.these_networks.p == pytest.approx(other.these_networks.p)
     assert one.retraining.p == pytest.approx(other.retraining.p)

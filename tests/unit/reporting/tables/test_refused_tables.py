@@ -90,15 +90,16 @@ def oracle_study(where: Path, *rules: str, **options: Any) -> Study:
 def test_a_selection_on_test_cases_is_marked_in_every_table(tmp_path: Path) -> None:
     spec = TableSpec(name="own", rows=("method",), columns=("recipe.selection",))
     study = oracle_study(tmp_path, "last", "test_oracle", report=ReportSpec(tables=(spec,)))
-    found, comparisons = loaded(study, tmp_path)
+    found, *tests = loaded(study, tmp_path)
     reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
-    tables = all_tables(found, comparisons, {"published": reference})
+    tables = all_tables(found, *tests, {"published": reference})
     names = [
         "dice",
         "hd95",
         "own",
         "reference_published",
         "reference_published_protocol",
+        "contrasts",
         "comparisons",
         "cost",
         "trials",
@@ -121,11 +122,11 @@ def test_comparisons_and_published_numbers_are_refused_too(tmp_path: Path) -> No
         scored(tmp_path, 0.5, method=method, protocol={"split_hash": hash})
         for method, hash in (("supervised", "one"), ("medcontext", "two"))
     ]
-    found, comparisons = loaded(make_study(cells), tmp_path)
+    found, *tests = loaded(make_study(cells), tmp_path)
     reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
-    tables = {table.name: table for table in all_tables(found, comparisons, {"published": reference})}
+    tables = {table.name: table for table in all_tables(found, *tests, {"published": reference})}
     refused = [name for name, table in tables.items() if table.refused]
-    assert refused == ["dice", "hd95", "reference_published", "comparisons"]
+    assert refused == ["dice", "hd95", "reference_published", "contrasts", "comparisons"]
     assert tables["comparisons"].rows[0][0].text.startswith("split hash differs")
 
 

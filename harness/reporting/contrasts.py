@@ -1,0 +1,127 @@
+"""The contrasts of a study, estimated: those that it declares, and each network's difference of each method to the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.reporting.arm_scores import ArmScores, Sample, WeightedArm, merged
+from harness.reporting.contrast_words import contrast_words
+from harness.reporting.report_data import ReportData
+from harness.reporting.statistics.datasets import LEAST_DATASETS, heterogeneity, random_effects
+from harness.reporting.statistics.significance import (
+    Significance,
+    mean_test_of_sets,
+    student_test,
+)
+from harness.reporting.statistics.verdicts import decided, with_verdicts
+from harness.reporting.wording import UNSET, metric_of
+from harness.study.cells import SETTING
+from harness.study.contrast_checks import planned_arms
+from harness.study.contrasts import Contrast, default_contrasts, expand
+
+COLUMNS = (
+    "contrast", "of", "to", "place", "pooled", "kind", "primary", "dataset", "metric", "difference", "low_retraining", "high_retraining",
+    "p_retraining", "margin", "p_equivalent", "detectable", "seeds", "seeds_to", "left_out", "patients", "cases", "dropped", "levels",
+    "paired", "random_datasets", "q", "p_q", "i_squared", "reason",
+)  # fmt: skip
+
+
+def contrasts_of(data: ReportData) -> list[tuple[Contrast, list[WeightedArm]]]:
+    """Return the contrasts of a study, each with its arms as the report tells them apart.
+
+    Where no declared one is primary, each network's contrast of each method with the baseline is, pooled over all else.
+    """
+    arms, report = planned_arms(data.study), data.study.report
+    specs = list(report.contrasts)
+    if not any(spec.primary for spec in specs):
+        specs = [*default_contrasts(arms, report.baseline, (SETTING,)), *specs]
+    return [
+        (contrast, merged([
+            WeightedArm(term.weight, tuple(term.arm.get(key, UNSET) for key in data.keys), term.role) for term in contrast.terms
+        ]))
+        for spec in specs
+        for contrast in expand(spec, arms, report.baseline)
+    ]  # fmt: skip
+
+
+def contrast_frame(data: ReportData) -> pd.DataFrame:
+    """Return one row per contrast and metric of the report, and below one of several datasets one for each of them.
+
+    Returns:
+        ``contrast`` (its name), ``of``, ``to``, ``place``, ``pooled`` (in words), ``kind`` (difference, interaction or slope),
+        ``primary``, ``dataset`` (of a row of one dataset); ``metric``; ``difference`` with its interval and p for retraining;
+        ``margin``, ``p_equivalent``, ``detectable``; how many seeds, patients, cases and levels it rests on, ``left_out`` seeds and
+        ``dropped`` patients; ``q``, ``p_q`` and ``i_squared`` of several datasets; ``reason`` for no test; what ``with_verdicts`` adds.
+    """
+    scores = ArmScores(data)
+    rows = [
+        row
+        for contrast, terms in contrasts_of(data)
+        for metric in data.study.report.metrics
+        for row in _rows(data, scores, contrast, terms, metric)
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    better = frame["metric"].map(lambda name: metric_of(name).higher_is_better)
+    return with_verdicts(frame, [frame["metric"], frame["primary"]], better)
+
+
+def _rows(
+    data: ReportData, scores: ArmScores, contrast: Contrast, terms: Sequence[WeightedArm], metric: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of a contrast, and those of its datasets where there are several."""
+    named = {
+        **contrast_words(data, contrast),
+        "metric": metric,
+        "primary": contrast.primary,
+        "levels": contrast.levels,
+    }
+    scale = metric_of(metric).scale
+    margin = math.nan if contrast.trend else data.study.report.margin_of(metric) / scale
+    lacking = [one for one in terms if not scores.has(one.arm, one.role, metric)]
+    if lacking:
+        if len(lacking) < len(terms):
+            reason = f"{len(lacking)} of {len(terms)} arms have no complete trial"
+            yield {**named, "reason": reason, "margin": margin}
+        return
+    sample = scores.sample(terms, metric)
+    parts = list(_by_dataset(scores, sample, terms, metric)) if len(sample.datasets) > 1 else []
+    test, more = mean_test_of_sets(sample.sets), {}
+    difference = sample.estimate
+    variances = [float(own.variance.variance) for *_, own in parts if own.variance is not None]
+    if parts and len(variances) == len(parts):
+        estimates = [one.estimate for _, one, _ in parts]
+        found = heterogeneity(estimates, variances)
+        more = {"q": found.q, "p_q": found.p, "i_squared": found.i_squared}
+        if len(parts) >= LEAST_DATASETS and "dataset" in contrast.pooled:
+            difference, variance = random_effects(estimates, variances)
+            test, more["random_datasets"] = student_test(difference, variance), True
+    yield {**named, **_numbers(sample, test, difference, margin), **more}
+    for dataset, own, own_test in parts if "dataset" in contrast.pooled else ():
+        yield {**named, **_numbers(own, own_test, own.estimate, margin), "primary": False, "dataset": dataset}
+
+
+def _by_dataset(
+    scores: ArmScores, whole: Sample, terms: Sequence[WeightedArm], metric: str
+) -> Iterator[tuple[str, Sample, Significance]]:
+    """Yield the same contrast on each dataset alone, its weights as if there were no other."""
+    total = sum(max(one.weight, 0.0) for one in terms)
+    for name in whole.datasets:
+        own = [one for one in terms if scores.dataset(one.arm) == name]
+        share = sum(max(one.weight, 0.0) for one in own) / total
+        if share > 0:
+            sample = scores.sample(
+                [WeightedArm(one.weight / share, one.arm, one.role) for one in own], metric
+            )
+            yield name, sample, mean_test_of_sets(sample.sets)
+
+
+def _numbers(sample: Sample, test: Significance, difference: float, margin: float) -> dict[str, Any]:
+    return {
+        "difference": difference, "low_retraining": test.low, "high_retraining": test.high, "p_retraining": test.p, "reason": test.reason,
+        **decided(test, difference, margin), "seeds": sample.seeds[0], "seeds_to": sample.seeds[1], "left_out": sample.left_out,
+        "patients": sample.patients, "cases": sample.cases, "dropped": sample.dropped, "paired": sample.paired,
+    }  # fmt: skip
