@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.records.schema import CASE_COLUMNS
-from harness.reporting.folds import pooled_cases
+from harness.reporting.folds import Folds, pooled_cases
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between, factor_cells, factor_columns
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT, case_scores, trial_scores
@@ -111,7 +111,7 @@ def _has_all_folds(data: ReportData, rows: pd.DataFrame, over: str, arm: Arm) ->
 
 def _of_arm(data: ReportData, rows: pd.DataFrame, over: str, role: str, arm: Arm) -> _Averaged:
     ids = tuple(dict.fromkeys(rows["id"]))
-    folds = {ids[0]: ids} if over == "seed" else {id: (id,) for id in ids}
+    folds: Folds = {ids[0]: ids} if over == "seed" else {id: (id,) for id in ids}
     pooled = pooled_cases(rows[["id", *CASE_COLUMNS]], folds)
     trials = tuple(dict.fromkeys(one for members in rows["members"] for one in members))
     seeds = [id for id in data.ids_by_arm.get(arm, ()) if {*data.whole_seeds[id]} <= {*trials}]
@@ -129,8 +129,10 @@ def _means(scores: pd.DataFrame) -> _Values:
 
 
 def _by_case(means: pd.DataFrame) -> pd.Series:
-    plain = means.astype({"metric": object, "case": object})
-    return plain.groupby(["metric", "case"])["value"].agg(lambda values: values.mean(skipna=False))
+    """Return the mean over trials or ensembles by metric and case, NaN where one of them has no value."""
+    plain = means.astype({"id": object, "metric": object, "case": object})
+    table = plain.pivot(index=["metric", "case"], columns="id", values="value")
+    return table.mean(axis="columns", skipna=False)
 
 
 def _differences(first: pd.Series, second: pd.Series, metric: str) -> pd.Series:
