@@ -25,7 +25,7 @@ class Board:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = Progress()
+        self._last = Progress(stage="reading the study")
         self._spoke = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from harness.cli.options import (
     DEFAULT_RESULTS,
     CheckpointMinutes,
     Data,
+    Loaders,
     Overrides,
     Results,
     StudyName,
@@ -52,6 +53,7 @@ def run(
     overrides: Overrides = None,
     address: Address = None,
     gpus: Gpus = None,
+    loaders: Loaders = None,
     checkpoint_minutes: CheckpointMinutes = 5.0,
     tensorboard: Annotated[bool, typer.Option(help="Write event files beside each history.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
@@ -73,6 +75,7 @@ def run(
             only=only or [],
             address=address,
             gpus=gpus,
+            loaders=loaders,
             checkpoint_minutes=checkpoint_minutes,
             trackers=[name for name, is_wanted in wanted.items() if is_wanted],
             on_progress=board,
@@ -94,11 +97,14 @@ def trial(
     data: Data = None,
     overrides: Overrides = None,
     checkpoint_minutes: CheckpointMinutes = 5.0,
+    loaders: Loaders = None,
 ) -> None:
     """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
     loaded = load_study(study, overrides or [], data)
     with _stopped_in_order():
-        ran = run_one(loaded, id, results=results, data=data, checkpoint_minutes=checkpoint_minutes)
+        ran = run_one(
+            loaded, id, results=results, data=data, checkpoint_minutes=checkpoint_minutes, loaders=loaders
+        )
         for cell, record in ran:
             if record is None:
                 out.print(f"another live process runs {cell.spec.id}", markup=False)
@@ -131,6 +137,15 @@ def _stopped_in_order() -> Iterator[None]:
     """Exit with the status that asks to be started again, where a trial or a run was asked to stop."""
     try:
         yield
+    except KeyboardInterrupt:
+        _stopped()
     except Interrupted as stop:
+        if stop.cause == "preempted":
+            _stopped()
         out.print(f"{stop.cause}: {stop.message}", markup=False)
-        raise typer.Exit(_TRY_AGAIN if stop.cause == "preempted" else 1) from None
+        raise typer.Exit(1) from None
+
+
+def _stopped() -> NoReturn:
+    out.print("Stopped. The same command goes on.")
+    raise typer.Exit(_TRY_AGAIN) from None

@@ -34,6 +34,7 @@ def run(
     only: Sequence[str] = (),
     address: str | None = None,
     gpus: int | None = None,
+    loaders: int | None = None,
     checkpoint_minutes: float = 5.0,
     trackers: Sequence[str] = ("tensorboard",),
     on_progress: OnProgress = lambda progress: None,
@@ -48,6 +49,7 @@ def run(
         only: ``KEY=VALUE`` filters on the keys of a plan's trials; several values of a key are alternatives.
         address: of a running Ray cluster; by default Ray is started on this machine.
         gpus: of this machine to use; by default all.
+        loaders: processes that draw a trial's batches; by default on a GPU what the cores allow. They change no score.
         checkpoint_minutes: between checkpoints of a trial.
         trackers: copies of the training curves, of ``tensorboard``, ``mlflow``, ``wandb``.
         on_progress: told about once a second how far the run is, and of each event at once.
@@ -57,11 +59,11 @@ def run(
         Interrupted: it was asked to stop; the same call goes on.
     """
     declared, root, store = study_of(study, data), data_folder(data), Store(Path(results))
-    _refuse_part_of_a_search(declared, only)
-    check_trackers(trackers)
+    _check_arguments(declared, only, trackers)
     store.tidy()
     watch = Watch(store, on_progress)
     with watch.running():
+        watch.enter("looking for what is missing")
         watch.say(declared.question)
         _set_aside_damaged(declared, store, watch)
         adoption = adopt_published(declared, store, only, lambda spec: contents_of(spec, root))
@@ -70,15 +72,13 @@ def run(
         for line in (*adoption.lines(store), _what_to_run(known, cells, missing, store)):
             watch.say(line)
         if missing or known.searching:
-            watch.enter("reading and preprocessing data")
-            _check_input(known, missing or cells, store, root)
-            watch.enter("starting Ray")
+            _prepare_input(known, missing or cells, store, root, watch)
             from harness.sweep.ray_tune import sweep
 
             sweep(
-                watch.following(_work(known, missing, store)), store, data_root=root, keep=declared.keep, workers=workers,
-                threads=_most_threads(cells), address=address, gpus=gpus, checkpoint_minutes=checkpoint_minutes,
-                trackers=trackers, say=watch.say,
+                watch.following(_work(known, missing, store)), store, data_root=root, keep=declared.keep,
+                workers=workers, loaders=loaders, threads=_most_threads(cells), address=address, gpus=gpus,
+                checkpoint_minutes=checkpoint_minutes, trackers=trackers, say=watch.say,
             )  # fmt: skip
             store.tidy()
             known = known_study(declared, store)
@@ -87,7 +87,8 @@ def run(
     return StudyResults(known, store.results, tuple(only), report)
 
 
-def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:
+def _check_arguments(study: Study, only: Sequence[str], trackers: Sequence[str]) -> None:
+    check_trackers(trackers)
     if study.search and only:
         raise UserError(
             "--only", " ".join(only), "none with a study that searches: all of a suggestion's trials count",
@@ -95,10 +96,14 @@ def _refuse_part_of_a_search(study: Study, only: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _check_input(known: KnownStudy, cells: Sequence[Cell], store: Store, root: Path | None) -> None:
+def _prepare_input(
+    known: KnownStudy, cells: Sequence[Cell], store: Store, root: Path | None, watch: Watch
+) -> None:
     """Refuse data that cannot be trained on, and put weights from elsewhere where every worker finds them."""
+    watch.enter("reading and preprocessing data")
     check_data(known.cells, cells, store, root)
     keep_weights(store.results, known.declared.weights)
+    watch.enter("starting Ray")
 
 
 def _set_aside_damaged(study: Study, store: Store, watch: Watch) -> None:
@@ -115,8 +120,7 @@ def _what_to_run(known: KnownStudy, cells: Sequence[Cell], missing: Sequence[Cel
     planned, to_run = len(cells) + len(suggested), len(missing)
     to_run += suggested.count("pending") + suggested.count("running")
     return (
-        f"{counted(planned, 'trial')}: {planned - to_run} done, {to_run} to run; "
-        f"{counted(len(known.declared.skipped), 'cell')} skipped"
+        f"{counted(planned, 'trial')}: {planned - to_run} done, {to_run} to run, {len(known.declared.skipped)} skipped"
         + (f"; {known.to_come} to come of searches" * known.searching)
     )
 

@@ -26,6 +26,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # what is left of Tune after a stop starts no other Ray
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -54,6 +55,7 @@ from harness.spec import TrialSpec, canonical_json, plain
 from harness.sweep.address import reachable_address
 from harness.sweep.agenda import Agenda, Work
 from harness.sweep.dispatch import Dispatcher
+from harness.sweep.gpus import count_gpus
 from harness.trial.settings import RunSettings
 
 _RUN_TRIAL = "harness.trial.run:run_trial"
@@ -61,7 +63,7 @@ _STARTS = 3  # tries to start Ray here: on a busy machine its own 30 s may not b
 _ADDRESS = "NodeManagerAddress"
 _NODE_IN_MESSAGE = re.compile(r"\bip[:=] ?([0-9a-fA-F.:]+)")  # in what Ray says of an actor that died
 _NODE_GONE = "its node has died"  # likewise; whoever is gone need not be kept off
-_GRACE = 10.0  # seconds that Ray gets to end after all trials are put down
+_GRACE = 1.0  # seconds that Ray gets to end after all trials are put down
 _PATIENCE = 60.0  # seconds until it is said that no worker has started
 _NO_WORKER = (
     "no worker has started after a minute: look at the memory that the machine or its container has left, and at what "
@@ -85,7 +87,8 @@ class _Searcher(Searcher):
         return {
             "spec": canonical_json(plain(job.spec)),
             "pause_at": job.pause_at,
-            "cpu": job.spec.recipe.threads,
+            "cpu": job.spec.recipe.threads + job.loaders,
+            "loaders": job.loaders,
             "gpu": job.share,
             "avoid": _labels_of(job.avoided),
         }
@@ -128,7 +131,7 @@ class _Worker(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what one trial takes: its threads, and its share of a GPU, on another node than those to avoid."""
+        """Return what one trial takes: cores for its threads and loaders, and its share of a GPU, not on nodes to avoid."""
         place = {"bundle_label_selector": [{NODE_ID_LABEL_KEY: config["avoid"]}]} if config["avoid"] else {}
         return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}], **place)
 
@@ -142,7 +145,8 @@ class _Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if preemption.is_signalled():
             ray.actor.exit_actor()
-        settings = replace(self._settings, pause_at=self.config["pause_at"], share=self.config["gpu"] or 1.0)
+        own = {"pause_at": self.config["pause_at"], "share": self.config["gpu"] or 1.0}
+        settings = replace(self._settings, **own, loaders=self.config["loaders"])
         try:
             self._run(TrialSpec.model_validate_json(self.config["spec"]), settings)
         except Exception as error:  # what a trial does not answer for, such as a full disk
@@ -162,6 +166,7 @@ def sweep(
     threads: int = 1,
     address: str | None = None,
     gpus: int | None = None,
+    loaders: int | None = None,
     checkpoint_minutes: float = 5.0,
     trackers: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
@@ -178,12 +183,14 @@ def sweep(
         threads: the largest number of CPU threads that a trial takes.
         address: of a running Ray cluster; by default Ray is started on this machine.
         gpus: of this machine that Ray may use; by default all that it finds.
+        loaders: processes that draw the batches of a trial; by default on a GPU as many as the cores allow, on the CPU none.
         checkpoint_minutes: between a trial's checkpoints.
         trackers: where the curves go beside the history: ``tensorboard``, ``mlflow``, ``wandb``.
         say: told in a sentence when the run waits, or gives a trial more.
         run: module and name of the function that runs a trial.
 
     Raises:
+        UserError: no node has as many cores as one trial takes.
         Interrupted: it was asked to stop by SIGTERM, SIGUSR1 or Ctrl-C; all trials have been put down with a
             checkpoint, and the same call goes on.
     """
@@ -191,14 +198,15 @@ def sweep(
     settings = RunSettings(store.results, root, keep, checkpoint_minutes, trackers=tuple(trackers))
     stop_file = store.stop_file(settings.driver)
     stop_file.create()
-    preemption.listen(signal.SIGINT)
+    preemption.listen()  # Ctrl-C ends at once while Ray starts: nothing runs that could be lost
     try:
-        _start_ray(workers, threads, gpus, address)
+        _start_ray(workers, threads, loaders, gpus, address)
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         dispatcher = Dispatcher(
-            Agenda(work, store, say), store, workers=workers, gpus=has_gpus, say=say, nodes=_addresses
-        )
+            Agenda(work, store, say), store, workers=workers, gpus=has_gpus, say=say, nodes=_addresses,
+            loaders=loaders, cores_per_gpu=_cores_per_gpu(),
+        )  # fmt: skip
         _run_tune(dispatcher, _Tuning(dispatcher, settings, run), store, stop_file, say)
     finally:
         gc.collect()  # what Tune has left: an object of Ray's that is freed after the shutdown ends the process
@@ -293,12 +301,32 @@ def _labels_of(addresses: Collection[str]) -> str:
     return f"!in({','.join(ids)})" if ids else ""
 
 
-def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str | None) -> None:
+def _cores_per_gpu() -> float:
+    """Return the CPU cores for each GPU, of the node that has the fewest; 0 where there is no GPU."""
+    found = (node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU"))
+    return min((node.get("CPU", 0) / node["GPU"] for node in found), default=0.0)
+
+
+def _refuse_too_many(loaders: int, threads: int) -> None:
+    most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    if loaders and loaders + threads > most:
+        raise UserError(
+            f"--loaders {loaders}", f"no node with {loaders + threads} cores, of which a trial takes {threads} itself",
+            f"at most {max(0, int(most) - threads)}", "Give fewer, or leave it out.",
+        )  # fmt: skip
+
+
+def _start_ray(
+    workers: int | None, threads: int, loaders: int | None, gpus: int | None, address: str | None
+) -> None:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the records tell what went wrong
     start: dict[str, Any] = {"address": address and reachable_address(address)}
     if address is None:
-        cores = (workers or usable_cores() // threads or 1) * threads
+        taken = threads + (loaders or 0)
+        cores = (workers or usable_cores() // taken or 1) * taken
+        if gpus != 0 and count_gpus():
+            cores = max(cores, usable_cores())
         start = {"address": "local", "num_cpus": cores, "num_gpus": gpus, "include_dashboard": False}
         start["object_store_memory"] = 100 * 2**20
         _give_token()
@@ -306,7 +334,7 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
     for more in reversed(range(_STARTS)):
         try:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **start)
-            return
+            break
         except Exception as error:
             ray.shutdown()
             if address is not None:
@@ -316,6 +344,7 @@ def _start_ray(workers: int | None, threads: int, gpus: int | None, address: str
                 ) from error  # fmt: skip
             if not more:
                 raise
+    _refuse_too_many(loaders or 0, threads)
 
 
 def _give_token() -> None:

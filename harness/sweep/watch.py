@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
@@ -25,7 +25,7 @@ class Progress:
         done: of these, the ones that have ended, failed ones too.
         failed: of these.
         running: what runs: the trial, its step, its last validation Dice.
-        seconds_left: by the time that trials took so far; None before the first has ended.
+        seconds_left: by the steps that were taken so far; None before the first.
         gpus: how busy they are, in words; empty without one.
         news: what has happened since the last time, in sentences.
         stage: what is being done before trials run.
@@ -50,12 +50,42 @@ class Progress:
     def _time_left(self) -> str:
         if self.seconds_left is None:
             return "time left unknown"
+        if self.seconds_left == 0 and self.running:
+            return "the last are being tested"
         if self.seconds_left > 90:
             return f"about {self.seconds_left / 60:.0f} min left"
         return f"about {self.seconds_left:.0f} s left"
 
 
 OnProgress = Callable[[Progress], None]
+
+
+class _Pace:
+    """How fast trials take their steps, all workers together."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}  # step of a trial when it was first seen
+        self._now: dict[str, int] = {}
+        self._since: float | None = None
+
+    def reached(self, id: str, step: int) -> None:
+        """Take note of where a running trial is."""
+        self._since = time.monotonic() if self._since is None else self._since
+        self._first.setdefault(id, step)
+        self._now[id] = step
+
+    def ended(self, id: str, steps: int) -> None:
+        """Take note of a trial that has taken all its steps."""
+        self._first.setdefault(id, 0)
+        self.reached(id, steps)
+
+    def seconds_for(self, steps: Mapping[str, int]) -> float | None:
+        """Return how long trials take to come to their last step; None where no step was seen so far."""
+        taken = sum(self._now[id] - first for id, first in self._first.items())
+        if self._since is None or not taken:
+            return None
+        left = sum(max(0, last - self._now.get(id, 0)) for id, last in steps.items())
+        return (time.monotonic() - self._since) / taken * left
 
 
 class Watch:
@@ -77,7 +107,7 @@ class Watch:
         self._notes: dict[str, int] = {}  # of a trial that were told
         self._stage = ""
         self._gpus = Gpus()
-        self._started = time.monotonic()
+        self._pace = _Pace()
         self._stop = Event()
 
     def follow(self, cells: Iterable[Cell]) -> None:
@@ -90,7 +120,6 @@ class Watch:
     def following(self, work: Iterable[Work]) -> Iterator[Work]:
         """Pass on each work, and follow its trials from then on."""
         for item in work:
-            self._stage = ""
             self.follow(item.cells)
             yield item
 
@@ -133,7 +162,11 @@ class Watch:
                 news += self._new_notes(id)
             elif status in ("complete", "failed", "pruned"):
                 del self._open[id]
+                if status == "complete":
+                    self._pace.ended(id, cell.spec.recipe.steps)
                 news += self._ended(cell, status)
+        if running or news:
+            self._stage = ""
         self._running = tuple(self._where(cell) for cell in running)
         self._tell(*news)
 
@@ -145,7 +178,7 @@ class Watch:
 
     def _tell(self, *news: str) -> None:
         done = len(self._cells) - len(self._open)
-        left = (time.monotonic() - self._started) / done * len(self._open) if done else None
+        left = self._pace.seconds_for({id: cell.spec.recipe.steps for id, cell in list(self._open.items())})
         gpus = tuple(self._gpus.use())
         self._on_progress(
             Progress(len(self._cells), done, self._failed, self._running, left, gpus, news, self._stage)
@@ -165,6 +198,7 @@ class Watch:
     def _where(self, cell: Cell) -> str:
         lines = self._store.progress(cell.spec.id)
         step = lines[-1]["step"] if lines else 0
+        self._pace.reached(cell.spec.id, step)
         scores = [line["mean"] for line in lines if "mean" in line]
         if scores:
             self._dice[cell.spec.id] = scores[-1]

@@ -133,3 +133,29 @@ def test_what_cannot_be_printed_ends_nothing(store: Store) -> None:
             raise OSError(5, "Input/output error")  # a terminal that is gone
 
     Watch(store, Board(Console(file=Closed(), width=80))).say("a sentence")
+
+
+def test_the_time_left_is_known_from_the_first_steps_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("harness.sweep.watch.time.monotonic", lambda: clock[0])
+    watch, shown, _ = board(store, terminal=True)
+    watch.enter("starting Ray")
+    list(watch.following([Work(CELLS[:2])]))
+    watch.look()
+    assert str(shown.summary()) == "starting Ray"  # until a trial runs, not until one is handed out
+    attempt = store.claim(CELLS[0].spec.id, Process.this())
+    assert attempt
+    append_history(attempt.folder, [{"step": 50, "losses": {}}])  # it goes on from there
+    watch.look()
+    assert "0 of 2 done, 1 running, 0 failed, time left unknown" in str(shown.summary())
+    append_history(attempt.folder, [{"step": 60, "losses": {}}])
+    clock[0] += 5
+    watch.look()
+    assert "about 3 min left" in str(shown.summary())  # 10 steps in 5 s; 140 and 200 steps are left: 170 s
+    publish(store, 1)
+    append_history(attempt.folder, [{"step": 200, "losses": {}}])
+    clock[0] += 5
+    watch.look()
+    assert "1 of 2 done, 1 running, 0 failed, the last are being tested" in str(shown.summary())

@@ -129,7 +129,7 @@ def test_status_and_plan_return_what_the_commands_print(study: Study, results: P
     assert [(one.state, one.cause) for one in status.trials] == [("failed", "nan")]
     plan = harness.plan(study, results=results)
     assert [trial["id"] for trial in plan.trials] == [cell.spec.id for cell in study.cells]
-    assert plan.forecast(workers=2).lines()[0] == "1 trial to run, in 3 arms"
+    assert plan.forecast(workers=2).lines()[0] == "1 trial to run"
 
 
 def test_what_is_complete_is_reported_without_ray(study: Study, results: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_is_complete_is_reported_without_ray(study: Study, results: Path) -
     found = harness.run(study, results=results, only=["seed=0"], on_progress=events.append)
     assert found.is_complete and found.report is not None and found.report.page.is_file()
     news = [line for event in events for line in event.news]
-    assert news == [study.question, "3 trials: 3 done, 0 to run; 0 cells skipped"]
+    assert news == [study.question, "3 trials: 3 done, 0 to run, 0 skipped"]
 
 
 def test_a_mistake_is_a_user_error(results: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_plan_counts_what_is_to_come_until_it_is_there(medctx, tmp_path: Path)
         return medctx("plan", tmp_path / "sought.yaml", "--results", tmp_path).out
 
     study = write_study(tmp_path)
-    assert "2 trials to run, in 1 arm\nand 18 to come of searches" in said()
+    assert "2 trials to run\nand 18 to come of searches" in said()
     run_search(study, tmp_path)
     assert "2 trials to run" in said() and "to come of searches" not in said()
 
@@ -77,7 +77,7 @@ def test_a_search_that_is_over_is_reported_and_nothing_is_run(medctx, tmp_path: 
     run_search(study, tmp_path, fails=lambda spec: "nan" if spec.recipe.learning_rate > 0.007 else "")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*")}
     done = medctx("run", tmp_path / "sought.yaml", "--results", tmp_path)
-    assert done.code == 0 and "20 trials: 20 done, 0 to run; 0 cells skipped\n" in done.out
+    assert done.code == 0 and "20 trials: 20 done, 0 to run, 0 skipped\n" in done.out
     assert "failed)" in done.out and "report:" in done.out
     ((found,),) = reported
     assert len(found.suggestions) == 7 and sum(found.importances.values()) == pytest.approx(1)

@@ -40,7 +40,7 @@ def test_trials_of_one_arm_differ_in_seed_cases_and_length_alone() -> None:
 
 def test_without_records_and_probe_only_the_count_is_known(store: Store) -> None:
     lines = Forecast(arms_of(STUDY.cells, store), workers=2, gpus=0).lines()
-    assert lines[0] == "8 trials to run, in 2 arms" and "--probe" in lines[1]
+    assert lines[0] == "8 trials to run" and "--probe" in lines[1]
 
 
 def test_a_probe_gives_hours_disk_and_time(store: Store) -> None:
@@ -89,8 +89,8 @@ def test_records_tell_of_their_own_arm(store: Store) -> None:
     assert known.need and MIB < known.need.bytes_kept < 1.1 * MIB
     lines = Forecast([known, unknown], workers=1, gpus=0).lines()
     assert lines[:3] == [
-        "7 trials to run, in 2 arms",
-        "without 4 trials of arms that have not run or been probed:",
+        "7 trials to run",
+        "without 4 trials of a kind that has not run here or been probed:",
         "about 0.05 core-hours in 0.05 trial-hours",
     ]
 
@@ -108,11 +108,37 @@ def test_plan_probes_each_arm_and_says_what_the_study_takes(medctx: Callable, tm
         assert one.seconds_per_step > 0 and one.memory > 100 * MIB and one.bytes_kept > 10_000
         assert 0 < one.share <= 1 and one.bytes_running > one.bytes_kept / 10
     text = " ".join(shown.out.split())
-    assert "8 trials to run, in 2 arms" in text and "with 3 workers" in text and "disk: about" in text
+    assert "8 trials to run" in text and "with 3 workers" in text and "disk: about" in text
     again = medctx("plan", "quickstart", "--results", tmp_path, *changes)
-    assert "8 trials to run, in 2 arms about" in " ".join(again.out.split())
+    assert "8 trials to run about" in " ".join(again.out.split())
 
 
 def test_an_arm_that_cannot_run_is_named(medctx: Callable, tmp_path: Path) -> None:
     shown = medctx("plan", "hippocampus_first_look", "--probe", "--results", tmp_path, "--data", tmp_path)
     assert shown.code == 2 and "supervised on unet" in shown.err and "Task04_Hippocampus" in shown.err
+
+
+def test_with_loaders_a_step_waits_for_the_slower_of_itself_and_its_batches() -> None:
+    found = Need("a GPU", GIB, 0.1, seconds_per_batch=1.5)
+    assert found.loaders == 15
+    assert found.seconds_with(0) == pytest.approx(1.6)  # drawn before each step
+    assert [found.seconds_with(count) for count in (1, 3, 15, 30)] == pytest.approx([1.5, 0.5, 0.1, 0.1])
+    assert found.waiting(3) == pytest.approx(0.8) and found.waiting(15) == pytest.approx(0)
+    assert Need("a GPU", GIB, 0.1).loaders == 0 and Need("a GPU", GIB, 0.1).seconds_with(4) == 0.1
+
+
+def test_a_plan_says_for_which_arms_a_gpu_would_wait(store: Store) -> None:
+    slow = Need("a GPU", GIB, 0.1, 0.5, seconds_per_batch=1.5)
+    quick = Need("a GPU", GIB, 0.5, seconds_per_batch=1.0)
+    write_needs(store.results, {arm_key(SUPERVISED): slow, arm_key(MEDCONTEXT): quick})
+    found = Forecast(arms_of(STUDY.cells, store, cores_per_gpu=12), workers=1, gpus=1)
+    assert [arm.seconds for arm in found.arms] == pytest.approx([200 * 0.3, 200 * 0.5])
+    assert [row["loaders"] for row in found.rows()] == ["15 needed, 5 here", "2 needed, 2 here"]
+    told = [line for line in found.lines() if "waits" in line]
+    assert told == [
+        "supervised on unet needs 15 loaders (1.5 s a batch, 0.1 s a step), and its part of 12 cores a GPU allows 5: "
+        "the GPU waits 67 % of the time"
+    ]
+    on_cpu = Forecast(arms_of(STUDY.cells, store), workers=1, gpus=0)
+    assert [arm.seconds for arm in on_cpu.arms] == pytest.approx([200 * 1.6, 200 * 1.5])
+    assert not any("waits" in line for line in on_cpu.lines()) and on_cpu.rows()[0]["s/batch"] == "1.5"
