@@ -23,6 +23,13 @@ Overrides = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Trials at a time; default: one for each core, or GPU.")
 ]
+Loaders = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Processes that draw a trial's batches; default: none on a CPU, else as many as cores allow.",
+    ),
+]
 Processes = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]
 CheckpointMinutes = Annotated[float, typer.Option(min=0.0, help="Minutes between checkpoints of a trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -15,6 +15,7 @@ from harness.cluster.check_result import CheckResult, gpu_count
 from harness.cluster.node import NodeReport, describe_node, versions
 from harness.cluster.storage import check_space, check_storage, held_lock_result
 from harness.study.study import Study
+from harness.sweep.packing import Need, arm_key, read_needs, starvation
 
 if TYPE_CHECKING:
     from harness.cluster.connection import Reply
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SKEW = 5.0  # seconds between the clocks of two nodes
 _NOTICE = 1.0  # seconds from which it is worth a word
 _LOCK = ".doctor-lock"
+_HANDED_OVER = 2 * 2**30  # bytes of shared memory: a trial's large batches, two of each loader
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def examine(
         yield from check_clocks(nodes)
     for check in (check_gpus, check_cache, check_data):
         yield from check(nodes)
+    yield from check_loaders(nodes, study, read_needs(results))
 
 
 def _ask_cluster(
@@ -205,6 +208,34 @@ def check_gpus(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
             yield CheckResult("GPUs", "ok", usable, node=node.name)
         else:
             yield CheckResult("GPUs", "ok", "none; trials run on the CPU", node=node.name)
+
+
+def check_loaders(
+    nodes: Sequence[CheckedNode], study: Study | None, needs: Mapping[str, Need]
+) -> Iterator[CheckResult]:
+    """Yield whether the cores of each node with GPUs draw batches as fast as those take them, as far as arms were probed."""
+    specs = {arm_key(cell.spec): cell.spec for cell in (*study.nodes, *study.cells)} if study else {}
+    timed = [
+        (spec, need) for key, spec in specs.items() if (need := needs.get(key)) and need.seconds_per_batch
+    ]
+    for node in nodes:
+        report = node.report
+        if not report.gpus:
+            continue
+        if report.shared_memory is not None and report.shared_memory < _HANDED_OVER:
+            found = f"/dev/shm has {report.shared_memory / 2**20:.0f} MiB free, through which loaders hand over batches"
+            remedy = "Give the container more (docker run --shm-size=8g), or run with --loaders 0."
+            yield CheckResult("loaders", "warning", found, remedy, node.name)
+        cores = report.cores / len(report.gpus)
+        starved = [sentence for spec, need in timed if (sentence := starvation(spec, need, cores))]
+        for sentence in starved:
+            remedy = "Take a node with more cores for each GPU, fewer trials on one GPU, or a cheaper augmentation."
+            yield CheckResult("loaders", "warning", sentence, remedy, node.name)
+        if timed and not starved:
+            found = (
+                f"{cores:g} cores for each GPU draw batches as fast as the arms that were probed take them"
+            )
+            yield CheckResult("loaders", "ok", found, node=node.name)
 
 
 def check_cache(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:

@@ -20,9 +20,11 @@ from filelock import FileLock, Timeout
 from harness import registry
 from harness.data.caches import cache_root
 from harness.errors import UserError
+from harness.evaluation.workers import usable_cores
 
 _PACKAGES = ("medcontext-harness", "ray", "torch", "monai", "numpy", "scipy", "nibabel", "optuna")
 _GPUS = "import json, torch; print(json.dumps([torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]))"
+_SHARED = Path("/dev/shm")
 _TORCH_SECONDS = 100.0  # to import torch from a cold network file system
 
 
@@ -48,6 +50,8 @@ class NodeReport:
         cache_problem: why that cannot be used.
         data: of each dataset.
         lock_taken: whether it could take the lock that the asking process holds; None where there is none.
+        cores: that its processes may use.
+        shared_memory: free bytes of ``/dev/shm``; None where there is none.
     """
 
     versions: dict[str, str]
@@ -57,6 +61,8 @@ class NodeReport:
     cache_problem: str
     data: tuple[DataReport, ...]
     lock_taken: bool | None = None
+    cores: int = 0
+    shared_memory: int | None = None
 
 
 def describe_node(
@@ -79,6 +85,8 @@ def describe_node(
         cache_problem=_cache_problem(cache),
         data=tuple(_report_data(name, data_root) for name in datasets),
         lock_taken=_can_take(held_lock) if held_lock else None,
+        cores=usable_cores(),
+        shared_memory=shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else None,
     )
 
 

@@ -25,6 +25,7 @@ def trial(
     results: Folder = "results",
     data: Folder | None = None,
     checkpoint_minutes: float = 5.0,
+    loaders: int | None = None,
 ) -> Iterator[tuple[Cell, TrialRecord | None]]:
     """Run one planned trial in this process, and before it the pretraining that it lacks.
 
@@ -51,6 +52,6 @@ def trial(
     from harness.trial.settings import RunSettings
 
     preemption.listen()
-    settings = RunSettings(store.results, root, declared.keep, checkpoint_minutes)
+    settings = RunSettings(store.results, root, declared.keep, checkpoint_minutes, loaders=loaders)
     for cell in needed:
         yield cell, run_trial(cell.spec, settings)

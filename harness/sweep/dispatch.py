@@ -16,7 +16,7 @@ from harness.spec import TrialSpec
 from harness.sweep.agenda import Agenda, publish_failure
 from harness.sweep.disk import DiskRoom
 from harness.sweep.nodes import Nodes
-from harness.sweep.packing import arm_key, larger_share, read_needs
+from harness.sweep.packing import arm_key, larger_share, loaders_for, read_needs
 
 _LOW_ON_MEMORY = "low on memory"  # in what Ray says of a worker that it has killed for that
 _LINES = 20  # of Ray's message that are kept
@@ -24,11 +24,13 @@ _LINES = 20  # of Ray's message that are kept
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to start now, where to pause it, its share of a GPU, 0 where there is none, and the nodes that it is not for."""
+    """A trial to start now, where to pause it, its share of a GPU, 0 where there is none, its loaders, and the nodes that it is
+    not for."""
 
     spec: TrialSpec
     pause_at: int | None
     share: float
+    loaders: int = 0
     avoided: frozenset[str] = frozenset()
 
 
@@ -42,6 +44,8 @@ class Dispatcher:
         gpus: whether there are any.
         say: told in a sentence when it waits, gives a trial more, or keeps a node off.
         nodes: returns the nodes that are there.
+        loaders: of each trial; None: on a GPU as many as its share of the cores allows, on the CPU none.
+        cores_per_gpu: of the node that has the fewest.
 
     Attributes:
         running: the trials that are handed out, by the name of their job.
@@ -58,10 +62,12 @@ class Dispatcher:
         gpus: bool,
         say: Callable[[str], None] = lambda text: None,
         nodes: Callable[[], Collection[str]] = tuple,
+        loaders: int | None = None,
+        cores_per_gpu: float = 0.0,
     ) -> None:
         self._agenda, self._store, self._workers, self._say = agenda, store, workers, say
-        self._shares = {key: need.share for key, need in read_needs(store.results).items()} if gpus else {}
-        self._gpus = gpus
+        self._needs = read_needs(store.results) if gpus else {}
+        self._gpus, self._wanted_loaders, self._cores_per_gpu = gpus, loaders, cores_per_gpu
         self._larger_shares: dict[str, float] = {}
         self._losses: dict[str, int] = {}
         self._forgiven: dict[str, str] = {}  # a release already seen of a trial whose worker died
@@ -96,7 +102,8 @@ class Dispatcher:
         if task is None:
             return None
         self.running[name] = task.spec
-        return Job(task.spec, task.pause_at, self._share(task.spec), frozenset(self._nodes.kept_off))
+        avoided = frozenset(self._nodes.kept_off)
+        return Job(task.spec, task.pause_at, self._share(task.spec), self._loaders(task.spec), avoided)
 
     def returned(self, name: str, cause: Cause | None = None, node: str = "") -> None:
         """Take a job back; with a ``cause`` for which the trial does not answer, apply the rule of that fault.
@@ -143,7 +150,14 @@ class Dispatcher:
     def _share(self, spec: TrialSpec) -> float:
         if not self._gpus:
             return 0.0
-        return self._larger_shares.get(spec.id) or self._shares.get(arm_key(spec), 1.0)
+        need = self._needs.get(arm_key(spec))
+        return self._larger_shares.get(spec.id) or (need.share if need else 1.0)
+
+    def _loaders(self, spec: TrialSpec) -> int:
+        if self._wanted_loaders is not None or not self._gpus:
+            return self._wanted_loaders or 0
+        need = self._needs.get(arm_key(spec))
+        return loaders_for(need, self._share(spec), self._cores_per_gpu, spec.recipe.threads)
 
     def _apply_rule(self, spec: TrialSpec, cause: Cause, node: str) -> None:
         rule, share = rule_of(cause.kind).now, self._share(spec)

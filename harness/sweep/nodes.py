@@ -10,7 +10,7 @@ from harness.spec import TrialSpec
 from harness.sweep.packing import arm_key
 
 _ENOUGH = 3  # failures in a row
-_OF_THE_NODE = ("worker_lost", "out_of_host_memory", "io")
+_OF_THE_NODE = ("worker_lost", "loader_lost", "out_of_host_memory", "io")
 _OF_EITHER = ("error", "input")
 
 

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.data.augmentation import Augmenter
-from harness.data.patches import ImageSampler
+from harness.data.patches import ImageSampler, PatchSampler
 from harness.data.trial_data import TrialData
-from harness.spec import Recipe
-from harness.training.loop import DrawBatch
+from harness.spec import Recipe, Triple
+from harness.training.loaders import DrawBatch
 from harness.training.method import Batch, Method
+
+
+@dataclass(frozen=True)
+class _Images:
+    """From a step to its ``count`` augmented images ``(B, C, D, H, W)``; such classes, unlike closures, reach loaders."""
+
+    sampler: ImageSampler
+    augment: Augmenter
+    patch: Triple
+    count: int
+
+    @classmethod
+    def of(cls, sampler: ImageSampler, count: int, recipe: Recipe, seed: int, source: str) -> _Images:
+        augment = Augmenter(recipe.augmentation, seed, f"{source} augmentation")
+        return cls(sampler, augment, recipe.patch, count)
+
+    def __call__(self, step: int) -> Tensor:
+        margin = self.augment.margin(self.patch, self.count, step)
+        return self.augment.images(self.sampler.draw(step, margin), step, margin)
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """From a step to its batch, with unlabelled patches where the method wants them."""
+
+    sampler: PatchSampler
+    augment: Augmenter
+    recipe: Recipe
+    unlabelled: _Images | None
+
+    def __call__(self, step: int) -> Batch:
+        margin = self.augment.margin(self.recipe.patch, self.recipe.batch, step)
+        image, label = self.augment(*self.sampler.draw(step, margin), step, margin)
+        return Batch(image, label, self.unlabelled(step) if self.unlabelled else None)
+
+
+@dataclass(frozen=True)
+class _Unlabelled:
+    """From a step of pretraining to its batch."""
+
+    images: _Images
+
+    def __call__(self, step: int) -> Batch:
+        return Batch(self.images(step), _NO_LABEL)
 
 
 def training_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int) -> DrawBatch:
@@ -24,36 +68,16 @@ def training_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed:
     Raises:
         UserError: unlabelled patches are wanted, and no training case is withheld.
     """
-    labelled, augment = data.sampler(), Augmenter(recipe.augmentation, seed)
-    count = method.unlabelled_batch(recipe.batch)
-    images = _images(data.unlabelled_sampler(count), count, recipe, seed, "unlabelled") if count else None
-
-    def draw(step: int) -> Batch:
-        margin = augment.margin(recipe.patch, recipe.batch, step)
-        image, label = augment(*labelled.draw(step, margin), step, margin)
-        return Batch(image, label, images(step) if images else None)
-
-    return draw
+    count, images = method.unlabelled_batch(recipe.batch), None
+    if count:
+        images = _Images.of(data.unlabelled_sampler(count), count, recipe, seed, "unlabelled")
+    return _Labelled(data.sampler(), Augmenter(recipe.augmentation, seed), recipe, images)
 
 
 def pretraining_batches(data: TrialData, recipe: Recipe, seed: int) -> DrawBatch:
     """Return the function from a step of pretraining to its batch: images of all training cases, no labels."""
     sampler = data.image_sampler(data.split.train, recipe.batch, "pretraining")
-    images = _images(sampler, recipe.batch, recipe, seed, "pretraining")
-    return lambda step: Batch(images(step), _NO_LABEL)
-
-
-def _images(
-    sampler: ImageSampler, count: int, recipe: Recipe, seed: int, source: str
-) -> Callable[[int], Tensor]:
-    """Return the function from a step to its ``count`` augmented images ``(B, C, D, H, W)`` from ``sampler``."""
-    augment = Augmenter(recipe.augmentation, seed, f"{source} augmentation")
-
-    def draw(step: int) -> Tensor:
-        margin = augment.margin(recipe.patch, count, step)
-        return augment.images(sampler.draw(step, margin), step, margin)
-
-    return draw
+    return _Unlabelled(_Images.of(sampler, recipe.batch, recipe, seed, "pretraining"))
 
 
 def validation_images(data: TrialData, recipe: Recipe) -> list[Batch]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -17,12 +15,10 @@ from monai.networks.utils import eval_mode
 from harness.errors import TrialFailure
 from harness.seeding import seed_everything
 from harness.spec import Recipe
+from harness.training.loaders import DrawBatch, drawn_ahead
 from harness.training.memory import keep_freed_memory
 from harness.training.method import Batch, Losses, Method, Progress
 from harness.training.schedules import learning_rate
-
-DrawBatch = Callable[[int], Batch]
-_PREFETCHED = 4  # batches prepared ahead on a GPU host
 
 
 @dataclass(frozen=True)
@@ -46,25 +42,37 @@ class Trainer:
         seed: of the trial.
         device: where to compute.
         draw: returns the batch of a step, on the CPU.
+        loaders: processes that draw ahead; with 0 a thread does, or where the device is the CPU nobody.
+
+    Attributes:
+        step: the next one.
+        seconds_waiting: of wall clock in which there was no batch to compute on.
     """
 
     def __init__(
-        self, method: Method[Any], recipe: Recipe, seed: int, device: torch.device, draw: DrawBatch
+        self,
+        method: Method[Any],
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        draw: DrawBatch,
+        loaders: int = 0,
     ) -> None:
         self.method, self.recipe, self.seed, self.device = method, recipe, seed, device
-        self.step = 0
+        self.step, self.seconds_waiting = 0, 0.0
         keep_freed_memory()
-        self._draw = draw
+        self._draw, self._loaders = draw, loaders
         self._parameters = list(method.trainable())
         self._optimiser = _optimiser(self._parameters, recipe)
         self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self._log_every = max(1, recipe.steps // 1000)
 
-    def run_until(self, stop: int) -> Iterator[StepResult | None]:
+    def run_until(self, stop: int) -> Generator[StepResult | None, None, None]:
         """Run updates up to step ``stop``; yield after each, its result where it is logged.
 
         Raises:
-            TrialFailure: ``nan``, when a logged loss is not finite; its result is yielded first.
+            TrialFailure: ``nan``, when a logged loss is not finite; its result is yielded first. ``loader_lost``, between
+                two updates.
         """
         for batch in self._batches(stop):
             logged = self.step % self._log_every == 0 or self.step == self.recipe.steps - 1
@@ -108,17 +116,16 @@ class Trainer:
         return {name: sum(result[name] for result in results) / len(results) for name in results[0]}
 
     def _batches(self, stop: int) -> Iterator[Batch]:
-        """Yield batches on the device; drawn ahead by one thread where the device is not the CPU."""
-        if self.device.type == "cpu":
-            for step in range(self.step, stop):
-                yield self._to_device(self._draw(step))
-            return
-        steps = iter(range(self.step, stop))
-        with ThreadPoolExecutor(1) as pool:
-            pending = deque(pool.submit(self._draw, step) for step in islice(steps, _PREFETCHED))
-            while pending:
-                batch = pending.popleft().result()
-                pending.extend(pool.submit(self._draw, step) for step in islice(steps, 1))
+        """Yield batches on the device; drawn ahead but where the device is the CPU and there are no loaders."""
+        steps, on_cpu = range(self.step, stop), self.device.type == "cpu"
+        drawn = (self._draw(step) for step in steps)
+        if self._loaders or not on_cpu:
+            drawn = drawn_ahead(self._draw, steps, self._loaders, self.recipe.threads, pin=not on_cpu)
+        with closing(drawn):
+            for _ in steps:
+                begun = time.perf_counter()
+                batch = next(drawn)
+                self.seconds_waiting += time.perf_counter() - begun
                 yield self._to_device(batch)
 
     def _to_device(self, batch: Batch) -> Batch:

@@ -83,6 +83,11 @@ class Batch:
     label: Tensor
     unlabelled: Tensor | None = None
 
+    def pin_memory(self) -> Batch:
+        """Return a copy in pages that a GPU can read from while it computes."""
+        unlabelled = None if self.unlabelled is None else self.unlabelled.pin_memory()
+        return Batch(self.image.pin_memory(), self.label.pin_memory(), unlabelled)
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from harness.data.trial_data import TrialData
-from harness.errors import Interrupted, Paused
+from harness.errors import Interrupted, Paused, TrialFailure
 from harness.evaluation.metrics import dice_by_region, without_ignored
 from harness.evaluation.prediction import predict
 from harness.records.schema import HISTORY, append_history, read_history
 from harness.records.store import RESUME, RESUME_BEFORE, SELECTED, Attempt
 from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint, put_aside, save_checkpoint
-from harness.training.loop import Trainer
+from harness.training.loaders import LOST
+from harness.training.loop import StepResult, Trainer
 from harness.training.method import Batch
 from harness.trial.trackers import Trackers
 
@@ -63,7 +65,7 @@ class Fitting:
         """Train; on return the last checkpoint is on disk.
 
         Raises:
-            TrialFailure: the loss is not finite; the history is on disk.
+            TrialFailure: the loss is not finite, or a loader is lost; the history is on disk.
             Paused: it has reached ``pause_at``; its checkpoint is on disk.
             Interrupted: it was asked to stop; its checkpoint is on disk.
         """
@@ -74,24 +76,34 @@ class Fitting:
             self._validate()
         self._put_down_if_asked()
         try:
-            for result in trainer.run_until(recipe.steps):
-                if result is not None:
-                    self._lines.append(asdict(result))
-                if recipe.validate_every and (
-                    trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
-                ):
-                    self._validate()
-                now = time.perf_counter()
-                self.seconds = now - begun
-                if now - self._saved >= self._interval:
-                    self._checkpoint()
-                elif now - self._flushed >= _FLUSH:
-                    self._flush()
-                self.attempt.heartbeat()
+            with closing(trainer.run_until(recipe.steps)) as results:
+                for result in results:
+                    self._follow(result, begun)
+        except TrialFailure as failure:
+            if failure.cause == LOST:  # what asks a trial to stop may end its loaders at once
                 self._put_down_if_asked()
+            raise
         finally:
             self._flush()
         self._checkpoint()
+
+    def _follow(self, result: StepResult | None, begun: float) -> None:
+        """Do what is due after an update."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        if result is not None:
+            self._lines.append(asdict(result))
+        if recipe.validate_every and (
+            trainer.step % recipe.validate_every == 0 or trainer.step == recipe.steps
+        ):
+            self._validate()
+        now = time.perf_counter()
+        self.seconds = now - begun
+        if now - self._saved >= self._interval:
+            self._checkpoint()
+        elif now - self._flushed >= _FLUSH:
+            self._flush()
+        self.attempt.heartbeat()
+        self._put_down_if_asked()
 
     def _put_down_if_asked(self) -> None:
         step = self.trainer.step
@@ -126,6 +138,7 @@ class Fitting:
         self.trainer.load_state_dict(state["trainer"])
         self._best = state["best"]
         self.seconds = self.earlier_seconds = state["seconds"]
+        self.trainer.seconds_waiting = state.get("seconds_waiting", 0.0)
         step = self.trainer.step
         kept = [
             line
@@ -161,6 +174,7 @@ class Fitting:
             "trainer": self.trainer.state_dict(),
             "best": self._best,
             "seconds": self.seconds,
+            "seconds_waiting": self.trainer.seconds_waiting,
             "content": self.data.content,
         }
         save_checkpoint(self.folder / RESUME, state, before=self.folder / RESUME_BEFORE)

@@ -18,6 +18,7 @@ from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure, UserErr
 from harness.evaluation.conventions import RECORDED_METRICS
 from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import class_probabilities
+from harness.evaluation.workers import default_loaders, usable_cores
 from harness.records.contents import CONTENTS, keep_contents
 from harness.records.faults import cause_of, rule_of
 from harness.records.schema import (
@@ -125,7 +126,7 @@ class _TrialRun:
         pretrains = self.spec.kind == "pretrain"
         source = pretraining_batches(data, self.recipe, self.spec.seed) if pretrains else None
         draw = source or training_batches(data, method, self.recipe, self.spec.seed)
-        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw)
+        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw, self._loaders())
         held_out = validation_images(data, self.recipe) if pretrains else ()
         trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
         minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
@@ -153,6 +154,12 @@ class _TrialRun:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
+
+    def _loaders(self) -> int:
+        if self.settings.loaders is not None:
+            return self.settings.loaders
+        on_gpu = self.device.type == "cuda"
+        return default_loaders(usable_cores() * self.settings.share, self.recipe.threads) if on_gpu else 0
 
     def _given_weights(self) -> Callable[[nn.Module], None]:
         """Return what loads the weights that the spec names into a network; the record tells of the first.

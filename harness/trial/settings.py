@@ -24,6 +24,7 @@ class RunSettings:
         share: of a GPU's memory that a trial may take, above 0 and up to 1.
         trackers: copies of the history, of ``tensorboard``, ``mlflow``, ``wandb``.
         plugin_folders: where modules that the study names may lie.
+        loaders: processes that draw a trial's batches; None: on a GPU as many as the cores allow, on the CPU none.
     """
 
     results: Path
@@ -35,3 +36,4 @@ class RunSettings:
     share: float = 1.0
     trackers: tuple[str, ...] = ()
     plugin_folders: tuple[Path, ...] = field(default_factory=registry.plugin_folders)
+    loaders: int | None = None

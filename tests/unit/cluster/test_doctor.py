@@ -19,10 +19,12 @@ from harness.cluster.doctor import (
     check_clocks,
     check_data,
     check_gpus,
+    check_loaders,
     check_versions,
 )
 from harness.cluster.node import DataReport, NodeReport, describe_node, usable_gpus
 from harness.study.expand import load_study
+from harness.sweep.packing import Need, arm_key
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0"}
 
@@ -204,3 +206,16 @@ def test_the_command(medctx: Callable, tmp_path: Path) -> None:
     assert unknown.code == 2 and "Did you mean 'quickstart'?" in unknown.err
     nobody = medctx("doctor", "--results", tmp_path / "r", "--address", "127.0.0.1:1")
     assert nobody.code == 2 and "127.0.0.1:1" in nobody.err
+
+
+def test_loaders() -> None:
+    study = load_study("quickstart")
+    needs = {arm_key(study.cells[0].spec): Need("H100", 1, 0.1, seconds_per_batch=1.5)}
+    few, many = member("few", gpus=("H100",) * 2, cores=8), member("many", gpus=("H100",), cores=32)
+    found = list(check_loaders([few, many, member("no GPU", cores=1)], study, needs))
+    assert grades(found) == [("few", "warning"), ("many", "ok")]
+    assert "needs 15 loaders" in found[0].found and "allows 3" in found[0].found
+    assert list(check_loaders([few], None, needs)) == list(check_loaders([few], study, {})) == []
+    narrow = member("narrow", gpus=("H100",), cores=32, shared_memory=64 * 2**20)
+    assert [one.found[:13] for one in check_loaders([narrow], None, {})] == ["/dev/shm has "]
+    assert describe_node([], None).cores >= 1

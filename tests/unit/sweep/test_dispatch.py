@@ -160,3 +160,19 @@ def _raised_from(error: Exception, cause: Exception) -> Exception:
 )
 def test_each_exception_has_a_kind_and_each_kind_a_rule(error: Exception, kind: str) -> None:
     assert cause_of(error).kind == kind and kind in RULES
+
+
+def test_a_trial_gets_as_many_loaders_as_it_needs_and_its_share_of_the_cores_allows(store: Store) -> None:
+    def loaders(**options: Any) -> int:
+        job = dispatcher(store, **options).next("a")
+        assert job
+        return job.loaders
+
+    on_gpu = {"gpus": True, "cores_per_gpu": 16.0}
+    assert loaders() == 0 and loaders(loaders=3) == 3  # on the CPU none, but where they are asked for
+    assert loaders(**on_gpu) == 8 and loaders(**on_gpu, loaders=0) == 0 and loaders(**on_gpu, loaders=5) == 5
+    key = arm_key(CELLS[0].spec)
+    write_needs(store.results, {key: Need("a GPU", 1, 0.1, share=0.25, seconds_per_batch=1.05)})
+    assert loaders(**on_gpu) == 3  # a quarter of 16 cores, less one for itself; 11 are needed
+    write_needs(store.results, {key: Need("a GPU", 1, 0.1, seconds_per_batch=1.05)})
+    assert loaders(**on_gpu) == 11
