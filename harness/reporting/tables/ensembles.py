@@ -13,6 +13,7 @@ import pandas as pd
 from harness.records.schema import CASE_COLUMNS
 from harness.reporting.folds import Folds, pooled_cases
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between, factor_cells, factor_columns
+from harness.reporting.patients import patient_means
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT, case_scores, trial_scores
 from harness.reporting.statistics.significance import LEAST_CASES, new_cases_test
@@ -34,8 +35,9 @@ class _Averaged:
         trials: all members.
         values: the ensembles' mean.
         of_members: the mean of the members' own.
-        cases: the ensembles' mean over regions, by metric and case.
-        cases_of_members: the same of the members.
+        patients: the ensembles' mean over cases and regions, by metric and patient.
+        patients_of_members: the same of the members.
+        tested: how many test cases there are.
     """
 
     over: str
@@ -46,8 +48,9 @@ class _Averaged:
     trials: tuple[str, ...]
     values: _Values
     of_members: _Values
-    cases: pd.Series
-    cases_of_members: pd.Series
+    patients: pd.Series
+    patients_of_members: pd.Series
+    tested: int
 
 
 def ensemble_table(data: ReportData, scored: pd.DataFrame) -> Table:
@@ -110,17 +113,21 @@ def _has_all_folds(data: ReportData, rows: pd.DataFrame, over: str, arm: Arm) ->
 
 
 def _of_arm(data: ReportData, rows: pd.DataFrame, over: str, role: str, arm: Arm) -> _Averaged:
+    rows = rows.assign(id=[members[0] for members in rows["members"]])  # a trial, whose patients are known
     ids = tuple(dict.fromkeys(rows["id"]))
     folds: Folds = {ids[0]: ids} if over == "seed" else {id: (id,) for id in ids}
     pooled = pooled_cases(rows[["id", *CASE_COLUMNS]], folds)
     trials = tuple(dict.fromkeys(one for members in rows["members"] for one in members))
     seeds = [id for id in data.ids_by_arm.get(arm, ()) if {*data.whole_seeds[id]} <= {*trials}]
-    own = data.scores[data.scores["id"].isin(seeds) & (data.scores["role"] == role)]
-    means = data.case_means[data.case_means["id"].isin(seeds) & (data.case_means["role"] == role)]
+    own, of_patients = (
+        frame[frame["id"].isin(seeds) & (frame["role"] == role)]
+        for frame in (data.scores, data.patient_means)
+    )
     return _Averaged(
         over, arm, role, len(rows["members"].iloc[0]), pooled["id"].nunique(), trials,
         _means(trial_scores(pooled, pooled[["id"]].drop_duplicates().astype(object))), _means(own),
-        _by_case(case_scores(pooled)), _by_case(means),
+        _by_patient(patient_means(case_scores(pooled), data.trials, data.study)), _by_patient(of_patients),
+        pooled["case"].nunique(),
     )  # fmt: skip
 
 
@@ -128,24 +135,18 @@ def _means(scores: pd.DataFrame) -> _Values:
     return scores.groupby(["metric", "region"], sort=False)["value"].mean().to_dict()
 
 
-def _by_case(means: pd.DataFrame) -> pd.Series:
-    """Return the mean over trials or ensembles by metric and case, NaN where one of them has no value."""
-    plain = means.astype({"id": object, "metric": object, "case": object})
-    table = plain.pivot(index=["metric", "case"], columns="id", values="value")
+def _by_patient(means: pd.DataFrame) -> pd.Series:
+    """Return the mean over trials or ensembles by metric and patient, NaN where one of them has no value."""
+    plain = means.astype({"id": object, "metric": object, "patient": object})
+    table = plain.pivot(index=["metric", "patient"], columns="id", values="value")
     return table.mean(axis="columns", skipna=False)
 
 
-def _differences(first: pd.Series, second: pd.Series, metric: str) -> pd.Series:
-    """Return the differences of the cases that both have a value for."""
-    if metric not in first.index.get_level_values("metric") or metric not in second.index.get_level_values(
-        "metric"
-    ):
-        return pd.Series(dtype=float)
-    return (first[metric] - second[metric]).dropna()
-
-
-def _interval(differences: pd.Series) -> tuple[float, float]:
-    found = new_cases_test(differences.to_numpy(), np.random.default_rng(0))
+def _interval(first: pd.Series, second: pd.Series, metric: str) -> tuple[float, float]:
+    """Return the interval of the differences of the patients that both have a value for; NaN where they are too few."""
+    apart = (first - second).dropna()
+    apart = apart[apart.index.get_level_values("metric") == metric]
+    found = new_cases_test(apart.to_numpy(), np.random.default_rng(0))
     return (math.nan, math.nan) if found.reason else (found.low, found.high)
 
 
@@ -158,23 +159,18 @@ def _cells(data: ReportData, one: _Averaged, other: _Averaged | None, name: str)
         Cell(number(members), value=members, trials=one.trials),
         Cell(number(value), value=value, trials=one.trials),
     ]
-    for base, cases in (
-        (members, one.cases_of_members),
-        (
-            other.values.get(key, math.nan) * metric.scale if other else math.nan,
-            other.cases if other else None,
-        ),
-    ):
-        gain = value - base
-        low, high = (math.nan, math.nan) if cases is None else _interval(_differences(one.cases, cases, name))
+    of_other = other.values.get(key, math.nan) * metric.scale if other else math.nan
+    for base, patients in ((members, one.patients_of_members), (of_other, other.patients if other else None)):
+        gain, low, high = value - base, math.nan, math.nan
+        if patients is not None:
+            low, high = _interval(one.patients, patients, name)
         text = UNSET if math.isnan(low) else f"{signed(low * metric.scale)} to {signed(high * metric.scale)}"
         cells += [Cell(signed(gain), value=gain), Cell(text, value=low)]
-    tested = one.cases[name].size
-    return [*cells, Cell(str(tested), value=tested)]
+    return [*cells, Cell(str(one.tested), value=one.tested)]
 
 
 def _mean_of(one: _Averaged) -> str:
-    """Return ``3 seeds``, or ``5 folds, twice``."""
+    """Return ``3 seeds``, or ``5 folds, 3 ensembles``."""
     text = count(one.size, one.over)
     return text if one.ensembles == 1 else f"{text}, {one.ensembles} ensembles"
 
@@ -207,8 +203,8 @@ def _notes(data: ReportData, scored: pd.DataFrame, found: Sequence[_Averaged]) -
         "much at prediction as all of its members."
     )
     yield (
-        f"95 % interval: of the difference of these very networks on new cases, studentised bootstrap over cases, from {LEAST_CASES} "
-        "cases on, not corrected for the number of rows. An ensemble is one predictor: whether others, trained anew, would differ as "
+        f"95 % interval: of the difference of these very networks on new cases, studentised bootstrap over patients, from "
+        f"{LEAST_CASES} on, not corrected for the number of rows. An ensemble is one predictor: whether others, trained anew, would differ as "
         "much is not tested; that needs several ensembles of networks of their own."
     )
     yield from data.fold_notes
