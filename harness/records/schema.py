@@ -87,6 +87,10 @@ class Cost(Frozen):
     attempts and includes validation and checkpoints, and so does ``seconds_per_step``. ``multiply_accumulates`` are those of the student's forward pass on one patch, 0 where they were
     not counted. What a pretraining took that the trial starts from stands apart, whole, however
     many trials share it.
+
+    ``seconds_waiting_for_data``, a part of ``seconds_training``, are those in which no batch was there to compute on: all
+    that drawing takes where a trial draws before each step. ``seconds_predicting``, a part of ``seconds_testing``, are
+    those of the networks' predictions, to the grid of each file, without scores. Both are None in earlier records.
     """
 
     seconds: float
@@ -101,6 +105,8 @@ class Cost(Frozen):
     pretraining_steps: int = 0
     pretraining_forward_passes: int = 0
     multiply_accumulates: int = 0
+    seconds_waiting_for_data: float | None = None
+    seconds_predicting: float | None = None
 
 
 class Times(Frozen):

@@ -112,6 +112,7 @@ class _TrialRun:
         self.device = pick_device()
         self.environment = environment_of(self.device)  # before training: it must not cost a trial
         self._transfer: TransferRecord | None = None
+        self._predicting = 0.0
         self.started = time.time()
         clean_process(self.recipe.threads)
         limit_memory(self.device, settings.share)
@@ -223,8 +224,10 @@ class _TrialRun:
         rows = []
         for role, network in method.roles().items():
             for case in data.split.test:
+                begun = time.perf_counter()
                 predicted = class_probabilities(network, data.image(case), self.recipe, self.device)
                 volume = data.to_native(case, predicted)
+                self._predicting += time.perf_counter() - begun
                 reference = data.test_reference(case)
                 counted = without_ignored(volume.array, reference.array, ignore)
                 scored = score_case(*counted, volume.spacing, regions, RECORDED_METRICS)
@@ -253,4 +256,6 @@ class _TrialRun:
             pretraining_steps=before.steps if before else 0,
             pretraining_forward_passes=before.forward_passes if before else 0,
             multiply_accumulates=multiply_accumulates(student, channels, self.recipe.patch),
+            seconds_waiting_for_data=fitting.trainer.seconds_waiting,
+            seconds_predicting=self._predicting,
         )

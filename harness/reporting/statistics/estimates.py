@@ -132,13 +132,15 @@ def arm_costs(trials: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     Returns:
         the keys; ``trials``; ``parameters``, ``multiply_accumulates``, ``seconds_per_step``, ``forward_passes_per_step`` and
         ``seconds``, means; ``device_hours``, the sum; ``peak_memory``, the largest, bytes; ``pretraining_seconds`` and
-        ``pretraining_passes``, means, of what the trials start from.
+        ``pretraining_passes``, means, of what the trials start from; ``seconds_waiting_for_data`` and
+        ``seconds_predicting``, means of the trials that know them, NaN where none does.
     """
     done = trials[(trials["status"] == "complete") & trials["seconds"].notna()]
     how = {
         "id": "count", "parameters": "mean", "multiply_accumulates": "mean", "seconds_per_step": "mean",
         "peak_memory": "max", "forward_passes_per_step": "mean", "seconds": "mean", "device_hours": "sum",
-        "pretraining_seconds": "mean", "pretraining_passes": "mean",
+        "pretraining_seconds": "mean", "pretraining_passes": "mean", "seconds_waiting_for_data": "mean",
+        "seconds_predicting": "mean",
     }  # fmt: skip
     numbers = done.assign(
         forward_passes_per_step=done["forward_passes"].astype(float) / done["steps"].astype(float),

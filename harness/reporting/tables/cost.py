@@ -19,6 +19,8 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "peak_memory": ("Peak memory (GiB)", lambda value: number(value / 2**30, 2)),
     "forward_passes_per_step": ("Forward passes per step", lambda value: f"{value:g}"),
     "seconds": ("Time per trial (s)", lambda value: number(value, 1)),
+    "seconds_waiting_for_data": ("Waiting for data (s)", lambda value: number(value, 1)),
+    "seconds_predicting": ("Predicting (s)", lambda value: number(value, 1)),
     "device_hours": ("Device-hours", lambda value: number(value, 2)),
     "pretraining_seconds": ("Time of pretraining (s)", lambda value: number(value, 1)),
     "pretraining_passes": ("Forward passes of pretraining", lambda value: f"{value:g}"),
@@ -27,6 +29,7 @@ COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 _EVEN = 1.5
 """Times compare where no update of equal work takes longer than another by this factor."""
 _PRETRAINING = ("pretraining_seconds", "pretraining_passes")
+_LATER = ("seconds_waiting_for_data", "seconds_predicting")
 
 
 def cost_table(data: ReportData) -> Table:
@@ -34,7 +37,9 @@ def cost_table(data: ReportData) -> Table:
     numbers = estimates.arm_costs(data.trials, data.keys)
     costs = costs_by_arm(data)
     pretrained = bool((numbers["pretraining_passes"] > 0).any())
-    names = [name for name in COSTS if pretrained or name not in _PRETRAINING]
+    known = bool(numbers[[*_LATER]].notna().any(axis=None))
+    hidden = (() if pretrained else _PRETRAINING) + (() if known else _LATER)
+    names = [name for name in COSTS if name not in hidden]
     rows = []
     for arm in data.planned_arms:
         planned = data.planned_trials[arm]
@@ -54,6 +59,11 @@ def cost_table(data: ReportData) -> Table:
         "Time in seconds of wall clock, per update and for the whole trial with its test; device-hours: the same in hours, "
         f"added up over the trials. Memory in GiB (2^30 bytes). Measured on: {devices}."
     )
+    if known:
+        caption += (
+            " Waiting for data: of the time of training, that in which a step had no batch yet. Predicting: of the time of "
+            "the test, that of the networks. Both are dashes where earlier versions did not measure them."
+        )
     if pretrained:
         caption += " A pretraining comes on top, and is counted whole for each trial that starts from it."
     return Table(

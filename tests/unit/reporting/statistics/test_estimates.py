@@ -135,13 +135,15 @@ def test_costs() -> None:
         {"id": ["1", "2", "3"], "method": "m", "status": ["complete", "complete", "failed"],
          "parameters": [10, 10, None], "multiply_accumulates": [6, 6, None], "seconds": [100.0, 200.0, None], "seconds_per_step": [1.0, 3.0, None],
          "peak_memory": [5, 7, None], "forward_passes": [300, 300, None], "steps": [100, 100, None],
-         "pretraining_seconds": [40.0, 60.0, None], "pretraining_forward_passes": [20, 20, None]}
+         "pretraining_seconds": [40.0, 60.0, None], "pretraining_forward_passes": [20, 20, None],
+         "seconds_waiting_for_data": [8.0, None, None], "seconds_predicting": [None, None, None]}
     )  # fmt: skip
     row = arm_costs(trials, ["method"]).iloc[0]
     assert (row.trials, row.seconds, row.seconds_per_step) == (2, 150.0, 2.0)
     assert row.multiply_accumulates == 6
     assert (row.peak_memory, row.forward_passes_per_step) == (7, 3)
     assert (row.pretraining_seconds, row.pretraining_passes) == (50.0, 20.0)
+    assert row.seconds_waiting_for_data == 8 and np.isnan(row.seconds_predicting)
 
 
 def test_every_declared_cost_can_be_shown() -> None:

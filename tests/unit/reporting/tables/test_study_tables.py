@@ -340,3 +340,20 @@ def test_a_resumed_trial_that_counts_its_last_part_alone_is_told(tmp_path: Path)
     write_trial(tmp_path, record, [case_row("1", "lobe", 0.5)], [])
     caption = tables_of(make_study([cell]), tmp_path)["cost"].caption
     assert "Resumed trials whose time per trial lacks what was done before: 1." in caption
+
+
+def test_what_was_waited_for_data_and_predicted_is_shown_where_a_record_knows_it(tmp_path: Path) -> None:
+    cells = [make_cell(architecture="unet", method=method) for method in ("supervised", "medcontext")]
+    old, new = map(make_record, cells)
+    for number, record in enumerate((old, new)):
+        write_trial(tmp_path / "old", record, [case_row("1", "lobe", 0.5)], [])
+        more = {"seconds_waiting_for_data": 4.25, "seconds_predicting": 7.5} if number else {}
+        record = record.model_copy(update={"cost": record.cost.model_copy(update=more)})
+        write_trial(tmp_path / "new", record, [case_row("1", "lobe", 0.5)], [])
+    headings = [column.heading for column in tables_of(make_study(cells), tmp_path / "old")["cost"].columns]
+    assert not {"Waiting for data (s)", "Predicting (s)"} & {*headings}
+    table = tables_of(make_study(cells), tmp_path / "new")["cost"]
+    headings = [column.heading for column in table.columns]
+    places = [headings.index(name) for name in ("Waiting for data (s)", "Predicting (s)")]
+    assert [[row[place].text for place in places] for row in table.rows] == [["–", "–"], ["4.2", "7.5"]]
+    assert "dashes where earlier versions" in table.caption
