@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.table import Table
 
 from harness.cli.board import Board
 from harness.cli.options import (
@@ -23,10 +24,14 @@ from harness.cli.options import (
     Workers,
 )
 from harness.commands.run import run as compute
+from harness.commands.trial import profile as profile_one
 from harness.commands.trial import trial as run_one
-from harness.console import console
+from harness.console import console, counted
 from harness.errors import Interrupted
 from harness.study.expand import load_study
+
+if TYPE_CHECKING:
+    from harness.trial.profile import Profile
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: a batch system may start the same command again
 
@@ -98,9 +103,15 @@ def trial(
     overrides: Overrides = None,
     checkpoint_minutes: CheckpointMinutes = 5.0,
     loaders: Loaders = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time the parts of some steps, and record nothing.")
+    ] = False,
 ) -> None:
     """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
     loaded = load_study(study, overrides or [], data)
+    if profile:
+        _print_profile(profile_one(loaded, id, results=results, data=data, loaders=loaders))
+        return
     with _stopped_in_order():
         ran = run_one(
             loaded, id, results=results, data=data, checkpoint_minutes=checkpoint_minutes, loaders=loaders
@@ -117,6 +128,20 @@ def trial(
                 out.print(told, markup=False)
             if record.status != "complete":
                 raise typer.Exit(1)
+
+
+def _print_profile(found: Profile) -> None:
+    table = Table("part of a step", "share of the time", box=None, pad_edge=False)
+    for name, share in found.shares.items():
+        table.add_row(name, f"{100 * share:5.1f} %")
+    out.print(table)
+    device = "GPU" if found.device.type == "cuda" else "CPU"
+    for line in (
+        f"{found.seconds_per_step:.3g} s a step, over {counted(found.steps, 'step')} on the {device}",
+        f"the {device} waited {100 * found.waiting:.1f} % of the time",
+        f"trace, for chrome://tracing or ui.perfetto.dev: {found.trace}",
+    ):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager

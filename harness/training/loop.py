@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,10 @@ from harness.training.loaders import DrawBatch, drawn_ahead
 from harness.training.memory import keep_freed_memory
 from harness.training.method import Batch, Losses, Method, Progress
 from harness.training.schedules import learning_rate
+
+PHASES = ("data", "forward", "backward", "update", "teacher", "logging")
+"""What a step consists of."""
+_UNMARKED: AbstractContextManager[None] = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Trainer:
     Attributes:
         step: the next one.
         seconds_waiting: of wall clock in which there was no batch to compute on.
+        phase: returns the context of a phase of :data:`PHASES`; set it to measure them.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Trainer:
     ) -> None:
         self.method, self.recipe, self.seed, self.device = method, recipe, seed, device
         self.step, self.seconds_waiting = 0, 0.0
+        self.phase: Callable[[str], AbstractContextManager[Any]] = lambda name: _UNMARKED
         keep_freed_memory()
         self._draw, self._loaders = draw, loaders
         self._parameters = list(method.trainable())
@@ -77,7 +83,8 @@ class Trainer:
         for batch in self._batches(stop):
             logged = self.step % self._log_every == 0 or self.step == self.recipe.steps - 1
             losses, rate = self._update(batch)
-            result = StepResult(self.step, _floats(losses), rate) if logged else None
+            with self.phase("logging"):
+                result = StepResult(self.step, _floats(losses), rate) if logged else None
             self.step += 1
             yield result
             if result and not math.isfinite(result.losses["total"]):
@@ -90,15 +97,18 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device, self.recipe.precision):
+        with self.phase("forward"), autocast(self.device, self.recipe.precision):
             losses = self.method.step(batch, progress)
-        self._scaler.scale(losses.total).backward()
-        self._scaler.unscale_(self._optimiser)
-        if self.recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
-        self.method.after_step(progress)
+        with self.phase("backward"):
+            self._scaler.scale(losses.total).backward()
+        with self.phase("update"):
+            self._scaler.unscale_(self._optimiser)
+            if self.recipe.clip_norm:
+                torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip_norm)
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
+        with self.phase("teacher"):
+            self.method.after_step(progress)
         return losses, rate
 
     @torch.no_grad()
@@ -124,9 +134,11 @@ class Trainer:
         with closing(drawn):
             for _ in steps:
                 begun = time.perf_counter()
-                batch = next(drawn)
-                self.seconds_waiting += time.perf_counter() - begun
-                yield self._to_device(batch)
+                with self.phase("data"):
+                    batch = next(drawn)
+                    self.seconds_waiting += time.perf_counter() - begun
+                    batch = self._to_device(batch)
+                yield batch
 
     def _to_device(self, batch: Batch) -> Batch:
         def moved(image: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,11 @@ from torch import nn
 from harness import registry
 from harness.architectures.contract import Architecture
 from harness.data.datasets.contract import Dataset
+from harness.data.trial_data import TrialData
 from harness.seeding import seed_everything
 from harness.spec import ArchitectureSpec, TrialSpec
-from harness.training.loop import memory_format
+from harness.training.batches import pretraining_batches, training_batches
+from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.method import Context, Method, Setting
 
@@ -82,3 +84,18 @@ def build_method(
     )
     method.modules.to(device)
     return method
+
+
+def build_trainer(
+    spec: TrialSpec, data: TrialData, method: Method[Any], device: torch.device, loaders: int = 0
+) -> Trainer:
+    """Return the trainer of a trial at step 0, with the batches of its stage.
+
+    Raises:
+        UserError: the method wants unlabelled patches, and no training case is withheld.
+    """
+    if spec.kind == "pretrain":
+        draw = pretraining_batches(data, spec.recipe, spec.seed)
+    else:
+        draw = training_batches(data, method, spec.recipe, spec.seed)
+    return Trainer(method, spec.recipe, spec.seed, device, draw, loaders)

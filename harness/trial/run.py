@@ -18,7 +18,6 @@ from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure, UserErr
 from harness.evaluation.conventions import RECORDED_METRICS
 from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import class_probabilities
-from harness.evaluation.workers import default_loaders, usable_cores
 from harness.records.contents import CONTENTS, keep_contents
 from harness.records.faults import cause_of, rule_of
 from harness.records.schema import (
@@ -32,14 +31,13 @@ from harness.records.store import CHECKPOINT, Attempt, Store
 from harness.records.weights import kept_weights
 from harness.seeding import clean_process
 from harness.spec import TrialSpec
-from harness.training.batches import pretraining_batches, training_batches, validation_images
+from harness.training.batches import validation_images
 from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint
-from harness.training.loop import Trainer
 from harness.training.memory import limit_memory, peak_bytes, reset_peak
 from harness.training.method import Method
 from harness.training.pretraining import Pretrained
 from harness.training.weights import check_fit, hash_of, load_into, read_weights
-from harness.trial.build import build_method
+from harness.trial.build import build_method, build_trainer
 from harness.trial.environment import environment_of, pick_device
 from harness.trial.fitting import Fitting
 from harness.trial.operations import multiply_accumulates
@@ -125,9 +123,13 @@ class _TrialRun:
         method = build_method(self.spec, data, self.device, self._given_weights())
         node = self._start_from(method, data) if self.spec.pretraining else None
         pretrains = self.spec.kind == "pretrain"
-        source = pretraining_batches(data, self.recipe, self.spec.seed) if pretrains else None
-        draw = source or training_batches(data, method, self.recipe, self.spec.seed)
-        trainer = Trainer(method, self.recipe, self.spec.seed, self.device, draw, self._loaders())
+        trainer = build_trainer(
+            self.spec,
+            data,
+            method,
+            self.device,
+            self.settings.loaders_on(self.device.type, self.recipe.threads),
+        )
         held_out = validation_images(data, self.recipe) if pretrains else ()
         trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
         minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
@@ -155,12 +157,6 @@ class _TrialRun:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
-
-    def _loaders(self) -> int:
-        if self.settings.loaders is not None:
-            return self.settings.loaders
-        on_gpu = self.device.type == "cuda"
-        return default_loaders(usable_cores() * self.settings.share, self.recipe.threads) if on_gpu else 0
 
     def _given_weights(self) -> Callable[[nn.Module], None]:
         """Return what loads the weights that the spec names into a network; the record tells of the first.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import registry
+from harness.evaluation.workers import default_loaders, usable_cores
 from harness.records.processes import Process
 
 
@@ -37,3 +38,9 @@ class RunSettings:
     trackers: tuple[str, ...] = ()
     plugin_folders: tuple[Path, ...] = field(default_factory=registry.plugin_folders)
     loaders: int | None = None
+
+    def loaders_on(self, device: str, threads: int) -> int:
+        """Return how many loaders a trial gets on a ``device``, ``cpu`` or ``cuda``, that itself takes so many threads."""
+        if self.loaders is not None or device == "cpu":
+            return self.loaders or 0
+        return default_loaders(usable_cores() * self.share, threads)
