@@ -23,9 +23,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# The API reference, from docstrings: build/api/index.html
+# The site: guides, gallery, results and API reference, to be read without a network: build/site/index.html
 docs: $(VENV)/.installed-dev
-	$(BIN)/pdoc --docformat google --no-show-source --output-directory build/api harness methods
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The lock constrains every version, so that a fresh machine gets what was tested.
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
