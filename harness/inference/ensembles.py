@@ -201,27 +201,33 @@ def _make(
     done: Ensembles,
     say: Say,
 ) -> None:
-    """Score what is to do, write it down ensemble by ensemble, or sooner, and say what became of each."""
+    """Score what is to do, write it down now and then and at the end, however that comes, and say what became of each."""
     rows = {**earlier, **{one.common["id"]: one.rows for one in planned}}
-    saved = time.monotonic()
-    with _spread([job for one in planned for job in one.jobs], workers) as scored:
-        for one in planned:
-            for _ in one.jobs:
-                found = next(scored)
-                if isinstance(found, UserError):
-                    done.problems.setdefault(one.name, found)
-                    continue
-                one.rows.extend({**one.common, **row} for row in found)
-                if time.monotonic() - saved > _SAVE_EVERY:
-                    write_ensembles(folder, _together(rows))
-                    saved = time.monotonic()
-            if one.name in done.problems:
-                say(f"not made: {one.name}: {done.problems[one.name]}")
-                continue
-            (done.made if one.jobs else done.kept).append(one.name)
-            if one.jobs:
+    jobs, saved = [job for one in planned for job in one.jobs], time.monotonic()
+    with _spread(jobs, workers) as scored:
+        try:
+            for one in planned:
+                for _ in one.jobs:
+                    found = next(scored)
+                    if isinstance(found, UserError):
+                        done.problems.setdefault(one.name, found)
+                        continue
+                    one.rows.extend({**one.common, **row} for row in found)
+                    if time.monotonic() - saved > _SAVE_EVERY:
+                        write_ensembles(folder, _together(rows))
+                        saved = time.monotonic()
+                say(_told(one, done))
+        finally:
+            if jobs:
                 write_ensembles(folder, _together(rows))
-            say(f"{'made' if one.jobs else 'kept, as the same members have made it'}: {one.name}")
+
+
+def _told(one: _Planned, done: Ensembles) -> str:
+    """Note what became of an ensemble, and return it as a sentence."""
+    if one.name in done.problems:
+        return f"not made: {one.name}: {done.problems[one.name]}"
+    (done.made if one.jobs else done.kept).append(one.name)
+    return f"{'made' if one.jobs else 'kept, as the same members have made it'}: {one.name}"
 
 
 def _together(rows: Mapping[str, _Rows]) -> _Rows:

@@ -198,6 +198,8 @@ def test_a_killed_run_goes_on_with_the_next_case(
     def killed(job: ensembles._Job) -> object:
         calls.append(job.case)
         if len(calls) == 5:
+            saved = pd.read_parquet(made.file)  # what a process that dies here has left
+            assert len(saved[["id", "case"]].drop_duplicates()) == 4
             raise KeyboardInterrupt
         return score(job)
 
