@@ -218,7 +218,7 @@ def _make(
                         saved = time.monotonic()
                 say(_told(one, done))
         finally:
-            if jobs:
+            if jobs and any(rows.values()):
                 write_ensembles(folder, _together(rows))
 
 

@@ -253,6 +253,7 @@ def test_damaged_or_removed_weights_are_named(seeds: Made, tmp_path: Path) -> No
     (made.results / "trials" / made.ids("medcontext")[0] / "checkpoint.pt").unlink()
     problems = made.average().problems
     assert str(weights) in str(problems["supervised"]) and "no weights" in str(problems["medcontext"])
+    assert not made.file.exists()  # so that a published one can still be taken over
 
 
 def test_the_report_shows_ensembles_beside_their_members(
