@@ -46,6 +46,11 @@ def status(
     lines += [line for trial in found.trials for line in _lines(trial)]
     for line in (*lines, *found.search_lines(), *found.skip_lines()):
         out.print(line, markup=False)
+    if found.repeated:
+        from harness.cli.plan import print_powers
+        from harness.commands.power import power_so_far
+
+        print_powers(power_so_far(found.standing.known.study, results))
     if any(trial.state == "damaged" for trial in found.trials):
         raise typer.Exit(1)
 

@@ -14,10 +14,12 @@ from harness.progress.missing import Standing, standing_of
 from harness.records.faults import rule_of
 from harness.records.schema import history_tail
 from harness.records.store import Store
+from harness.study.axes import REPEATED
 from harness.study.cells import Cell
 from harness.study.selection import skip_lines
 
 _LINES = 3  # of the history or of a traceback
+_MOST_READ = 1000  # trials whose scores are read for what the study detects so far
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Status:
     counts: Mapping[str, int]
     standing: Standing
     trials: tuple[TrialStatus, ...]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether two seeds of some arm are complete, and trials not so many that reading their scores takes long."""
+        done = [cell for cell in self.standing.cells if self.standing.states[cell.spec.id] == "complete"]
+        arms = Counter(
+            tuple((key, str(value)) for key, value in cell.factors.items() if key not in REPEATED)
+            for cell in done
+        )
+        return len(done) <= _MOST_READ and any(number > 1 for number in arms.values())
 
     def search_lines(self) -> list[str]:
         """Return how far the search of each arm is."""

@@ -20,8 +20,6 @@ from harness.reporting.statistics.mean_variance import Components, FloatArray, M
 WANTED = 0.8
 """The power that is asked for where nobody says another."""
 LEVEL = 0.05
-MOST_SEEDS, MOST_CASES = 200, 10_000
-"""As many are tried before a difference counts as out of reach."""
 _POINTS = 256
 
 
@@ -67,33 +65,25 @@ def smallest_difference(variance: MeanVariance, level: float = LEVEL, wanted: fl
     return float(optimize.brentq(lambda difference: found(difference) - wanted, 0, end, rtol=1e-4))
 
 
-def seeds_needed(
-    parts: Components, cases: int, difference: float, level: float = LEVEL, wanted: float = WANTED, least: int = 3
+def fewest_needed(
+    variance_of: Callable[[int], MeanVariance], difference: float, least: int, most: int, level: float = LEVEL, wanted: float = WANTED
 ) -> int | None:  # fmt: skip
-    """Return the fewest seeds that find a true difference on ``cases``; None where :data:`MOST_SEEDS` do not."""
-    return _fewest(
-        least,
-        MOST_SEEDS,
-        lambda seeds: power(difference, expected_variance(parts, seeds, cases), level) >= wanted,
-    )
+    """Return the fewest seeds, or cases, that find a true difference with the power ``wanted``; None where ``most`` do not.
 
+    Args:
+        variance_of: returns the variance of the mean over so many; it falls with their number.
+        difference: the true one, in the unit of the scores.
+        least, most: numbers to choose from.
+        level: of the test, two-sided.
+        wanted: the power.
+    """
 
-def cases_needed(
-    parts: Components, seeds: int, difference: float, level: float = LEVEL, wanted: float = WANTED, least: int = 12
-) -> int | None:  # fmt: skip
-    """Return the fewest cases on which ``seeds`` find a true difference; None where :data:`MOST_CASES` do not."""
-    return _fewest(
-        least,
-        MOST_CASES,
-        lambda cases: power(difference, expected_variance(parts, seeds, cases), level) >= wanted,
-    )
+    def suffices(number: int) -> bool:
+        return power(difference, variance_of(number), level) >= wanted
 
-
-def _fewest(least: int, most: int, suffices: Callable[[int], bool]) -> int | None:
-    """Return the smallest number that suffices, by bisection: what suffices once does so from there on."""
     if not suffices(most):
         return None
-    low, high = least - 1, most
+    low, high = least - 1, most  # by bisection: what suffices once does so from there on
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if suffices(middle) else (middle, high)

@@ -6,10 +6,9 @@ from scipy import stats
 
 from harness.reporting.statistics.mean_variance import Components, two_way
 from harness.reporting.statistics.power import (
-    cases_needed,
     expected_variance,
+    fewest_needed,
     power,
-    seeds_needed,
     smallest_difference,
 )
 
@@ -61,17 +60,23 @@ def test_the_smallest_difference_is_found_as_often_as_wanted():
 
 
 def test_fewer_seeds_or_cases_than_needed_do_not_suffice():
-    seeds = seeds_needed(PARTS, cases=50, difference=0.8)
-    assert seeds and power(0.8, expected_variance(PARTS, seeds, 50)) >= 0.8
-    assert power(0.8, expected_variance(PARTS, seeds - 1, 50)) < 0.8
-    cases = cases_needed(PARTS, seeds=5, difference=1.0)
-    assert cases and power(1.0, expected_variance(PARTS, 5, cases)) >= 0.8
-    assert power(1.0, expected_variance(PARTS, 5, cases - 1)) < 0.8
+    def with_seeds(seeds):
+        return expected_variance(PARTS, seeds, 50)
+
+    def with_cases(cases):
+        return expected_variance(PARTS, 5, cases)
+
+    for variance_of, difference in ((with_seeds, 0.8), (with_cases, 1.0)):
+        number = fewest_needed(variance_of, difference, 3, 500)
+        assert number and power(difference, variance_of(number)) >= 0.8
+        assert power(difference, variance_of(number - 1)) < 0.8
+    assert fewest_needed(with_seeds, 50.0, 3, 500) == 3
 
 
 def test_what_cases_leave_open_no_number_of_seeds_decides_and_the_other_way_round():
-    assert seeds_needed(Components(seed=0, case=9, residual=0), cases=12, difference=0.5) is None
-    assert cases_needed(Components(seed=9, case=0, residual=0), seeds=3, difference=0.5) is None
+    of_cases, of_seeds = Components(seed=0, case=9, residual=0), Components(seed=9, case=0, residual=0)
+    assert fewest_needed(lambda seeds: expected_variance(of_cases, seeds, 12), 0.5, 3, 200) is None
+    assert fewest_needed(lambda cases: expected_variance(of_seeds, 3, cases), 0.5, 12, 10_000) is None
 
 
 def test_variances_that_were_estimated_below_zero_count_as_none():
