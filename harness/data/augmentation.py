@@ -1,8 +1,9 @@
-"""Augmentation of training patches by MONAI's transforms, as a pure function of seed and sample."""
+"""Augmentation of training patches as a pure function of seed and sample; version 1 by MONAI's transforms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.affine import AffineTransform, draw_affine, largest_margin
+from harness.data.changes import change_patches
 from harness.data.patches import NO_MARGIN
 from harness.seeding import derive_seed
 from harness.spec import Augmentation, Triple
@@ -42,41 +44,54 @@ class Augmenter:
     def __init__(self, settings: Augmentation, seed: int, stream: str = "augmentation") -> None:
         self._settings, self._seed, self._stream = settings, seed, stream
         transforms = [*_spatial_transforms(settings), *_intensity_transforms(settings)]
-        self._compose = Compose(transforms) if transforms else None
+        self._compose = Compose(transforms) if transforms and settings.version == 1 else None
 
-    def margin(self, patch: Triple, count: int, step: int) -> Triple:
-        """Return how many voxels more on each side the ``count`` patches of update ``step`` have to be cut with."""
+    def margins(self, patch: Triple, count: int, step: int) -> list[Triple]:
+        """Return how many voxels more on each side each of the ``count`` patches of update ``step`` has to be cut with."""
         if not self._settings.enlarge:
-            return NO_MARGIN
+            return [NO_MARGIN] * count
         transforms = [self._affine(step * count + index) for index in range(count)]
-        return largest_margin(transform.margin(patch) for transform in transforms if transform)
+        margins = [transform.margin(patch) if transform else NO_MARGIN for transform in transforms]
+        return margins if self._settings.version > 1 else [largest_margin(margins)] * count
 
     def __call__(
-        self, images: NDArray[np.float32], labels: NDArray[np.uint8], step: int, margin: Triple = NO_MARGIN
+        self,
+        images: Sequence[NDArray[np.float32]],
+        labels: Sequence[NDArray[np.uint8]],
+        step: int,
+        margins: Sequence[Triple] = (),
     ) -> tuple[Tensor, Tensor]:
         """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``.
 
         Args:
-            images: patches, each side longer by twice the ``margin``.
+            images: patches, each side longer by twice its margin; they are left as they are.
             labels: theirs, likewise.
             step: number of the update, from 0.
-            margin: that of the step.
+            margins: those of the step; none where no patch has one.
         """
-        arrays = {"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}
-        changed = self._apply(arrays, step, margin)
+        changed = self._changed({"image": images, "label": labels}, step, margins)
         return changed["image"], changed["label"].long()
 
-    def images(self, images: NDArray[np.float32], step: int, margin: Triple = NO_MARGIN) -> Tensor:
+    def images(
+        self, images: Sequence[NDArray[np.float32]], step: int, margins: Sequence[Triple] = ()
+    ) -> Tensor:
         """Return images ``(B, C, D, H, W)`` of update ``step``, of which there are no labels."""
-        return self._apply({"image": torch.from_numpy(images)}, step, margin)["image"]
+        return self._changed({"image": images}, step, margins)["image"]
 
-    def _apply(self, arrays: dict[str, Tensor], step: int, margin: Triple) -> dict[str, Tensor]:
-        set_track_meta(False)
+    def _changed(
+        self, arrays: dict[str, Sequence[NDArray[Any]]], step: int, margins: Sequence[Triple]
+    ) -> dict[str, Tensor]:
         count = len(arrays["image"])
+        margins = margins or [NO_MARGIN] * count
+        numbers = range(step * count, (step + 1) * count)
+        if self._settings.version > 1:
+            turns = [self._affine(number) for number in numbers]
+            return change_patches(arrays, self._settings, (self._seed, self._stream), numbers, margins, turns)
+        set_track_meta(False)
         samples = []
-        for index in range(count):
-            sample = {key: values[index] for key, values in arrays.items()}
-            samples.append(self._change(sample, step * count + index, margin))
+        for index, number in enumerate(numbers):
+            sample = {key: torch.from_numpy(np.array(values[index])) for key, values in arrays.items()}
+            samples.append(self._change(sample, number, margins[index]))
         return {key: torch.stack([sample[key] for sample in samples]) for key in arrays}
 
     def _change(self, sample: dict[str, Tensor], number: int, margin: Triple) -> dict[str, Tensor]:
@@ -95,6 +110,8 @@ class Augmenter:
         return changed
 
     def _affine(self, number: int) -> AffineTransform | None:
+        if not _draws_affine(self._settings):
+            return None
         return draw_affine(self._settings, self._seed, self._stream, number)
 
 
@@ -104,7 +121,7 @@ def _draws_affine(settings: Augmentation) -> bool:
     RandAffined came first: trials without the later settings keep their numbers.
     """
     changes = bool(settings.rotation or settings.scaling or settings.scale_range)
-    later = settings.enlarge or settings.scale_range is not None
+    later = settings.enlarge or settings.scale_range is not None or settings.version > 1
     return bool(settings.affine_probability) and changes and later
 
 

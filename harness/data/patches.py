@@ -46,9 +46,16 @@ class PatchSampler:
             step: number of the update, from 0.
             margin: voxels that the patches are longer by at both ends of each side.
         """
-        batch = self._recipe.batch
-        pairs = [self._draw_one(step * batch + index, np.array(margin)) for index in range(batch)]
-        return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
+        images, labels = self.pieces(step, [margin] * self._recipe.batch)
+        return np.stack(images), np.stack(labels)
+
+    def pieces(
+        self, step: int, margins: Sequence[Triple]
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.uint8]]]:
+        """Return what :meth:`draw` does patch by patch, each with a margin of its own; they are not to be written to."""
+        first = step * self._recipe.batch
+        pairs = [self._draw_one(first + index, np.array(margin)) for index, margin in enumerate(margins)]
+        return [image for image, _ in pairs], [label for _, label in pairs]
 
     def _draw_one(self, sample: int, margin: NDArray) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         case = _case_of(self._cases, sample, self._seed, "order")
@@ -86,8 +93,12 @@ class ImageSampler:
 
     def draw(self, step: int, margin: Triple = NO_MARGIN) -> NDArray[np.float32]:
         """Return the images ``(B, C, D, H, W)`` of update ``step``, with a ``margin`` at both ends of each side."""
-        samples = [step * self._batch + index for index in range(self._batch)]
-        return np.stack([self._draw_one(sample, np.array(margin)) for sample in samples])
+        return np.stack(self.pieces(step, [margin] * self._batch))
+
+    def pieces(self, step: int, margins: Sequence[Triple]) -> list[NDArray[np.float32]]:
+        """Return what :meth:`draw` does patch by patch, each with a margin of its own; they are not to be written to."""
+        first = step * self._batch
+        return [self._draw_one(first + index, np.array(margin)) for index, margin in enumerate(margins)]
 
     def _draw_one(self, sample: int, margin: NDArray) -> NDArray[np.float32]:
         image = self._images[_case_of(self._cases, sample, self._seed, f"{self._stream} order")]
@@ -110,14 +121,14 @@ def _rows_of_labels(points: NDArray[np.int32]) -> list[tuple[int, int]]:
 
 
 def _crop(array: NDArray, start: NDArray, patch: NDArray) -> NDArray:
-    """Return the patch of ``(C, X, Y, Z)`` that begins at ``start``; zeros where it lies outside."""
+    """Return the patch of ``(C, X, Y, Z)`` that begins at ``start``, not copied; zeros where it lies outside."""
     inside = tuple(
         slice(max(0, first), min(side, first + size))
         for first, size, side in zip(start, patch, array.shape[1:], strict=True)
     )
     values = array[(slice(None), *inside)]
     if values.shape[1:] == tuple(patch):
-        return np.array(values)
+        return values
     out = np.zeros((array.shape[0], *patch), array.dtype)
     place = tuple(
         slice(part.start - first, part.stop - first) for part, first in zip(inside, start, strict=True)

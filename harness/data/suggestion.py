@@ -224,6 +224,7 @@ def _rest(known: set[str]) -> Iterator[Rule]:
             path = f"{key}.{part}".rstrip(".")
             if path not in known:
                 yield Rule(path, inner, "nnU-Net's for every dataset")
+    yield Rule("augmentation.version", 2, "the same changes in less time")
 
 
 def _set_back(default: Mapping[str, Any], rules: Sequence[Rule]) -> Iterator[Rule]:

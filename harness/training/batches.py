@@ -31,8 +31,8 @@ class _Images:
         return cls(sampler, augment, recipe.patch, count)
 
     def __call__(self, step: int) -> Tensor:
-        margin = self.augment.margin(self.patch, self.count, step)
-        return self.augment.images(self.sampler.draw(step, margin), step, margin)
+        margins = self.augment.margins(self.patch, self.count, step)
+        return self.augment.images(self.sampler.pieces(step, margins), step, margins)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class _Labelled:
     unlabelled: _Images | None
 
     def __call__(self, step: int) -> Batch:
-        margin = self.augment.margin(self.recipe.patch, self.recipe.batch, step)
-        image, label = self.augment(*self.sampler.draw(step, margin), step, margin)
+        margins = self.augment.margins(self.recipe.patch, self.recipe.batch, step)
+        image, label = self.augment(*self.sampler.pieces(step, margins), step, margins)
         return Batch(image, label, self.unlabelled(step) if self.unlabelled else None)
 
 

@@ -19,6 +19,12 @@ EVERYTHING = Augmentation(
     contrast_probability=1.0, low_resolution_probability=1.0, inverted_gamma_probability=1.0,
     gamma_probability=1.0,
 )  # fmt: skip
+
+
+def everything(version: int) -> Augmentation:
+    return EVERYTHING.model_copy(update={"version": version})
+
+
 OF_INTENSITY = [name for name in Augmentation.model_fields if name.endswith("_probability")
                 and name not in ("mirror_probability", "affine_probability", "rotate90_probability")]  # fmt: skip
 
@@ -30,27 +36,31 @@ def patches() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     return rng.normal(size=(2, 1, 10, 8, 6)).astype(np.float32) + labels, labels
 
 
-def test_augmentation_is_a_function_of_seed_and_step_alone() -> None:
-    one, other = Augmenter(EVERYTHING, seed=3), Augmenter(EVERYTHING, seed=3)
+@pytest.mark.parametrize("version", [1, 2])
+def test_augmentation_is_a_function_of_seed_and_step_alone(version: int) -> None:
+    settings = everything(version)
+    one, other = Augmenter(settings, seed=3), Augmenter(settings, seed=3)
     forwards = [one(*patches(), step) for step in range(4)]
     torch.rand(5, generator=torch.manual_seed(1))  # whatever else is drawn
     backwards = [other(*patches(), step) for step in reversed(range(4))][::-1]
     for (image, label), (again, label_again) in zip(forwards, backwards, strict=True):
         assert torch.equal(image, again) and torch.equal(label, label_again)
     assert not torch.equal(forwards[0][0], forwards[1][0])
-    assert not torch.equal(forwards[0][0], Augmenter(EVERYTHING, seed=4)(*patches(), 0)[0])
+    assert not torch.equal(forwards[0][0], Augmenter(settings, seed=4)(*patches(), 0)[0])
 
 
-def test_a_sample_is_changed_in_the_same_way_whatever_the_batch() -> None:
-    augment, (images, labels) = Augmenter(EVERYTHING, seed=3), patches()
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_sample_is_changed_in_the_same_way_whatever_the_batch(version: int) -> None:
+    augment, (images, labels) = Augmenter(everything(version), seed=3), patches()
     together = augment(images, labels, 5)
     for index in range(2):
         image, label = augment(images[index : index + 1], labels[index : index + 1], 10 + index)
         assert torch.equal(together[0][index], image[0]) and torch.equal(together[1][index], label[0])
 
 
-def test_labels_keep_their_values_and_stay_on_the_image() -> None:
-    spatial = EVERYTHING.model_copy(update=dict.fromkeys(OF_INTENSITY, 0.0))
+@pytest.mark.parametrize("version", [1, 2])
+def test_labels_keep_their_values_and_stay_on_the_image(version: int) -> None:
+    spatial = everything(version).model_copy(update=dict.fromkeys(OF_INTENSITY, 0.0))
     augment, (_, labels) = Augmenter(spatial, 0), patches()
     moved = 0
     for step in range(10):
@@ -64,18 +74,20 @@ def test_labels_keep_their_values_and_stay_on_the_image() -> None:
     assert moved == 10
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", OF_INTENSITY)
-def test_every_change_of_intensity_changes_the_image_alone(name: str) -> None:
+def test_every_change_of_intensity_changes_the_image_alone(name: str, version: int) -> None:
     images, labels = patches()
-    changed, kept = Augmenter(Augmentation(**{name: 1.0}), 0)(images, labels, 0)
+    changed, kept = Augmenter(Augmentation(version=version, **{name: 1.0}), 0)(images, labels, 0)
     assert changed.shape == images.shape and torch.isfinite(changed).all()
     assert not torch.allclose(changed, torch.from_numpy(images)) and np.array_equal(kept, labels)
 
 
-def test_planar_transforms_do_not_mix_slices() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_planar_transforms_do_not_mix_slices(version: int) -> None:
     labels = np.zeros((1, 1, 12, 12, 6), np.uint8)
     labels[..., 3:9, 2:8, 2] = 1
-    turning = Augmentation(affine_probability=1.0, rotation=30.0, scaling=0.2, planar=True)
+    turning = Augmentation(affine_probability=1.0, rotation=30.0, scaling=0.2, planar=True, version=version)
     for step in range(5):
         _, moved = Augmenter(turning, 0)(labels.astype(np.float32), labels, step)
         filled = moved[0, 0].sum(dim=(0, 1)).nonzero().ravel().tolist()
@@ -95,8 +107,13 @@ def test_a_turn_equals_scipys_and_its_margin_is_what_it_needs() -> None:
         volume = np.random.default_rng(number).normal(size=wide).astype(np.float32)
         start = (np.array(wide) - 1) / 2 - turn.matrix @ ((np.array(patch) - 1) / 2)
         expected = ndimage.affine_transform(volume, turn.matrix, start, patch, order=1, mode="constant")
-        turned = turn.apply(torch.from_numpy(volume)[None], patch, "bilinear")
+        given = torch.from_numpy(volume)[None]
+        turned = turn.apply(given, patch, "bilinear")
         np.testing.assert_allclose(turned[0].numpy(), expected, atol=1e-4)
+        linear, nearest = turn.apply_to_all([(given, "bilinear"), (given, "nearest")], patch)
+        np.testing.assert_allclose(linear[0].numpy(), expected, atol=1e-4)
+        other = (nearest != turn.apply(given, patch, "nearest")).float().mean()
+        assert other < 0.003, "more voxels than rounding explains are others"
         whole = turn.apply(torch.ones(1, *wide), patch, "bilinear")
         assert whole.min() > 0.999, "a corner is empty"
         if any(margin):
@@ -106,26 +123,30 @@ def test_a_turn_equals_scipys_and_its_margin_is_what_it_needs() -> None:
             )
 
 
-def test_turned_patches_have_no_empty_corner_and_others_are_untouched() -> None:
-    settings = TURNED.model_copy(update={"affine_probability": 0.3})
+@pytest.mark.parametrize("version", [1, 2])
+def test_turned_patches_have_no_empty_corner_and_others_are_untouched(version: int) -> None:
+    settings = TURNED.model_copy(update={"affine_probability": 0.3, "version": version})
     large = {"1": np.ones((60, 60, 60), np.uint8)}
     draws, augment = sampler(large, foreground=0.0, patch=(16, 12, 8)), Augmenter(settings, 0)
     kinds = set()
     for step in range(30):
-        margin = augment.margin((16, 12, 8), 2, step)
-        images, labels = draws.draw(step, margin)
-        image, label = augment(images, labels, step, margin)
+        margins = augment.margins((16, 12, 8), 2, step)
+        images, labels = draws.pieces(step, margins)
+        image, label = augment(images, labels, step, margins)
         assert image.shape == (2, 2, 16, 12, 8) and label.shape == (2, 1, 16, 12, 8)
-        far = (images[:, 1, [0, -1]].reshape(2, -1) == 0).any(axis=1)  # the margin reaches out of the volume
+        far = [bool((one[1, [0, -1]] == 0).any()) for one in images]  # the margin reaches out of the volume
         plain = draws.draw(step)[0]
         for index in range(2):
             same = np.array_equal(image[index], plain[index])
             assert same == (augment._affine(2 * step + index) is None)
-            kinds.add((same, any(margin)))
+            kinds.add((same, any(margins[index])))
             if not far[index]:
                 assert label[index].min() == 1
-    assert {(True, False), (True, True), (False, True)} <= kinds
-    assert Augmenter(TURNED.model_copy(update={"enlarge": False}), 0).margin((16, 12, 8), 2, 0) == (0, 0, 0)
+    # version 1 cuts all patches of a batch alike
+    assert {(True, False), (False, True)} <= kinds and ((True, True) in kinds) == (version == 1)
+    assert Augmenter(TURNED.model_copy(update={"enlarge": False}), 0).margins((16, 12, 8), 1, 0) == [
+        (0, 0, 0)
+    ]
 
 
 def test_rotation_and_scaling_come_apart_with_one_factor_for_all_axes() -> None:
@@ -159,24 +180,30 @@ def test_without_the_later_settings_a_patch_is_turned_as_ever() -> None:
     assert [round(float(value), 4) for value in image.ravel()[::40]] == [-0.0816, -0.1525, 0.0402]
 
 
-def test_quarter_turns_keep_every_voxel_and_need_a_square_patch() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_quarter_turns_keep_every_voxel_and_need_a_square_patch(version: int) -> None:
     images = np.random.default_rng(0).normal(size=(1, 1, 6, 6, 4)).astype(np.float32)
-    turned, _ = Augmenter(Augmentation(rotate90_probability=1.0), 0)(images, images.astype(np.uint8), 0)
+    turned, _ = Augmenter(Augmentation(rotate90_probability=1.0, version=version), 0)(
+        images, images.astype(np.uint8), 0
+    )
     assert any(np.array_equal(turned[0, 0], np.rot90(images[0, 0], k)) for k in (1, 2, 3))
     with pytest.raises(ValueError, match="equal first two sides"):
         Recipe(patch=(8, 6, 4), spacing=(1, 1, 1), augmentation=Augmentation(rotate90_probability=0.1))
 
 
-def test_the_input_of_augmentation_is_left_as_it_is() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_input_of_augmentation_is_left_as_it_is(version: int) -> None:
     images, labels = patches()
-    Augmenter(EVERYTHING, 0)(images, labels, 0)
+    images.flags.writeable = labels.flags.writeable = False  # as those of a cache
+    Augmenter(everything(version), 0)(images, labels, 0)
     np.testing.assert_array_equal(images, patches()[0])
     np.testing.assert_array_equal(labels, patches()[1])
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("axes", [(), (0,), (2,), (0, 1)])
-def test_only_allowed_axes_are_mirrored(axes: tuple[int, ...]) -> None:
-    augment = Augmenter(Augmentation(mirror_axes=axes), seed=0)
+def test_only_allowed_axes_are_mirrored(axes: tuple[int, ...], version: int) -> None:
+    augment = Augmenter(Augmentation(mirror_axes=axes, version=version), seed=0)
     images, labels = patches()
     seen = set()
     for step in range(30):
@@ -196,11 +223,12 @@ def test_only_allowed_axes_are_mirrored(axes: tuple[int, ...]) -> None:
     assert seen == allowed
 
 
-def test_without_settings_nothing_changes() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_without_settings_nothing_changes(version: int) -> None:
     for nothing in (
-        Augmentation(),
-        Augmentation(affine_probability=1.0),
-        Augmentation(mirror_axes=(0,), mirror_probability=0),
+        Augmentation(version=version),
+        Augmentation(affine_probability=1.0, version=version),
+        Augmentation(mirror_axes=(0,), mirror_probability=0, version=version),
     ):
         image, label = Augmenter(nothing, 0)(*patches(), 0)
         np.testing.assert_array_equal(image.numpy(), patches()[0])

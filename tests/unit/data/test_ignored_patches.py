@@ -47,6 +47,7 @@ def test_patches_are_centred_on_labels_and_never_on_ignored_voxels() -> None:
             assert label[0, 4, 4, 4] == 1
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -55,14 +56,14 @@ def test_patches_are_centred_on_labels_and_never_on_ignored_voxels() -> None:
         {"rotate90_probability": 1.0, "mirror_probability": 1.0},
     ],
 )
-def test_augmentation_makes_no_other_number_of_the_ignored_one(settings: dict) -> None:
-    augment = Augmenter(Augmentation(**settings), seed=0)
+def test_augmentation_makes_no_other_number_of_the_ignored_one(settings: dict, version: int) -> None:
+    augment = Augmenter(Augmentation(version=version, **settings), seed=0)
     seen: set[int] = set()
     for step in range(5):
-        margin = augment.margin((16, 16, 16), 1, step)
+        (margin,) = augment.margins((16, 16, 16), 1, step)
         rng = np.random.default_rng(step)
         labels = rng.choice(
             np.array([0, 1, 2, IGNORE], np.uint8), (1, 1, *(16 + 2 * more for more in margin))
         )
-        seen |= set(augment(labels.astype(np.float32), labels, step, margin)[1].unique().tolist())
+        seen |= set(augment(labels.astype(np.float32), labels, step, [margin])[1].unique().tolist())
     assert seen == {0, 1, 2, IGNORE}
