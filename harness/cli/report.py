@@ -13,6 +13,7 @@ from harness.commands.publish import publish as publish_study
 from harness.commands.report import report as write_report
 from harness.commands.rescore import rescore as score_again
 from harness.console import console
+from harness.reporting.figures.planned import Style
 from harness.study.expand import load_study
 
 if TYPE_CHECKING:
@@ -35,10 +36,26 @@ def report(
         list[str] | None,
         typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
     ] = None,
+    style: Annotated[
+        Style,
+        typer.Option(
+            help="What the figures fit in print: a column of a paper with two, or the page's width."
+        ),
+    ] = "page",
 ) -> None:
     """Write the tables, figures and page of one or more studies from their records, own or published."""
     loaded = [load_study(name, overrides or [], data) for name in studies]
-    _end(write_report(loaded, results=results, data=data, output=output, references=reference or [], say=say))
+    _end(
+        write_report(
+            loaded,
+            results=results,
+            data=data,
+            output=output,
+            references=reference or [],
+            style=style,
+            say=say,
+        )
+    )
 
 
 def rescore(

@@ -11,6 +11,7 @@ from harness.errors import UserError
 from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
+from harness.reporting.figures.planned import Style
 from harness.reporting.write import Report, Running, not_watched, write_report
 from harness.study.combine import combine
 from harness.study.study import Study
@@ -23,6 +24,7 @@ def report(
     data: Folder | None = None,
     output: Folder | None = None,
     references: Sequence[str] = (),
+    style: Style = "page",
     say: Say = silent,
 ) -> Report:
     """Write the tables, figures and page of one or more studies from their records, own or published.
@@ -33,6 +35,7 @@ def report(
         data: folder of the datasets, for images of which there is no copy yet; by default ``MEDCTX_DATA``.
         output: where to write; by default ``<results>/<study>``. Needed for several studies.
         references: published numbers to set beside the study's own, by name or path.
+        style: what the figures fit: a ``column`` of a paper with two, or the width of its ``page``.
         say: told what was taken over from published records, and which tables were refused.
 
     Raises:
@@ -50,7 +53,7 @@ def report(
     shown = known[0]
     if folder is not None and len(studies) > 1:
         shown = KnownStudy(combine([one.study for one in known], folder.name))
-    return write_known(shown, store, data, folder, references, say)
+    return write_known(shown, store, data, folder, references, say, style=style)
 
 
 def known_with_published(study: Study, store: Store, say: Say) -> KnownStudy:
@@ -69,6 +72,7 @@ def write_known(
     references: Sequence[str] = (),
     say: Say = silent,
     running: Running = not_watched,
+    style: Style = "page",
 ) -> Report:
     """Write the report of a study as far as it is known; ``running`` is what its page says that runs."""
     searches = list(known.findings)
@@ -77,7 +81,7 @@ def write_known(
 
         searches = [with_importances(found) for found in searches]
     written = write_report(
-        known.study, store.results, data_folder(data), output, references, searches, running
+        known.study, store.results, data_folder(data), output, references, searches, running, style
     )
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")

@@ -11,3 +11,7 @@ ROLE_COLOURS = ("#404040", "#BFBFBF")
 """Of student and teacher: no arm has them."""
 CURVE_COLOURS = ("#332288", "#882255", "#117733", "#661100", "#999933", "#AA4499")
 """Of an arm as a curve, which stands for several arms and has the colour of none: Tol's muted ones."""
+ARM_COLOURS = (
+    "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9",
+)  # fmt: skip
+"""Of arms: seaborn's ten that colour-blind readers can tell apart."""

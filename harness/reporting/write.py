@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.reporting.figures.planned import Style
     from harness.reporting.formats.table import Table
     from harness.reporting.references import Reference
     from harness.search.findings import Findings
@@ -75,6 +76,7 @@ def write_report(
     references: Sequence[str] = (),
     searches: Sequence[Findings] = (),
     running: Running = not_watched,
+    style: Style = "page",
 ) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
@@ -86,6 +88,7 @@ def write_report(
         references: names or paths of published numbers, to set beside the study's own.
         searches: what its searches have found so far.
         running: asked for what runs when the records have been read.
+        style: what the figures fit: a column of a paper with two, or the width of its page.
 
     Raises:
         UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, two
@@ -102,7 +105,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
     with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT):
-        return _write(study, results, data_root, folder, published, searches, running)
+        return _write(study, results, data_root, folder, published, searches, running, style)
 
 
 def _write(
@@ -113,6 +116,7 @@ def _write(
     published: Mapping[str, Reference],
     searches: Sequence[Findings],
     running: Running,
+    style: Style,
 ) -> Report:
     from harness.files.whole import write_text
     from harness.records.schema import safe_name
@@ -151,13 +155,22 @@ def _write(
     planned = chain(
         plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches, data.names)
     )
-    figures = draw_all(planned, folder / "figures")
+    figures = draw_all(planned, folder / "figures", style)
     found = answer(data, comparisons, contrasts)
     page = folder / "report.html"
     write_text(
         page,
         render_page(
-            data, found, comparisons, contrasts, tables, of_searches, figures, galleries, folder / "figures", running()
+            data,
+            found,
+            comparisons,
+            contrasts,
+            tables,
+            of_searches,
+            figures,
+            galleries,
+            folder / "figures",
+            running(),
         ),
     )
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}

@@ -1,7 +1,8 @@
 """How long does a report take, and how does it grow? Synthetic records of 1,000 and of 10,000 trials.
 
 Each trial has 12 cases x 8 organs x 2 metrics. Prints seconds and peak memory of the whole report (reading,
-statistics, tables, figures, page), each in a fresh process.
+statistics, tables, figures, page), each in a fresh process; with ``--results`` a second run reports again on the
+records and figures of the first.
 
 Run: ``python tests/benchmarks/analysis_scale.py [--trials 1000 10000]``.
 """
@@ -111,7 +112,7 @@ def report_once(trials: int, results: Path) -> None:
     ]
     print(
         f"{trials:6d} trials: {seconds:6.1f} s, {1000 * seconds / trials:5.2f} ms a trial, "
-        f"peak {peaks[0]:.2f} GiB, and {peaks[1]:.2f} GiB of the process that writes half of the figures"
+        f"peak {peaks[0]:.2f} GiB, and {peaks[1]:.2f} GiB of each process that draws figures"
     )
 
 

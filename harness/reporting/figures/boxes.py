@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 from matplotlib.collections import LineCollection, PolyCollection
@@ -39,7 +38,7 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     arms, regions = style.distinct(values["arm"]), [str(region) for region in values["region"].cat.categories]
     palette = {arm: look.colour for arm, look in style.arm_styles(every).items()}
     shown = style.panel_groups(values, BOX_PANELS)[:MOST_BOX_PANELS]
-    width = min(style.PAGE, max(3.4, 0.6 + 0.16 * len(arms) * len(regions)))
+    width = min(style.most_width(), max(style.COLUMN, 0.6 + 0.16 * len(arms) * len(regions)))
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     far = is_wide(values["value"])
@@ -85,7 +84,7 @@ def _draw_boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], widt
         (box,) = boxplot_stats(values.to_numpy())
         left, right, cap = place - width / 2, place + width / 2, width / 4
         corners.append([(left, box["q1"]), (right, box["q1"]), (right, box["q3"]), (left, box["q3"])])
-        colours.append(seaborn.desaturate(palette[str(arm)], 0.8))
+        colours.append(palette[str(arm)])
         lines.append([(left, box["med"]), (right, box["med"])])
         for end, whisker in (("q1", "whislo"), ("q3", "whishi")):
             lines.append([(place, box[end]), (place, box[whisker])])

@@ -167,9 +167,9 @@ def training_curves(history: pd.DataFrame) -> Figure:
     kinds = [kind for kind in ("loss", "dice") if (history["kind"] == kind).any()]
     positive = bool((history.loc[history["kind"] == "loss", "value"] > 0).all())
     shown = style.panel_groups(history, TRAINING_PANELS)[:MOST_TRAINING_PANELS]
-    columns = min(len(shown), 4 if len(shown) < 9 else 5)
+    columns = min(len(shown), 4 if len(shown) < 9 else 5, int(style.most_width() / 1.4))
     blocks = -(-len(shown) // columns)
-    size = (min(style.PAGE, max(style.COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
+    size = (min(style.most_width(), max(style.COLUMN, 0.5 + 1.7 * columns)), 0.2 + 1.6 * blocks * len(kinds))
     figure = Figure(figsize=size, layout="constrained")
     axes = np.atleast_2d(figure.subplots(blocks * len(kinds), columns, squeeze=False, sharey="row"))
     for axis in axes.flat:

@@ -50,7 +50,7 @@ def overview(name: str, dataset: Dataset, check: CheckReport) -> Figure:
     names = {value: name for value, name in dataset.labels.items() if value}
     rows = -(-len(pictures) // _COLUMNS)
     low = max(1.9, 0.5 + 0.16 * len(names))
-    figure = Figure(figsize=(style.PAGE, 1.75 * rows + low + 0.5), layout="constrained")
+    figure = Figure(figsize=(style.most_width(), 1.75 * rows + low + 0.5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.75 * rows, low])
     above, below = parts
     _draw_slices(above, rows, pictures, flagged)

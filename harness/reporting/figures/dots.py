@@ -53,7 +53,11 @@ def _dots(
     shown = style.panel_groups(scores, by)
     most = max(rows[across].nunique() for _, rows in shown)
     room = max(max(0.2 * len(kinds), 0.7) * most, 1.3)
-    figure, axes = style.panel_grid(len(shown), width=0.7 + room, height=2.2)
+    side_by_side = max(1, min(len(shown), int(style.most_width() / (0.7 + room))))
+    each = (min(0.7 + room, style.most_width() / side_by_side) - 0.7) / most
+    below, upright = style.names_below(style.distinct(scores[across]), each)
+    names = dict(zip(style.distinct(scores[across]), below, strict=True))
+    figure, axes = style.panel_grid(len(shown), width=0.7 + room, height=2.2 + upright)
     limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         groups = dict(list(rows.groupby([across, kind], sort=False, observed=True)["value"]))
@@ -66,8 +70,8 @@ def _dots(
         if len(places) > 1:
             for edge in range(1, len(places)):
                 axis.axvline(edge - 0.5, color="0.85", linewidth=0.6)
-        axis.set_xticks(range(len(places)), [style.wrap_text(place, room / len(places)) for place in places])
-        axis.tick_params(axis="x", length=0)
+        axis.set_xticks(range(len(places)), [names[place] for place in places])
+        axis.tick_params(axis="x", length=0, labelrotation=90 if upright else 0)
         axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_title(style.panel_title(scores, values))
     style.label_left(axes, "Dice (%)")

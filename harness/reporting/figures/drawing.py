@@ -1,38 +1,63 @@
-"""Draws and saves the planned figures."""
+"""Which of the planned figures are drawn: those that show something else than the files that lie there."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image
+
+from harness.files.whole import write_text
 from harness.records.schema import safe_name
-from harness.reporting.figures.planned import FigureEntry, PlannedFigure
+from harness.reporting.figures.fingerprint import fingerprint
+from harness.reporting.figures.planned import Drawing, FigureEntry, PlannedFigure, Style
 from harness.reporting.figures.style import SUFFIXES
-from harness.reporting.figures.writing import WriteFigure, figure_writer
+from harness.reporting.figures.writing import DPI, write_figures
+
+_DRAWN = "drawn.json"  # what each figure in a folder was drawn from
 
 
-def draw_all(figures: Iterable[PlannedFigure], folder: Path) -> list[FigureEntry]:
+def draw_all(figures: Iterable[PlannedFigure], folder: Path, style: Style = "page") -> list[FigureEntry]:
     """Draw and save figures in ``folder``; files of figures that cannot be drawn, or are no longer planned, are removed.
 
     Raises:
-        RuntimeError: of ``figure_writer``.
+        RuntimeError: of ``write_figures``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    planned = list(figures)
-    with figure_writer(folder, len(planned)) as write:
-        entries = [_draw(figure, write) for figure in planned]
-    drawn = {safe_name(entry.name) for entry in entries if not entry.reason}
+    found = [(figure, figure.find()) for figure in figures]
+    drawings = {safe_name(figure.name): one for figure, one in found if isinstance(one, Drawing)}
     for path in folder.iterdir():
-        if path.suffix[1:] in SUFFIXES and path.stem not in drawn:
+        if path.suffix[1:] in SUFFIXES and path.stem not in drawings:
             path.unlink()
-    return entries
+    prints = {name: fingerprint(drawing, style) for name, drawing in drawings.items()}
+    known = _drawn(folder)
+    kept = {name: one for name, one in prints.items() if known.get(name) == one and _is_whole(folder, name)}
+    _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
+    write_figures({name: one for name, one in drawings.items() if name not in kept}, folder, style)
+    _note(folder, prints)
+    return [_entry(figure, one, folder) for figure, one in found]
 
 
-def _draw(planned: PlannedFigure, write: WriteFigure) -> FigureEntry:
-    found = planned.draw()
+def _drawn(folder: Path) -> dict[str, str]:
+    try:
+        noted = json.loads((folder / _DRAWN).read_text())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _note(folder: Path, prints: dict[str, str]) -> None:
+    write_text(folder / _DRAWN, json.dumps(prints, indent=1) + "\n")
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    return all((folder / f"{name}.{suffix}").is_file() for suffix in SUFFIXES)
+
+
+def _entry(planned: PlannedFigure, found: Drawing | str, folder: Path) -> FigureEntry:
     if isinstance(found, str):
         return FigureEntry(planned.name, planned.title, reason=found.rstrip("."), section=planned.section)
-    figure, caption = found
-    write(figure, planned.name)
-    width = float(figure.get_figwidth())
-    return FigureEntry(planned.name, planned.title, caption, width, section=planned.section)
+    with Image.open(folder / f"{safe_name(planned.name)}.png") as picture:
+        width = picture.width / DPI
+    return FigureEntry(planned.name, planned.title, found.caption, width, section=planned.section)

@@ -44,7 +44,7 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
     height = 0.75 + _LINE * max(lines, 5)
-    width = min(style.PAGE, beside + _SCALE)
+    width = min(style.most_width(), beside + _SCALE)
     figure, axes = style.panel_grid(len(shown), width=width, height=height, share_y=False)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         limit = limits[values["architecture"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -11,32 +13,38 @@ from matplotlib.patches import Patch, Rectangle
 
 from harness.reporting.figures import style
 from harness.reporting.palette import ERROR_COLOURS
-from harness.reporting.slices.galleries import CaseRow, Gallery, Panel
+from harness.reporting.slices.galleries import CaseRow, Panel
 
 
 @style.applied
-def qualitative(gallery: Gallery) -> Figure:
-    """Return two rows of pictures per case: labels over the slice, and below it the framed part with the errors."""
-    columns = len(gallery.columns)
-    side = min(1.6, (style.PAGE - 0.4) / columns)
-    heights = [height for row in gallery.rows for height in (_relative_height(row), _relative_height(row))]
-    size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(gallery.rows) + 0.2)
+def qualitative(titles: Sequence[str], rows: Sequence[CaseRow], labels: Mapping[int, str]) -> Figure:
+    """Return two rows of pictures per case: labels over the slice, and below it the framed part with the errors.
+
+    Args:
+        titles: of the columns.
+        rows: the cases, a panel per column.
+        labels: names of the label values.
+    """
+    columns = len(titles)
+    side = min(1.6, (style.most_width() - 0.4) / columns)
+    heights = [height for row in rows for height in (_relative_height(row), _relative_height(row))]
+    size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(rows) + 0.2)
     close = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=size, layout=close)
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    for i, row in enumerate(gallery.rows):
+    for i, row in enumerate(rows):
         for j, panel in enumerate(row.panels):
             whole, part = axes[2 * i, j], axes[2 * i + 1, j]
             _draw_labels(whole, panel, row)
             _draw_errors(part, panel, row)
             if i == 0:
-                whole.set_title(style.wrap_text(gallery.columns[j], side), fontsize=7)
+                whole.set_title(style.wrap_text(titles[j], side), fontsize=7)
         _draw_scale(axes[2 * i, 0], row)
         axes[2 * i, 0].set_ylabel(row.title.replace(": ", "\n"), fontsize=7)
         axes[2 * i + 1, 0].set_ylabel("errors,\nenlarged", fontsize=7)
-    present = sorted({int(v) for row in gallery.rows for p in row.panels if p.label is not None
+    present = sorted({int(v) for row in rows for p in row.panels if p.label is not None
                       for v in np.unique(p.label) if v})  # fmt: skip
-    names = {gallery.labels.get(v, f"label {v}"): Patch(facecolor=style.label_colour(v)) for v in present}
+    names = {labels.get(v, f"label {v}"): Patch(facecolor=style.label_colour(v)) for v in present}
     style.legend(
         figure, names, {f"error: {name}": Patch(facecolor=colour) for name, colour in ERROR_COLOURS.items()}
     )

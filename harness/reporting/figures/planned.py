@@ -1,25 +1,44 @@
-"""A figure before and after it is drawn."""
+"""A figure before it is drawn, and as the page shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FigureOrReason: TypeAlias = "tuple[Figure, str] | str"
-"""A figure with its caption, or the reason why there is none."""
+Style = Literal["column", "page"]
+"""What a figure fits: a column of a paper with two, or the width of the page."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """All that a figure is made of, so that any process can draw it.
+
+    Attributes:
+        plot: a function of a module that makes the figure.
+        series: its arguments: frames, arrays and plain values.
+        caption: below the figure.
+    """
+
+    plot: Callable[..., Figure]
+    series: tuple[Any, ...]
+    caption: str
+
+
+DrawingOrReason: TypeAlias = Drawing | str
+"""What is to be drawn, or the reason why there is no figure."""
 
 
 @dataclass(frozen=True)
 class PlannedFigure:
-    """A figure to draw, for a ``section`` of the page."""
+    """A figure for a ``section`` of the page; ``find`` returns what it shows."""
 
     name: str
     title: str
-    draw: Callable[[], FigureOrReason]
+    find: Callable[[], DrawingOrReason]
     section: str = "figures"
 
 

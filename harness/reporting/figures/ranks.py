@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -41,18 +42,22 @@ def critical_difference(groups: Sequence[RankedArms]) -> Figure:
 
     Source: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), figure 1.
     """
-    names = {arm: style.wrap_text(arm, _NAME) for group in groups for arm in group.arms}
+    widest = min(_NAME, style.most_width() / 3)
+    names = {arm: style.wrap_text(arm, widest) for group in groups for arm in group.arms}
     lines = max(name.count("\n") for name in names.values()) + 1
     margin = 0.2 + _LETTER * max(len(line) for name in names.values() for line in f"{name} 1.00".split("\n"))
     several = len(groups) > 2  # in two columns, with a shorter scale where names are short
     width = min(
-        style.PAGE, max(style.PAGE / 2 if several else style.COLUMN, 2 * margin + (0.9 if several else 1.1))
+        style.most_width(),
+        max(style.most_width() / 2 if several else style.COLUMN, 2 * margin + (0.9 if several else 1.1)),
     )
     height = 0.35 + _LINE * max(_height_in_lines(group, lines) for group in groups)
     figure, axes = style.panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
     for axis, group in zip(axes, groups, strict=True):
-        _draw_diagram(axis, group, names, palette, margin / (width - 2 * margin), lines)
+        scale = width - 2 * margin
+        every = max(1, ceil(0.17 * (len(group.arms) - 1) / scale))  # rank that has room for its number
+        _draw_diagram(axis, group, names, palette, margin / scale, lines, every)
     return figure
 
 
@@ -78,7 +83,8 @@ def tied_runs(ranking: Ranking) -> list[tuple[float, float]]:
 
 
 def _draw_diagram(
-    axis: Axes, group: RankedArms, names: Mapping[str, str], palette: Mapping[str, Any], margin: float, lines: int
+    axis: Axes, group: RankedArms, names: Mapping[str, str], palette: Mapping[str, Any], margin: float, lines: int,
+    every: int,
 ) -> None:  # fmt: skip
     """Draw one diagram; ``margin`` is the room for names on either side, in lengths of the scale."""
     ranking, number = group.ranking, len(group.arms)
@@ -91,6 +97,8 @@ def _draw_diagram(
     axis.hlines(0, 1, number, color="black", linewidth=0.8)
     for rank in range(1, number + 1):
         axis.vlines(rank, 0, 0.25, color="black", linewidth=0.8)
+        if (rank - 1) % every:
+            continue
         axis.text(rank, 0.35, str(rank), ha="center", va="bottom", fontsize=6.5)
     axis.hlines(1.55, 1, 1 + ranking.critical, color="black", linewidth=1.2)
     axis.vlines([1, 1 + ranking.critical], 1.4, 1.7, color="black", linewidth=1.2)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.figures import search_plots
-from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
+from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
 from harness.reporting.figures.style import left_out_note
 from harness.reporting.tables.search import searched_names
 from harness.reporting.wording import count, is_number
@@ -27,16 +27,16 @@ def plan_search_figures(searches: Sequence[Findings], names: Names) -> Iterator[
     if not searches:
         return
     plan, shown = partial(PlannedFigure, section="search"), searched_names(searches, names)
-    yield plan("search_history", "Search by suggestion", partial(_draw_history, searches, shown))
+    yield plan("search_history", "Search by suggestion", partial(_find_history, searches, shown))
     title = "What the searched parameters matter"
-    yield plan("search_importances", title, partial(_draw_importances, searches, shown, names))
+    yield plan("search_importances", title, partial(_find_importances, searches, shown, names))
     for found in searches:
         arm, name = shown[found.arm.name], safe_name(found.arm.name)
         yield plan(
-            f"search_slices_{name}", f"Searched parameters of {arm}", partial(_draw_slices, found, names)
+            f"search_slices_{name}", f"Searched parameters of {arm}", partial(_find_slices, found, names)
         )
         yield plan(
-            f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_draw_contours, found, names)
+            f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_find_contours, found, names)
         )
 
 
@@ -82,21 +82,23 @@ def _by_importance(found: Findings) -> list[Dimension]:
     return sorted(found.arm.dimensions, key=lambda one: -found.importances.get(one.key, 0.0))
 
 
-def _draw_history(searches: Sequence[Findings], shown: Mapping[str, str]) -> FigureOrReason:
+def _find_history(searches: Sequence[Findings], shown: Mapping[str, str]) -> DrawingOrReason:
     frame = pd.concat([suggestion_frame(found) for found in searches], ignore_index=True)
     if not len(frame):
         return "no suggestion has ended"
     note = "; of a pruned one at its rung" if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}{note}, by the suggestion's number. Line: the best so far."
     frame = frame.assign(arm=frame["arm"].map(shown))
-    return search_plots.search_history(frame), caption + left_out_note(len(searches))
+    return Drawing(search_plots.search_history, (frame,), caption + left_out_note(len(searches)))
 
 
 def _completed(found: Findings) -> int:
     return sum(one.state == "complete" for one in found.suggestions)
 
 
-def _draw_importances(searches: Sequence[Findings], shown: Mapping[str, str], names: Names) -> FigureOrReason:
+def _find_importances(
+    searches: Sequence[Findings], shown: Mapping[str, str], names: Names
+) -> DrawingOrReason:
     rows = [
         {"arm": shown[found.arm.name], "label": names.factor(key), "share": share}
         for found in searches if _completed(found) >= _LEAST_FOR_IMPORTANCES
@@ -109,20 +111,20 @@ def _draw_importances(searches: Sequence[Findings], shown: Mapping[str, str], na
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."
     )
     arms = [shown[found.arm.name] for found in searches]
-    return search_plots.search_importances(pd.DataFrame(rows), arms), caption
+    return Drawing(search_plots.search_importances, (pd.DataFrame(rows), arms), caption)
 
 
-def _draw_slices(found: Findings, names: Names) -> FigureOrReason:
+def _find_slices(found: Findings, names: Names) -> DrawingOrReason:
     frame = suggestion_frame(found).dropna(subset="value")
     if not len(frame):
         return "no suggestion has a value"
     axes = [axis_of(dimension, names) for dimension in _by_importance(found)]
     pruned = " Triangles: pruned, at their rung." if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}, of {count(len(frame), 'suggestion')} against each parameter; later ones are darker.{pruned}"
-    return search_plots.search_slices(frame, axes), caption + left_out_note(len(axes))
+    return Drawing(search_plots.search_slices, (frame, axes), caption + left_out_note(len(axes)))
 
 
-def _draw_contours(found: Findings, names: Names) -> FigureOrReason:
+def _find_contours(found: Findings, names: Names) -> DrawingOrReason:
     frame = suggestion_frame(found).dropna(subset="value")
     frame = frame[frame["state"] == "complete"]
     if len(frame) < 4:
@@ -135,6 +137,5 @@ def _draw_contours(found: Findings, names: Names) -> FigureOrReason:
         f"{_OBJECTIVE}, over pairs of parameters: linear between the {len(frame)} complete suggestions (points), whose "
         "other parameters differ too."
     )
-    return search_plots.search_contours(frame, axes), caption + left_out_note(
-        len(axes) * (len(axes) - 1) // 2
-    )
+    caption += left_out_note(len(axes) * (len(axes) - 1) // 2)
+    return Drawing(search_plots.search_contours, (frame, axes), caption)

@@ -14,7 +14,7 @@ import pandas as pd
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
 from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, ranks, style
-from harness.reporting.figures.planned import FigureOrReason, PlannedFigure
+from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
@@ -46,22 +46,22 @@ def plan_study_figures(
     for planned in _score_figures(data, comparisons, scores):
         if data.undeclared_differences:
             reason = f"refused: {data.undeclared_differences[0]}"
-            yield replace(planned, draw=partial(str, reason))
+            yield replace(planned, find=partial(str, reason))
         elif not len(scores):
-            yield replace(planned, draw=partial(str, "no trial is complete"))
+            yield replace(planned, find=partial(str, "no trial is complete"))
         else:
-            yield replace(planned, draw=partial(_with_sample, planned.draw, sample))
-    yield PlannedFigure("training_curves", "Training", partial(_draw_training, data, history))
+            yield replace(planned, find=partial(_with_sample, planned.find, sample))
+    yield PlannedFigure("training_curves", "Training", partial(_find_training, data, history))
     for dataset, found in galleries.items():
         name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
         yield PlannedFigure(
-            name, f"Predictions on {data.names.value('dataset', dataset)}", partial(_draw_gallery, found)
+            name, f"Predictions on {data.names.value('dataset', dataset)}", partial(_find_gallery, found)
         )
 
 
-def _with_sample(draw: Callable[[], FigureOrReason], note: str) -> FigureOrReason:
-    found = draw()
-    return found if isinstance(found, str) else (found[0], f"{found[1]} {note}")
+def _with_sample(find: Callable[[], DrawingOrReason], note: str) -> DrawingOrReason:
+    found = find()
+    return found if isinstance(found, str) else replace(found, caption=f"{found.caption} {note}")
 
 
 def _score_figures(
@@ -69,19 +69,19 @@ def _score_figures(
 ) -> Iterator[PlannedFigure]:
     typed, scores = scores, with_print_names(scores, data.names)
     students = scores[scores["role"] == STUDENT]
-    yield PlannedFigure("gains", "Gains over the baseline", partial(_draw_gains, data, comparisons))
-    yield PlannedFigure("dice_dots", "Dice by architecture and method", partial(_draw_dots, students))
+    yield PlannedFigure("gains", "Gains over the baseline", partial(_find_gains, data, comparisons))
+    yield PlannedFigure("dice_dots", "Dice by architecture and method", partial(_find_dots, students))
     shots = "Dice against the number of training cases"
-    yield PlannedFigure("few_shot_curves", shots, partial(_draw_few_shot, students))
+    yield PlannedFigure("few_shot_curves", shots, partial(_find_few_shot, students))
     for key in numeric_factors(data):
-        draw = partial(_draw_factor, data, typed[typed["role"] == STUDENT], key)
-        yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", draw)
-    yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_draw_roles, scores))
+        find = partial(_find_factor, data, typed[typed["role"] == STUDENT], key)
+        yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", find)
+    yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_find_roles, scores))
     yield from _box_figures(data)
     ranked = ranked_groups(data)
-    yield PlannedFigure("critical_difference", "Ranks over cases", partial(_draw_critical_difference, ranked))
-    yield PlannedFigure("rank_stability", "Stability of ranks", partial(_draw_rank_stability, ranked))
-    yield PlannedFigure("cost", "Dice against time", partial(_draw_cost, data, students))
+    yield PlannedFigure("critical_difference", "Ranks over cases", partial(_find_critical_difference, ranked))
+    yield PlannedFigure("rank_stability", "Stability of ranks", partial(_find_rank_stability, ranked))
+    yield PlannedFigure("cost", "Dice against time", partial(_find_cost, data, students))
 
 
 def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
@@ -98,7 +98,7 @@ def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
                 )
             if len(several) > 1:
                 name, title = f"{name}_{shots}", f"{title}, {shots_text(shots)}"
-            yield PlannedFigure(name, title, partial(_draw_boxes, part, shots, metric))
+            yield PlannedFigure(name, title, partial(_find_boxes, part, shots, metric))
 
 
 def dice_series(data: ReportData) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def numeric_factors(data: ReportData) -> list[str]:
     return found
 
 
-def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
+def _find_gains(data: ReportData, comparisons: pd.DataFrame) -> DrawingOrReason:
     rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
     if not len(rows):
         return "no arm has a baseline to be compared with"
@@ -157,15 +157,15 @@ def _draw_gains(data: ReportData, comparisons: pd.DataFrame) -> FigureOrReason:
     if most > gains.MOST_GAINS:
         shown = f"The first {gains.MOST_GAINS} of {most} arms are shown"
         caption += f" {shown}; the table of comparisons has all."
-    return gains.gain_forest(rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by)
+    return Drawing(gains.gain_forest, (rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by))
 
 
-def _draw_dots(scores: pd.DataFrame) -> FigureOrReason:
+def _find_dots(scores: pd.DataFrame) -> DrawingOrReason:
     caption = f"Mean Dice of the student over test cases and regions, in %, on an axis that fits. Dots: {_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
-    return dots.score_dots(scores), caption + _left_out(scores, dots.DOT_PANELS)
+    return Drawing(dots.score_dots, (scores,), caption + _left_out(scores, dots.DOT_PANELS))
 
 
-def _draw_few_shot(scores: pd.DataFrame) -> FigureOrReason:
+def _find_few_shot(scores: pd.DataFrame) -> DrawingOrReason:
     scores = scores[scores["training"].notna()]
     if scores["training"].nunique() < 2:
         return "complete trials have one number of training cases"
@@ -173,8 +173,8 @@ def _draw_few_shot(scores: pd.DataFrame) -> FigureOrReason:
         "Mean Dice of the student over test cases and regions, in %; logarithmic axis. Lines: "
         f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(scores)}"
     )
-    figure = curves.few_shot_curves(scores.astype({"training": int}))
-    return figure, caption + _left_out(scores, curves.FEW_SHOT_PANELS)
+    caption += _left_out(scores, curves.FEW_SHOT_PANELS)
+    return Drawing(curves.few_shot_curves, (scores.astype({"training": int}),), caption)
 
 
 def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -193,7 +193,7 @@ def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFr
     return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
 
 
-def _draw_factor(data: ReportData, scores: pd.DataFrame, key: str) -> FigureOrReason:
+def _find_factor(data: ReportData, scores: pd.DataFrame, key: str) -> DrawingOrReason:
     rows = with_print_names(factor_series(data, scores, key), data.names)
     if rows["x"].isna().all():
         return "no arm has several values of it"
@@ -203,11 +203,11 @@ def _draw_factor(data: ReportData, scores: pd.DataFrame, key: str) -> FigureOrRe
         "arms with one value of it or none, the band their interval. Intervals of two arms may overlap although their "
         "difference, taken case by case, holds: see the gains."
     )
-    figure = curves.factor_curves(rows, data.names.factor(key), style.distinct(scores["arm"]))
-    return figure, caption + _left_out(rows, curves.FACTOR_PANELS)
+    series = (rows, data.names.factor(key), style.distinct(scores["arm"]))
+    return Drawing(curves.factor_curves, series, caption + _left_out(rows, curves.FACTOR_PANELS))
 
 
-def _draw_roles(scores: pd.DataFrame) -> FigureOrReason:
+def _find_roles(scores: pd.DataFrame) -> DrawingOrReason:
     roles = scores.groupby("arm", sort=False)["role"].transform("nunique")
     rows = scores[roles > 1]
     if not len(rows):
@@ -216,10 +216,10 @@ def _draw_roles(scores: pd.DataFrame) -> FigureOrReason:
         "Mean Dice over test cases and regions, in %, of each network that an arm can predict with. Dots: "
         f"{_OVER_SEEDS}; hollow {_POINTS}{_beyond(rows)}"
     )
-    return dots.role_dots(rows), caption + _left_out(rows, dots.role_panels(rows))
+    return Drawing(dots.role_dots, (rows,), caption + _left_out(rows, dots.role_panels(rows)))
 
 
-def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReason:
+def _find_boxes(data: ReportData, shots: Any, metric_name: str) -> DrawingOrReason:
     every = with_arm_names(data.complete, data.study).set_index("id")
     arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
     if arms["arm"].nunique() > MOST_BOXED_ARMS:
@@ -247,8 +247,9 @@ def _draw_boxes(data: ReportData, shots: Any, metric_name: str) -> FigureOrReaso
         caption += " A case's value is the mean over an arm's seeds, which no single network need have."
     if boxes.is_wide(means["value"]):
         caption += " The axis is linear up to the median of all values, and logarithmic above it."
-    figure = boxes.region_boxes(means, f"{metric.label} ({metric.unit})", style.distinct(every["arm"]))
-    return figure, caption + _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
+    series = (means, f"{metric.label} ({metric.unit})", style.distinct(every["arm"]))
+    caption += _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
+    return Drawing(boxes.region_boxes, series, caption)
 
 
 def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
@@ -258,25 +259,27 @@ def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes[ids.cat.codes.to_numpy()], names)
 
 
-def _draw_critical_difference(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
+def _find_critical_difference(groups: Sequence[ranks.RankedArms]) -> DrawingOrReason:
     tested = [group for group in groups if not group.ranking.reason]
     if not tested:
         return "; ".join(sorted({group.ranking.reason for group in groups})) or _NO_GROUP
-    return ranks.critical_difference(tested[: style.MOST_PANELS]), (
+    return Drawing(
+        ranks.critical_difference, (tested[: style.MOST_PANELS],),
         "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
         "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
-        f"of these networks on new cases, not of retraining.{style.left_out_note(len(tested))}"
-    )
+        f"of these networks on new cases, not of retraining.{style.left_out_note(len(tested))}",
+    )  # fmt: skip
 
 
-def _draw_rank_stability(groups: Sequence[ranks.RankedArms]) -> FigureOrReason:
+def _find_rank_stability(groups: Sequence[ranks.RankedArms]) -> DrawingOrReason:
     if not groups:
         return _NO_GROUP
-    return ranks.rank_stability(groups[: style.MOST_PANELS]), (
+    return Drawing(
+        ranks.rank_stability, (groups[: style.MOST_PANELS],),
         f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
         "Area: how often an arm has a rank; of these networks on new cases, not of retraining."
-        f"{style.left_out_note(len(groups))}"
-    )
+        f"{style.left_out_note(len(groups))}",
+    )  # fmt: skip
 
 
 def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
@@ -299,7 +302,7 @@ def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
     return groups
 
 
-def _draw_cost(data: ReportData, scores: pd.DataFrame) -> FigureOrReason:
+def _find_cost(data: ReportData, scores: pd.DataFrame) -> DrawingOrReason:
     complete = data.complete
     seconds = train_and_test_seconds(complete) + complete["pretraining_seconds"].astype(float)
     minutes = dict(zip(complete["id"], seconds / 60, strict=True))
@@ -312,10 +315,10 @@ def _draw_cost(data: ReportData, scores: pd.DataFrame) -> FigureOrReason:
         f"fastest trial trained and tested for; {_OVER_SEEDS.partition('; ')[2]}.{_beyond(rows)} Times of different machines do not compare."
         f"{uneven_note(data)}"
     )
-    return cost.cost_scatter(rows), caption + _left_out(rows, cost.COST_PANELS)
+    return Drawing(cost.cost_scatter, (rows,), caption + _left_out(rows, cost.COST_PANELS))
 
 
-def _draw_training(data: ReportData, history: pd.DataFrame) -> FigureOrReason:
+def _find_training(data: ReportData, history: pd.DataFrame) -> DrawingOrReason:
     total = (history["kind"] == "loss") & (history["name"] == "total")
     rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
     if not len(rows):
@@ -329,11 +332,13 @@ def _draw_training(data: ReportData, history: pd.DataFrame) -> FigureOrReason:
         "Methods differ in the terms of their total loss, so its height does not compare them."
     )
     left_out = _left_out(series, curves.TRAINING_PANELS, curves.MOST_TRAINING_PANELS)
-    return curves.training_curves(series), caption + left_out
+    return Drawing(curves.training_curves, (series,), caption + left_out)
 
 
-def _draw_gallery(found: Gallery | str) -> FigureOrReason:
-    return found if isinstance(found, str) else (gallery.qualitative(found), found.caption)
+def _find_gallery(found: Gallery | str) -> DrawingOrReason:
+    if isinstance(found, str):
+        return found
+    return Drawing(gallery.qualitative, (found.columns, found.rows, found.labels), found.caption)
 
 
 def _beyond(scores: pd.DataFrame) -> str:

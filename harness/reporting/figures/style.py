@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar
 
 import matplotlib
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from harness.reporting.palette import LABEL_COLOURS
+from harness.reporting.figures.fonts import FAMILY, use_font
+from harness.reporting.figures.planned import Style
+from harness.reporting.palette import ARM_COLOURS, LABEL_COLOURS
 from harness.reporting.wording import shots_text
 from harness.study.names import value_text
 
-PAGE = 7.0  # inches: the text width of a two-column paper
-COLUMN = 3.4
+COLUMN = 3.4  # inches, of a paper with two
+WIDTHS: Mapping[Style, float] = {"column": COLUMN, "page": 7.0}
 SUFFIXES = ("pdf", "svg", "png")
 STYLE: Any = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5,
+    "font.family": "sans-serif", "font.sans-serif": [FAMILY, "DejaVu Sans"], "font.size": 7.5,
     "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "axes.spines.top": False, "axes.spines.right": False,
@@ -48,12 +51,30 @@ DASHES = (
 
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
+_width = ContextVar("_width", default=WIDTHS["page"])
+
+
+@contextmanager
+def fitting(style: Style) -> Iterator[None]:
+    """Let figures that are drawn meanwhile fit a column or the page."""
+    token = _width.set(WIDTHS[style])
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def most_width() -> float:
+    """Return the inches that a figure may be wide; sizes are those of print, so that its letters are as large as said."""
+    return _width.get()
+
 
 def applied(function: Draw) -> Draw:
     """Make a function draw in the one style, and leave matplotlib's settings as they were."""
 
     @wraps(function)
     def wrapper(*arguments: Any, **options: Any) -> Any:
+        use_font()
         with matplotlib.rc_context(STYLE):
             return function(*arguments, **options)
 
@@ -80,9 +101,10 @@ def arm_styles(arms: Sequence[str]) -> dict[str, PlotStyle]:
 
     From the eleventh on colours come again, with hollow markers and other dashes.
     """
-    palette = seaborn.color_palette("colorblind", 10)
     return {
-        arm: PlotStyle(palette[i % 10], DASHES[i % len(DASHES)], MARKERS[i % 10], i // 10 % 2 == 1)
+        arm: PlotStyle(
+            to_rgb(ARM_COLOURS[i % 10]), DASHES[i % len(DASHES)], MARKERS[i % 10], i // 10 % 2 == 1
+        )
         for i, arm in enumerate(dict.fromkeys(arms))
     }
 
@@ -101,9 +123,10 @@ def panel_groups(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple[dict[st
 
 def panel_grid(number: int, width: float, height: float, share_y: bool = True) -> tuple[Figure, list[Axes]]:
     """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes."""
-    columns = max(1, min(number, int(PAGE // min(width, PAGE))))
+    most = most_width()
+    columns = max(1, min(number, int(most // min(width, most))))
     rows = -(-number // columns)
-    size = (min(PAGE, max(COLUMN, width * columns + 0.3)), height * rows + 0.2)
+    size = (min(most, max(COLUMN, width * columns + 0.3)), height * rows + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
     for axis in axes[number:]:
@@ -138,6 +161,24 @@ def _parts(line: str, letters: int) -> list[str]:
     ]
 
 
+def names_below(names: Sequence[str], room: float) -> tuple[list[str], float]:
+    """Return names as they stand below an axis, and by how many inches they make it longer where they stand upright.
+
+    Args:
+        names: of places side by side.
+        room: inches of each.
+    """
+    across = [wrap_text(name, room) for name in names]
+    if max(len(line) for name in across for line in name.split("\n")) * _LETTER <= max(room, 0.6):
+        return across, 0.0
+    lines, width = max(1, int(room / 0.14)), 0.6
+    upright = [wrap_text(name, width) for name in names]
+    while max(name.count("\n") for name in upright) >= lines:
+        width += 0.1
+        upright = [wrap_text(name, width) for name in names]
+    return upright, max(len(line) for name in upright for line in name.split("\n")) * _LETTER
+
+
 def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     """Return the values that distinguish a panel from the others; all of its values where nothing varies."""
     varying = {key: v for key, v in values.items() if frame[key].nunique() > 1} or values
@@ -157,7 +198,7 @@ def use_log_scale(axis: Axes, side: Literal["x", "y"]) -> None:
 
 
 def _plain(value: float, _: int) -> str:
-    """Return the text of a tick; a function of the module, since figures are sent to another process."""
+    """Return the text of a tick."""
     return f"{value:g}"
 
 
@@ -207,8 +248,8 @@ def legend(figure: Figure, *groups: Mapping[str, Any], title: str = "") -> None:
     if not names:
         return
     room = float(figure.get_figwidth()) - 0.2
-    if room < min(_entry_width(names), PAGE - 0.2):
-        room = min(_entry_width(names), PAGE - 0.2)
+    if room < min(_entry_width(names), most_width() - 0.2):
+        room = min(_entry_width(names), most_width() - 0.2)
         figure.set_figwidth(room + 0.2)
     columns = max(1, min(max(map(len, groups)), int(room // _entry_width(names))))
     rows: list[list[tuple[str, Any]]] = []

@@ -1,16 +1,16 @@
-"""Figures to files; of many, every other one in a second process."""
+"""Figures to files, in as many processes as are worth starting."""
 
 from __future__ import annotations
 
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from itertools import cycle
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import IO, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,77 +18,112 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from harness.evaluation.workers import usable_cores
 from harness.files.whole import whole
-from harness.records.schema import safe_name
-from harness.reporting.figures.style import applied
+from harness.reporting.figures import style
+from harness.reporting.figures.planned import Drawing, Style
 
-_DPI = 220
-_MANY = 16  # figures; of fewer, a process takes longer to start than it saves
+DPI = 220
+_WORTH = 8  # figures that take as long as a process takes to start
 
-WriteFigure = Callable[[Figure, str], None]
+
+def write_figures(
+    drawings: Mapping[str, Drawing], folder: Path, size: Style, processes: int | None = None
+) -> None:
+    """Draw figures, and write each as ``<folder>/<name>.{pdf,svg,png}``.
+
+    Args:
+        drawings: by name.
+        folder: where to.
+        size: what they fit.
+        processes: by default one for each core, as far as there are figures for them.
+
+    Raises:
+        RuntimeError: another process ended early; what it said is on standard error.
+    """
+    most = usable_cores() if processes is None else processes
+    waiting: SimpleQueue[tuple[str, Drawing]] = SimpleQueue()
+    for named in drawings.items():
+        waiting.put(named)
+    with ExitStack() as started:
+        for _ in range(min(most - 1, len(drawings) // _WORTH) if processes is None else most - 1):
+            started.enter_context(_helper(waiting, folder, size))
+        for name, drawing in _taken(waiting):
+            write_figure(drawing, name, folder, size)
+
+
+def _taken(waiting: SimpleQueue[tuple[str, Drawing]]) -> Iterator[tuple[str, Drawing]]:
+    while True:
+        try:
+            yield waiting.get_nowait()
+        except Empty:
+            return
 
 
 @contextmanager
-def figure_writer(folder: Path, figures: int) -> Iterator[WriteFigure]:
-    """Yield what writes a figure under a name, see :func:`write_figure`; all are written at the end.
-
-    Args:
-        folder: where to.
-        figures: how many there will be, about.
-
-    Raises:
-        RuntimeError: the process that writes them ended early; what it said is on standard error.
-    """
-    if figures < _MANY:
-        yield partial(write_figure, folder=folder)
-        return
-    with subprocess.Popen([sys.executable, "-m", __name__, str(folder)], stdin=subprocess.PIPE) as other:
-        ways: Iterator[WriteFigure] = cycle((_sender(other.stdin), partial(write_figure, folder=folder)))  # type: ignore[arg-type]
+def _helper(waiting: SimpleQueue[tuple[str, Drawing]], folder: Path, size: Style) -> Iterator[None]:
+    """Have another process draw what waits, beside what the caller does meanwhile."""
+    command = [sys.executable, "-m", __name__, str(folder), size]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        sender = Thread(target=_send, args=(waiting, other.stdin, other.stdout))
+        sender.start()
         try:
-            yield lambda figure, name: next(ways)(figure, name)
+            yield
         except BaseException:
             other.kill()
             raise
+        finally:
+            sender.join()
     if other.returncode:
-        raise RuntimeError(f"writing the figures below {folder} ended with status {other.returncode}")
+        raise RuntimeError(f"drawing the figures below {folder} ended with status {other.returncode}")
 
 
-def _sender(stream: IO[bytes]) -> WriteFigure:
-    def send(figure: Figure, name: str) -> None:
-        pickle.dump((figure, name), stream)
-        stream.flush()
+def _send(waiting: SimpleQueue[tuple[str, Drawing]], out: IO[bytes], back: IO[bytes]) -> None:
+    """Send a figure whenever the other process has written one, until none waits or that process has ended."""
+    try:
+        with out:
+            while back.read(1):  # it is ready for the next
+                pickle.dump(waiting.get_nowait(), out)
+                out.flush()
+    except (Empty, BrokenPipeError):
+        pass
 
-    return send
 
-
-@applied
-def write_figure(figure: Figure, name: str, folder: Path) -> None:
-    """Write ``<folder>/<name>.{pdf,svg,png}``, each whole or not at all, without dates."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.set_dpi(_DPI)
+@style.applied
+def write_figure(drawing: Drawing, name: str, folder: Path, size: Style) -> None:
+    """Draw a figure and write its three files, each whole or not at all, without dates."""
+    with style.fitting(size):
+        figure = drawing.plot(*drawing.series)
+    figure.set_dpi(DPI)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")  # laid out once, not for every format
-    # The canvases' own methods: figure.savefig would draw everything twice.
-    printers: dict[str, Callable[[BytesIO], Any]] = {
-        "png": lambda file: FigureCanvasAgg(figure).print_png(file),
-        "svg": lambda file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}),
-        "pdf": lambda file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None}),
-    }
-    for suffix, write in printers.items():
+    for suffix, write in _PRINTERS.items():
         buffer = BytesIO()
-        write(buffer)
-        with whole(folder / f"{safe_name(name)}.{suffix}") as partial:
+        write(figure, buffer)
+        with whole(folder / f"{name}.{suffix}") as partial:
             partial.write_bytes(buffer.getvalue())
 
 
-def _write_received(stream: IO[bytes], folder: Path) -> None:
-    """Write the figures that another process sends, until it ends its stream."""
-    while stream.peek(1):  # type: ignore[attr-defined]
-        figure, name = pickle.load(stream)  # the pipe is open to the process that started this one alone
-        write_figure(figure, name, folder)
+# The canvases' own methods: figure.savefig would draw everything twice.
+_PRINTERS: dict[str, Callable[[Figure, BytesIO], Any]] = {
+    "png": lambda figure, file: FigureCanvasAgg(figure).print_png(file),
+    "svg": lambda figure, file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}),
+    "pdf": lambda figure, file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None}),
+}
+
+
+def _draw_received(stream: IO[bytes], answers: IO[bytes], folder: Path, size: Style) -> None:
+    """Draw what another process sends, and ask for more, until it ends its stream."""
+    while True:
+        answers.write(b".")
+        answers.flush()
+        if not stream.peek(1):  # type: ignore[attr-defined]
+            return
+        name, drawing = pickle.load(stream)  # the pipe is open to the process that started this one alone
+        write_figure(drawing, name, folder, size)
 
 
 if __name__ == "__main__":
-    _write_received(sys.stdin.buffer, Path(sys.argv[1]))
+    _draw_received(sys.stdin.buffer, sys.stdout.buffer, Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from fake_trials import STUDY, dice, run_search, write_study
 
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
+from harness.reporting.figures.planned import Drawing
 from harness.reporting.figures.search_figures import plan_search_figures, suggestion_frame
 from harness.reporting.figures.search_plots import Axis, contour_pairs, search_contours
 from harness.reporting.figures.style import MOST_PANELS
@@ -162,7 +163,7 @@ def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Fi
 
 
 def contours(found: Findings) -> object:
-    return {sketch.name: sketch.draw() for sketch in plan_search_figures([found], NAMES)}[
+    return {sketch.name: sketch.find() for sketch in plan_search_figures([found], NAMES)}[
         "search_contours_medcontext"
     ]
 
@@ -171,7 +172,7 @@ def test_suggestions_that_span_no_plane_have_no_contours(tmp_path: Path) -> None
     across = findings_at(tmp_path, [0.5] * 5, [0.90, 0.92, 0.94, 0.96, 0.98])
     assert contours(across) == "fewer than two searched parameters are numbers that vary"
     on_a_line = findings_at(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.9, 0.99, 0.999, 0.9999])
-    assert isinstance(contours(on_a_line), tuple)  # points without a surface
+    assert isinstance(contours(on_a_line), Drawing)  # points without a surface
 
 
 def test_an_axis_of_one_minus_the_value(tmp_path: Path) -> None:

@@ -1,27 +1,33 @@
-"""The files of figures are the same whichever process writes them."""
+"""The files of figures are the same whichever process writes them, and are written again only where they would differ."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
-from harness.reporting.figures import boxes
-from harness.reporting.figures.writing import figure_writer, write_figure
-from tests.unit.reporting.figures.test_figures import FIGURES, SHORT, values
+from harness.reporting.figures import boxes, dots
+from harness.reporting.figures.drawing import draw_all
+from harness.reporting.figures.fingerprint import fingerprint
+from harness.reporting.figures.planned import Drawing, PlannedFigure
+from harness.reporting.figures.writing import write_figure, write_figures
+from tests.unit.reporting.figures.test_figures import SERIES, SHORT, drawing, scores, values
+
+DRAWINGS = {name: drawing(name, SHORT) for name in SERIES}
 
 
 @pytest.mark.slow
-def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
-    with figure_writer(tmp_path / "many", 100) as show:
-        for name, draw in FIGURES.items():
-            show(draw(SHORT), name)
-    for name, draw in FIGURES.items():
-        write_figure(draw(SHORT), name, tmp_path / "one")
+def test_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+    write_figures(DRAWINGS, tmp_path / "many", "page", processes=2)
+    for name, one in DRAWINGS.items():
+        write_figure(one, name, tmp_path / "one", "page")
     written = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(written) == 3 * len(FIGURES)
+    assert len(written) == 3 * len(DRAWINGS)
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == written
     for name in written:
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
@@ -29,8 +35,52 @@ def test_many_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> 
 
 def test_a_second_process_that_fails_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises((RuntimeError, OSError)), figure_writer(tmp_path / "file", 100) as show:
-        show(Figure(), "a")  # goes to the second process, which finds no folder
+    with pytest.raises((RuntimeError, OSError)):
+        write_figures(DRAWINGS, tmp_path / "file", "page", processes=2)
+
+
+def changed(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Drawing:
+    return Drawing(dots.score_dots, (change(scores(SHORT)),), "caption")
+
+
+def test_whatever_shows_changes_the_fingerprint() -> None:
+    same = changed(lambda rows: rows)
+    assert fingerprint(same, "page") == fingerprint(changed(pd.DataFrame.copy), "page")
+    others = [
+        changed(lambda rows: rows.assign(value=rows["value"].where(rows.index > 0, 1.0))),
+        changed(lambda rows: rows.replace("unetr", "unetr2")),
+        changed(lambda rows: rows.rename(columns={"minutes": "hours"})),
+        changed(lambda rows: rows.iloc[::-1]),
+        changed(lambda rows: rows.assign(arm=pd.Categorical(rows["arm"], SHORT))),
+        changed(lambda rows: rows.assign(arm=pd.Categorical(rows["arm"], SHORT[::-1]))),
+        Drawing(dots.role_dots, same.series, "caption"),
+        Drawing(dots.score_dots, same.series, "another"),
+        Drawing(dots.score_dots, (*same.series, np.zeros(2)), "caption"),
+        Drawing(dots.score_dots, (*same.series, np.ones(2)), "caption"),
+        Drawing(dots.score_dots, (*same.series, {"a": 1}), "caption"),
+        Drawing(dots.score_dots, (*same.series, {"a": 1.0}), "caption"),
+    ]
+    prints = [fingerprint(one, "page") for one in (same, *others)] + [fingerprint(same, "column")]
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_figure_is_drawn_again_only_where_it_shows_something_else(tmp_path: Path) -> None:
+    def draw(first: Drawing | str, style: str = "page") -> dict[str, int]:
+        planned = [PlannedFigure("first", "First", lambda: first), PlannedFigure("second", "Second", lambda: DRAWINGS["cost_scatter"])]  # fmt: skip
+        draw_all(planned, tmp_path, style)
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix != ".json"}
+
+    def redrawn(before: dict[str, int], after: dict[str, int]) -> set[str]:
+        return {name.partition(".")[0] for name in after if after[name] != before.get(name)}
+
+    begun = draw(DRAWINGS["dice_dots"])
+    assert len(begun) == 6
+    assert redrawn(begun, again := draw(DRAWINGS["dice_dots"])) == set()
+    assert redrawn(again, other := draw(DRAWINGS["role_dots"])) == {"first"}
+    (tmp_path / "second.pdf").unlink()
+    assert redrawn(other, mended := draw(DRAWINGS["role_dots"])) == {"second"}
+    assert redrawn(mended, narrow := draw(DRAWINGS["role_dots"], "column")) == {"first", "second"}
+    assert set(draw("no trial")) == {name for name in narrow if name.startswith("second")}
 
 
 def test_boxes_share_an_axis_that_holds_every_whisker() -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from harness.reporting.figures import boxes, cost, curves, dots, gains, ranks
+from harness.reporting.figures import boxes, cost, curves, dots, gains, ranks, style
+from harness.reporting.figures.planned import Drawing, Style
 from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
 from harness.reporting.statistics.significance import rank_arms, rank_stability
+from tests.unit.reporting.figures.texts import faults, laid_out, texts_of
 
 LONG = ["supervised"] + [
     f"medcontext, momentum {momentum}, schedule {schedule}, target own_clean_branch"
@@ -66,70 +66,56 @@ def differences(arms: list[str], reach: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-FIGURES: dict[str, Callable[[list[str]], Figure]] = {
-    "dice_dots": lambda arms: dots.score_dots(scores(arms)),
-    "role_dots": lambda arms: dots.role_dots(scores(arms)),
-    "few_shot_curves": lambda arms: curves.few_shot_curves(scores(arms)),
-    "gain_forest": lambda arms: gains.gain_forest(
-        differences(arms), ("dataset", "architecture", "shots"), arms
-    ),
-    "factor_curves": lambda arms: curves.factor_curves(scores(arms), "momentum", arms),
-    "training_curves": lambda arms: curves.training_curves(scores(arms)),
-    "region_boxes": lambda arms: boxes.region_boxes(values(arms), "Dice (%)", arms),
-    "cost_scatter": lambda arms: cost.cost_scatter(scores(arms)),
-    "critical_difference": lambda arms: ranks.critical_difference(ranked([*arms, "third"])),
-    "rank_stability": lambda arms: ranks.rank_stability(ranked([*arms, "third"])),
+BY = ("dataset", "architecture", "shots")
+SERIES: dict[str, Callable[[list[str]], tuple[Any, ...]]] = {
+    "dice_dots": lambda arms: (dots.score_dots, scores(arms)),
+    "role_dots": lambda arms: (dots.role_dots, scores(arms)),
+    "few_shot_curves": lambda arms: (curves.few_shot_curves, scores(arms)),
+    "gain_forest": lambda arms: (gains.gain_forest, differences(arms), BY, arms),
+    "factor_curves": lambda arms: (curves.factor_curves, scores(arms), "momentum", arms),
+    "training_curves": lambda arms: (curves.training_curves, scores(arms)),
+    "region_boxes": lambda arms: (boxes.region_boxes, values(arms), "Dice (%)", arms),
+    "cost_scatter": lambda arms: (cost.cost_scatter, scores(arms)),
+    "critical_difference": lambda arms: (ranks.critical_difference, ranked([*arms, "third"])),
+    "rank_stability": lambda arms: (ranks.rank_stability, ranked([*arms, "third"])),
 }
 
 
+def drawing(name: str, arms: list[str]) -> Drawing:
+    """Return a figure as the report plans it."""
+    plot, *series = SERIES[name](arms)
+    return Drawing(plot, tuple(series), name)
+
+
 @cache
-def drawn(name: str, length: str) -> Figure:
+def drawn(name: str, length: str, size: Style = "page") -> Figure:
     """Return a laid out figure of arms with short or long names."""
-    figure = FIGURES[name](ARMS[length])
-    figure.draw_without_rendering()
-    return figure
+    return laid_out(drawing(name, ARMS[length]), size)
 
 
-def shown_labels(axis: Axes) -> list[Text]:
-    """Return the labels of ticks within the axis; matplotlib holds others, which it does not draw."""
-    if not axis.axison:
-        return []
-    sides = ((axis.xaxis, sorted(axis.get_xlim())), (axis.yaxis, sorted(axis.get_ylim())))
-    return [
-        tick.label1
-        for side, (low, high) in sides
-        for tick in side.get_major_ticks()
-        if low <= tick.get_loc() <= high
-    ]
-
-
-def texts_of(figure: Figure) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Yield what is written and its left, right, bottom and top, as shares of the figure."""
-    artists = [
-        text
-        for axis in figure.axes
-        if axis.get_visible()
-        for text in (*axis.texts, axis.title, axis.xaxis.label, axis.yaxis.label, *shown_labels(axis))
-    ]
-    artists += [text for legend in figure.legends for text in legend.get_texts()]  # fmt: skip
-    for artist in artists:
-        if artist.get_visible() and artist.get_text():
-            box = artist.get_window_extent().transformed(figure.transFigure.inverted())
-            yield artist.get_text(), (box.x0, box.x1, box.y0, box.y1)
-
-
+@pytest.mark.parametrize("size", style.WIDTHS)
 @pytest.mark.parametrize("length", ARMS)
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_leaves_its_figure(name: str, length: str) -> None:
-    figure = drawn(name, length)
-    assert figure.get_figwidth() <= 7.0
-    found = dict(texts_of(figure))
-    assert found
-    for text, (left, right, bottom, top) in found.items():
-        assert left > -0.01 and right < 1.01 and bottom > -0.01 and top < 1.01, text
+@pytest.mark.parametrize("name", SERIES)
+def test_texts_are_large_enough_and_lie_apart(name: str, length: str, size: Style) -> None:
+    figure = drawn(name, length, size)
+    assert list(texts_of(figure))
+    assert faults(figure, style.WIDTHS[size]) == []
 
 
-@pytest.mark.parametrize("name", FIGURES)
+def test_texts_that_are_small_or_lie_over_each_other_are_found() -> None:
+    figure = Figure(figsize=(3.4, 2))
+    figure.text(0.2, 0.5, "one")
+    figure.text(0.22, 0.5, "other")
+    figure.text(0.5, 0.2, "small", fontsize=5)
+    figure.text(0.95, 0.8, "outside")
+    figure.draw_without_rendering()
+    said = " ".join(faults(figure, 3.0))
+    assert all(
+        part in said for part in ("3.40 inches", "'one' over 'other'", "'small' has 5", "'outside' leaves")
+    )
+
+
+@pytest.mark.parametrize("name", SERIES)
 def test_long_names_do_not_squeeze_panels(name: str) -> None:
     for axis in drawn(name, "long").axes:
         if axis.get_visible():
@@ -206,12 +192,6 @@ def test_lines_of_training_under_each_other_are_seen() -> None:
     looks_of = {(to_hex(one.get_color()), str(one._dash_pattern)) for one in handles}
     assert len(looks_of) == len(arms)
     assert len({str(one._dash_pattern) for one in handles}) > 5
-
-
-def test_a_logarithmic_axis_can_be_sent_to_another_process() -> None:
-    rows = scores(SHORT)
-    rows["minutes"] = np.where(rows["arm"] == "medcontext", 100.0, 1.0)
-    assert pickle.loads(pickle.dumps(cost.cost_scatter(rows))).axes[0].get_xscale() == "log"
 
 
 def test_what_holds_is_filled_and_bold() -> None:
