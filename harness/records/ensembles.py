@@ -108,14 +108,18 @@ def read_ensembles(folder: Path) -> pd.DataFrame | None:
     Raises:
         UserError: the file is damaged.
     """
-    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     path = folder / ENSEMBLES
     if not path.is_file():
         return None
     try:
-        return pd.read_parquet(path, columns=list(COLUMNS))
-    except (OSError, ValueError) as error:  # Arrow's errors are such
+        table = pq.read_table(path, columns=list(COLUMNS), page_checksum_verification=True)
+        for text in table["members"].unique().to_pylist():
+            read_members(text)
+        return table.to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(
             path, f"scores of ensembles that cannot be read ({str(error).splitlines()[0]})", "the file as it was written",
             "Remove it, and give 'medctx ensemble' again.",
@@ -130,4 +134,4 @@ def write_ensembles(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     types = {name: pa.float64() if name == "value" else pa.string() for name in COLUMNS}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(list(types.items())))
     with whole(folder / ENSEMBLES) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, write_page_checksum=True)

@@ -128,13 +128,22 @@ def damaged_histories(trials: pd.DataFrame, results: Path) -> list[str]:
     return [id for id in _complete(trials) if not is_history_whole(trial_folder(results, id))]
 
 
-def rescored_frame(study: Study, results: Path) -> pd.DataFrame | None:
-    """Return the scores by other conventions, of ``rescore``, or None where nobody asked for them."""
+def rescored_frame(study: Study, results: Path) -> pd.DataFrame | UserError | None:
+    """Return the scores by other conventions, of ``rescore``, or None where nobody asked for them.
+
+    Of a damaged file the error is returned: one table less, and no report that fails.
+    """
     path = results / study.name / RESCORED
-    return pd.read_parquet(path) if path.is_file() else None
+    try:
+        return pd.read_parquet(path) if path.is_file() else None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return UserError(
+            path, f"scores that cannot be read ({str(error).splitlines()[0]})", "the file as 'medctx rescore' wrote it",
+            "Remove it, and give 'medctx rescore' again.",
+        )  # fmt: skip
 
 
-def ensemble_frame(study: Study, trials: pd.DataFrame, results: Path) -> pd.DataFrame | None:
+def ensemble_frame(study: Study, trials: pd.DataFrame, results: Path) -> pd.DataFrame | UserError | None:
     """Return the scores of a study's ensembles, of ``ensemble``, or None where it has none.
 
     Args:
@@ -144,9 +153,12 @@ def ensemble_frame(study: Study, trials: pd.DataFrame, results: Path) -> pd.Data
 
     Returns:
         ``id``, ``over``, ``members`` (ids of trials, a tuple), the columns of a trial's cases, and ``state``: ``whole``,
-        ``unfinished`` (cases are missing), or ``changed``: a member's record is another one now.
+        ``unfinished`` (cases are missing), or ``changed``: a member's record is another one now. Of a damaged file the error.
     """
-    frame = read_ensembles(results / study.name)
+    try:
+        frame = read_ensembles(results / study.name)
+    except UserError as error:
+        return error
     if frame is None:
         return None
     store, tested = Store(results, writable=False), dict(zip(trials["id"], trials["test_cases"], strict=True))

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from harness.errors import UserError
 from harness.records.schema import safe_name
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.provenance import selection_notes
+from harness.reporting.rank_groups import rank_groups
 from harness.reporting.references import Reference
 from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
@@ -18,6 +20,7 @@ from harness.reporting.tables.conventions import convention_table
 from harness.reporting.tables.cost import cost_table
 from harness.reporting.tables.ensembles import ensemble_table
 from harness.reporting.tables.pivot import pivot_table
+from harness.reporting.tables.ranks import rank_table
 from harness.reporting.tables.references import reference_tables
 from harness.reporting.tables.scores import score_table
 from harness.reporting.tables.trials import trials_table
@@ -28,8 +31,8 @@ def all_tables(
     comparisons: pd.DataFrame,
     contrasts: pd.DataFrame,
     published: Mapping[str, Reference] | None = None,
-    rescored: pd.DataFrame | None = None,
-    ensembles: pd.DataFrame | None = None,
+    rescored: pd.DataFrame | UserError | None = None,
+    ensembles: pd.DataFrame | UserError | None = None,
 ) -> list[Table]:
     """Return every table of a study except the tables of its searches.
 
@@ -53,12 +56,29 @@ def all_tables(
         tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocol, own)]
     tables.append(refuse_if_incomparable(contrast_table(data, contrasts), data))
     tables.append(refuse_if_incomparable(comparison_table(data, comparisons), data))
+    if groups := list(rank_groups(data)):
+        tables.append(refuse_if_incomparable(rank_table(data, groups), data))
     tables += [with_selection_caution(table, data) for table in (cost_table(data), trials_table(data))]
-    if ensembles is not None:
-        tables.append(refuse_if_incomparable(ensemble_table(data, ensembles), data))
-    if rescored is not None:
-        tables.append(refuse_if_incomparable(convention_table(data, rescored), data))
+    beside = {"ensembles": (ensemble_table, ensembles), "conventions": (convention_table, rescored)}
+    for name, (table_of, scored) in beside.items():
+        if isinstance(scored, UserError):
+            tables.append(_unreadable(name, scored))
+        elif scored is not None:
+            tables.append(refuse_if_incomparable(table_of(data, scored), data))
     return tables
+
+
+def _unreadable(name: str, error: UserError) -> Table:
+    """Return what stands in place of a table whose file is damaged."""
+    return Table(
+        name=name,
+        title=name.capitalize(),
+        caption="Refused: the file with its scores cannot be read.",
+        columns=(Column("Reason", "prose"),),
+        rows=((Cell(str(error)),),),
+        data=pd.DataFrame({"refused": [str(error)]}),
+        refused=True,
+    )
 
 
 def _score_tables(data: ReportData, comparisons: pd.DataFrame) -> Iterator[Table]:

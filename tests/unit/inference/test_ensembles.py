@@ -184,7 +184,7 @@ def _table(made: Made) -> str:
     trials = trial_frame(made.study, made.results)
     data = build_report_data(made.study, trials, case_frame(trials, made.results))
     scored = ensemble_frame(made.study, trials, made.results)
-    assert scored is not None
+    assert isinstance(scored, pd.DataFrame)
     return to_markdown(ensemble_table(data, scored))
 
 

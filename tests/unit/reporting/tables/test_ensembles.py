@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 from fake_results import case_row, make_cell, make_record, make_study, write_trial
 
+from harness.errors import UserError
 from harness.records.ensembles import ensemble_id, member_of, members_text, write_ensembles
 from harness.records.store import Store
+from harness.reporting.comparisons import comparison_frame
+from harness.reporting.contrasts import contrast_frame
 from harness.reporting.formats.table import Table
-from harness.reporting.frames import case_frame, ensemble_frame, trial_frame
+from harness.reporting.frames import case_frame, ensemble_frame, rescored_frame, trial_frame
 from harness.reporting.report_data import build_report_data
 from harness.reporting.statistics.significance import new_cases_test
 from harness.reporting.tables.ensembles import ensemble_table
+from harness.reporting.tables.study import all_tables
 from harness.study.cells import FOLD, Cell
 from harness.study.study import Study
 
@@ -82,7 +86,7 @@ def table(study: Study, results: Path, folds: tuple[int, ...] = (0, 1)) -> Table
     write_ensembles(results / study.name, rows)
     trials = trial_frame(study, results)
     scored = ensemble_frame(study, trials, results)
-    assert scored is not None and {*scored["state"]} == {"whole"}
+    assert isinstance(scored, pd.DataFrame) and {*scored["state"]} == {"whole"}
     return ensemble_table(build_report_data(study, trials, case_frame(trials, results)), scored)
 
 
@@ -128,6 +132,35 @@ def test_ensembles_of_trials_that_the_study_no_longer_has_are_left_out(study: St
     more = make_cell(method="supervised", architecture="unet", seed=2, **{FOLD: 0})
     grown = make_study([*study.cells, Cell(_of_fold(more), more.factors, more.steps)])
     scored = ensemble_frame(grown, trial_frame(grown, tmp_path), tmp_path)
-    assert scored is not None and scored["id"].nunique() == 3  # not that of two seeds of three
+    assert isinstance(scored, pd.DataFrame) and scored["id"].nunique() == 3  # not that of two seeds of three
     members = json.loads(pd.read_parquet(tmp_path / study.name / "ensembles.parquet")["members"].iloc[0])
     assert [{*one} for one in members] == [{"id", "weights", "scores"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("ensembles", "empty"), ("ensembles", "cut"), ("ensembles", "flipped"), ("conventions", "cut")],
+)
+def test_a_damaged_file_costs_one_table_and_not_the_report(
+    study: Study, tmp_path: Path, name: str, damage: str
+) -> None:
+    table(study, tmp_path)
+    path = tmp_path / study.name / f"{name}.parquet"
+    whole = (tmp_path / study.name / "ensembles.parquet").read_bytes()
+    changed = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "flipped": whole[:40] + bytes([whole[40] ^ 255]) + whole[41:],
+    }
+    path.write_bytes(changed[damage])
+    trials = trial_frame(study, tmp_path)
+    data = build_report_data(study, trials, case_frame(trials, tmp_path))
+    read = ensemble_frame(study, trials, tmp_path) if name == "ensembles" else rescored_frame(study, tmp_path)
+    assert isinstance(read, UserError) and str(path) in str(read)
+    tables = all_tables(data, comparison_frame(data), contrast_frame(data), **_given(name, read))
+    (shown,) = (one for one in tables if one.refused)
+    assert shown.name == name and str(path) in shown.rows[0][0].text
+
+
+def _given(name: str, read: UserError) -> dict[str, Any]:
+    return {"ensembles": read} if name == "ensembles" else {"rescored": read}
