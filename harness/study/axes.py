@@ -17,6 +17,7 @@ OWN_TABLES = (
     "conventions",
     "cost",
     "ensembles",
+    "ranks",
     "suggestions",
     "trials",
     "tuned",

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.reporting.figures import style
-from harness.reporting.statistics.significance import FloatArray, Ranking
+from harness.reporting.statistics.mean_variance import FloatArray
+from harness.reporting.statistics.ranking import Ranking
 
 _NAME, _LETTER, _LINE = 2.4, 0.05, 0.15  # inches: the most of a name's line, a letter of 6.5 pt, a line
 _DISC = 100  # square points, of a share of one
@@ -27,7 +28,7 @@ class RankedArms:
         title: of the panel.
         arms: their names.
         ranking: of ``rank_arms``.
-        frequencies: ``(arms, ranks)``, of ``rank_stability``.
+        frequencies: ``(arms, ranks)``, of ``rank_frequencies``.
     """
 
     title: str
@@ -117,7 +118,7 @@ def _draw_diagram(
         axis.annotate(text, (end, y), (shift, 0), textcoords="offset points", va="center",
                       ha="right" if left else "left", fontsize=6.5)  # fmt: skip
     axis.set_ylim(start - lines * half + 0.5 * lines, 2.5)
-    axis.set_title(f"{group.title}\nFriedman p {_p_text(ranking.p)}, {ranking.cases} cases", fontsize=7)
+    axis.set_title(f"{group.title}\nFriedman p {_p_text(ranking.p)}, {ranking.cases} patients", fontsize=7)
 
 
 def _p_text(value: float) -> str:
@@ -126,7 +127,7 @@ def _p_text(value: float) -> str:
 
 @style.applied
 def rank_stability(groups: Sequence[RankedArms]) -> Figure:
-    """Return discs whose areas are how often each arm takes each rank when cases are drawn anew.
+    """Return discs whose areas are how often each arm takes each rank when seeds and patients are drawn anew.
 
     Source: Wiesenfarth et al., Methods and open-source toolkit for analyzing and visualizing challenge results,
     Scientific Reports 11 (2021), figure 4.

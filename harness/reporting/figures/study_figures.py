@@ -13,19 +13,19 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, ranks, style
+from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
+from harness.reporting.figures.rank_figures import plan_rank_figures
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
-from harness.reporting.statistics.significance import LEVEL, RESAMPLES, rank_arms, rank_stability
+from harness.reporting.statistics.significance import LEVEL
 from harness.reporting.tables.cost import uneven_note
 from harness.reporting.wording import UNSET, count, is_number, metric_of, shots_text
 
 MOST_BOXED_ARMS = 10
-_NO_GROUP = "no three arms have the same dataset, architecture and shots"
 _POINTS = f"points: trials, where an arm has at most {style.MOST_POINTS}."
 _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
 
@@ -78,9 +78,7 @@ def _score_figures(
         yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", find)
     yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_find_roles, scores))
     yield from _box_figures(data)
-    ranked = ranked_groups(data)
-    yield PlannedFigure("critical_difference", "Ranks over cases", partial(_find_critical_difference, ranked))
-    yield PlannedFigure("rank_stability", "Stability of ranks", partial(_find_rank_stability, ranked))
+    yield from plan_rank_figures(data)
     yield PlannedFigure("cost", "Dice against time", partial(_find_cost, data, students))
 
 
@@ -257,49 +255,6 @@ def _of_trials(ids: pd.Series, values: pd.Series) -> pd.Categorical:
     ids = ids.astype("category").cat.remove_unused_categories()
     codes, names = pd.factorize(values.loc[ids.cat.categories].to_numpy())
     return pd.Categorical.from_codes(codes[ids.cat.codes.to_numpy()], names)
-
-
-def _find_critical_difference(groups: Sequence[ranks.RankedArms]) -> DrawingOrReason:
-    tested = [group for group in groups if not group.ranking.reason]
-    if not tested:
-        return "; ".join(sorted({group.ranking.reason for group in groups})) or _NO_GROUP
-    return Drawing(
-        ranks.critical_difference, (tested[: style.MOST_PANELS],),
-        "Arms ranked on every test case by the student's mean Dice over regions, means over seeds, 1 the best; shown are "
-        "mean ranks. Bars join arms that do not differ at 5 % by Nemenyi's test, all pairs together; "
-        f"of these networks on new cases, not of retraining.{style.left_out_note(len(tested))}",
-    )  # fmt: skip
-
-
-def _find_rank_stability(groups: Sequence[ranks.RankedArms]) -> DrawingOrReason:
-    if not groups:
-        return _NO_GROUP
-    return Drawing(
-        ranks.rank_stability, (groups[: style.MOST_PANELS],),
-        f"Test cases are drawn anew {RESAMPLES:,} times, and arms ranked by the student's mean Dice over them, 1 the best. "
-        "Area: how often an arm has a rank; of these networks on new cases, not of retraining."
-        f"{style.left_out_note(len(groups))}",
-    )  # fmt: skip
-
-
-def ranked_groups(data: ReportData) -> list[ranks.RankedArms]:
-    """Return the rankings of all groups of at least three arms of one dataset, architecture and shots."""
-    keys = ["dataset", "architecture", "shots"]
-    trials = with_print_names(with_arm_names(data.complete, data.study), data.names).set_index("id")
-    scores = data.case_means
-    scores = scores[(scores["metric"] == "dice") & (scores["role"] == STUDENT)]
-    table = scores.pivot(index="id", columns="case", values="value")
-    groups = []
-    for names, rows in trials.groupby(keys, sort=False):
-        values = table.loc[table.index.intersection(rows.index)].dropna(axis="columns", how="all")
-        arms = values.groupby(rows.loc[values.index, "arm"].to_numpy(), sort=False).mean()
-        arms = arms.loc[[arm for arm in dict.fromkeys(trials["arm"]) if arm in arms.index]]
-        complete = arms.dropna(axis="columns").T.to_numpy()
-        if len(arms) > 2 and len(complete):
-            title = style.panel_title(trials, dict(zip(keys, names, strict=True)))
-            stability = rank_stability(complete, True, np.random.default_rng(0))
-            groups.append(ranks.RankedArms(title, list(arms.index), rank_arms(complete, True), stability))
-    return groups
 
 
 def _find_cost(data: ReportData, scores: pd.DataFrame) -> DrawingOrReason:

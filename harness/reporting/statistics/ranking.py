@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 
 import numpy as np
 from scipy import stats
@@ -122,8 +121,3 @@ def ranks_by_test(better: FloatArray) -> FloatArray:
 def kendall_tau(first: FloatArray, second: FloatArray) -> float:
     """Return Kendall's tau-b of two rankings, 1 for the same order; NaN where one has only ties."""
     return float(stats.kendalltau(first, second).statistic)
-
-
-def pairs(number: int) -> list[tuple[int, int]]:
-    """Return all pairs of so many arms."""
-    return list(combinations(range(number), 2))

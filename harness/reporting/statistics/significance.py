@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -249,68 +248,3 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - position) * p[i]))
         corrected[i] = largest
     return corrected
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Arms ranked on every case, 1 the best.
-
-    Attributes:
-        average: ``(arms,)`` mean ranks over cases.
-        p: of Friedman's test that all arms rank alike.
-        critical: two arms whose mean ranks differ by more differ at 5 % by Nemenyi's test, all pairs together.
-        cases: how many had a value for every arm.
-        reason: why there is no test; ``p`` and ``critical`` are NaN then.
-    """
-
-    average: FloatArray
-    p: float
-    critical: float
-    cases: int
-    reason: str = ""
-
-
-def rank_arms(values: FloatArray, higher_is_better: bool) -> Ranking:
-    """Rank arms over cases, with Friedman's test and Nemenyi's critical difference.
-
-    Source: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006); here cases stand in
-    place of data sets, so that the target is these networks on new cases.
-
-    Args:
-        values: ``(cases, arms)``, means over seeds; cases with a NaN are left out.
-        higher_is_better: the direction of the metric.
-    """
-    values = np.round(values[~np.isnan(values).any(axis=1)], _DECIMALS)
-    cases, arms = values.shape
-    ranks = stats.rankdata(-values if higher_is_better else values, axis=1)
-    average = ranks.mean(axis=0) if cases else np.full(arms, np.nan)
-    reason = _too_few(arms, 3, "arm") or _too_few(cases, LEAST_CASES_RETRAINING, "case")
-    if not reason and np.ptp(values, axis=1).max() == 0:
-        reason = "all arms have equal values on every case"
-    if reason:
-        return Ranking(average, float("nan"), float("nan"), cases, reason)
-    critical = float(_nemenyi_quantile(arms) * np.sqrt(arms * (arms + 1) / (6 * cases)))
-    return Ranking(average, float(stats.friedmanchisquare(*values.T).pvalue), critical, cases)
-
-
-@cache
-def _nemenyi_quantile(arms: int) -> float:
-    return float(stats.studentized_range.ppf(1 - LEVEL, arms, np.inf) / np.sqrt(2))
-
-
-def rank_stability(values: FloatArray, higher_is_better: bool, rng: np.random.Generator) -> FloatArray:
-    """Return how often each arm takes each rank when cases are drawn anew, ``(arms, ranks)``, rows adding to 1.
-
-    Source: Wiesenfarth et al., Methods and open-source toolkit for analyzing and visualizing challenge results,
-    Scientific Reports 11 (2021). Arms are ranked by their mean over cases; ties share the better rank.
-
-    Args:
-        values: ``(cases, arms)`` without NaN, at least one case.
-        higher_is_better: the direction of the metric.
-        rng: of the bootstrap.
-    """
-    cases, arms = values.shape
-    weights = rng.multinomial(cases, np.full(cases, 1 / cases), RESAMPLES) / cases
-    means = np.round(weights @ values, 12)
-    ranks = stats.rankdata(-means if higher_is_better else means, method="min", axis=1)
-    return np.stack([(ranks == rank).mean(axis=0) for rank in range(1, arms + 1)], axis=1)

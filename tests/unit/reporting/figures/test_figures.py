@@ -13,10 +13,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from harness.reporting.figures import boxes, cost, curves, dots, gains, ranks, style
+from harness.reporting.figures import boxes, cost, curves, dots, gains, profiles, ranks, style
 from harness.reporting.figures.planned import Drawing, Style
 from harness.reporting.figures.style import arm_styles, panel_title, wrap_text
-from harness.reporting.statistics.significance import rank_arms, rank_stability
+from harness.reporting.statistics.ranking import drawn_ranks, rank_arms, rank_frequencies
 from tests.unit.reporting.figures.texts import faults, laid_out, texts_of
 
 LONG = ["supervised"] + [
@@ -51,7 +51,8 @@ def values(arms: list[str]) -> pd.DataFrame:
 
 def ranked(arms: list[str]) -> list[ranks.RankedArms]:
     found = np.random.default_rng(0).normal(np.arange(len(arms)), 2, (20, len(arms)))
-    stability = rank_stability(found, True, np.random.default_rng(0))
+    drawn = drawn_ranks([one[None] for one in found.T], True, True, np.random.default_rng(0))
+    stability = rank_frequencies(drawn)
     return [
         ranks.RankedArms(title, arms, rank_arms(found, True), stability) for title in ("unetr", "nnformer")
     ]
@@ -66,6 +67,19 @@ def differences(arms: list[str], reach: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def profile_rows(arms: list[str]) -> pd.DataFrame:
+    rows = [
+        {"title": title, "arm": arm, "level": level, "value": 100 - level, "low": 95 - level, "high": 105 - level}
+        for title, arm, level in product(("unetr", "nnformer"), arms, range(100))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def improvements(arms: list[str]) -> pd.DataFrame:
+    rows = profile_rows(arms).query("level == 40")
+    return rows.assign(**{name: rows[name] / 100 for name in ("value", "low", "high")})
+
+
 BY = ("dataset", "architecture", "shots")
 SERIES: dict[str, Callable[[list[str]], tuple[Any, ...]]] = {
     "dice_dots": lambda arms: (dots.score_dots, scores(arms)),
@@ -77,6 +91,8 @@ SERIES: dict[str, Callable[[list[str]], tuple[Any, ...]]] = {
     "region_boxes": lambda arms: (boxes.region_boxes, values(arms), "Dice (%)", arms),
     "cost_scatter": lambda arms: (cost.cost_scatter, scores(arms)),
     "critical_difference": lambda arms: (ranks.critical_difference, ranked([*arms, "third"])),
+    "performance_profiles": lambda arms: (profiles.performance_profiles, profile_rows(arms)),
+    "improvement": lambda arms: (profiles.improvement, improvements(arms), arms),
     "rank_stability": lambda arms: (ranks.rank_stability, ranked([*arms, "third"])),
 }
 

@@ -70,3 +70,31 @@ def test_kendalls_tau_of_a_reversed_and_of_a_tied_order() -> None:
     assert kendall_tau(np.array([1, 2, 3]), np.array([3, 2, 1])) == -1
     assert kendall_tau(np.array([1, 2, 3]), np.array([1, 2, 2])) == pytest.approx(2 / math.sqrt(3 * 2))
     assert math.isnan(kendall_tau(np.array([1, 2, 3]), np.array([1, 1, 1])))
+
+
+@pytest.mark.parametrize(("arms", "q"), [(3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
+def test_the_critical_difference_of_demsars_table(arms: int, q: float) -> None:
+    # Demsar 2006, table 5(a): critical values for the two-tailed Nemenyi test at 0.05
+    values = np.random.default_rng(0).normal(0, 1, (14, arms))
+    expected = q * math.sqrt(arms * (arms + 1) / (6 * 14))
+    assert rank_arms(values, True).critical == pytest.approx(expected, rel=5e-4)
+
+
+def test_friedman_with_ties_by_hand() -> None:
+    values = np.round(np.random.default_rng(0).normal([0, 0.4, 0.8], 1, (14, 3)), 0)
+    values = np.vstack([values, [np.nan, 1, 2]])  # a case without all values does not count
+    ranking = rank_arms(values, higher_is_better=True)
+    by_hand = np.array(
+        [[1 + (row > v).sum() + ((row == v).sum() - 1) / 2 for v in row] for row in values[:14]]
+    )
+    assert ranking.average == pytest.approx(by_hand.mean(0)) and ranking.cases == 14
+    tie_free = 12 * 14 / (3 * 4) * ((by_hand.mean(0) - 2) ** 2).sum()
+    ties = sum((n**3 - n) for row in values[:14] for n in np.unique(row, return_counts=True)[1])
+    assert ranking.p == pytest.approx(stats.chi2.sf(tie_free / (1 - ties / (14 * (3**3 - 3))), 2))
+
+
+def test_equal_values_and_few_cases_give_a_reason() -> None:
+    ranking = rank_arms(np.full((20, 3), 0.5), higher_is_better=True)
+    assert ranking.reason and list(ranking.average) == [2, 2, 2]
+    assert rank_arms(np.zeros((11, 3)), True).reason == "11 cases, 12 needed"
+    assert rank_arms(np.zeros((20, 2)), True).reason == "2 arms, 3 needed"
