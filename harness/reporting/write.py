@@ -123,6 +123,7 @@ def _write(
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.contrasts import contrast_frame
     from harness.reporting.figures.drawing import draw_all
+    from harness.reporting.figures.ensemble_figures import plan_ensemble_figures
     from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.figures.study_figures import plan_study_figures
     from harness.reporting.frames import (
@@ -153,7 +154,9 @@ def _write(
     write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
-        plan_study_figures(data, comparisons, history, galleries), plan_search_figures(searches, data.names)
+        plan_study_figures(data, comparisons, history, galleries),
+        plan_ensemble_figures(data, ensembles),
+        plan_search_figures(searches, data.names),
     )
     figures = draw_all(planned, folder / "figures", style)
     found = answer(data, comparisons, contrasts)

@@ -23,7 +23,7 @@ _Values = Mapping[tuple[str, str], float]  # by metric and region
 
 
 @dataclass(frozen=True)
-class _Averaged:
+class Averaged:
     """The ensembles of one arm and role, and their members.
 
     Attributes:
@@ -60,7 +60,7 @@ def ensemble_table(data: ReportData, scored: pd.DataFrame) -> Table:
         data: of the report.
         scored: of ``ensemble_frame``.
     """
-    found = [*_averaged(data, scored)]
+    found = [*averaged(data, scored)]
     of_baseline = {(one.over, one.arm): one for one in found if one.role == STUDENT}
     lines, numbers = [], []
     for one in found:
@@ -94,7 +94,7 @@ def ensemble_table(data: ReportData, scored: pd.DataFrame) -> Table:
     )
 
 
-def _averaged(data: ReportData, scored: pd.DataFrame) -> Iterator[_Averaged]:
+def averaged(data: ReportData, scored: pd.DataFrame) -> Iterator[Averaged]:
     """Yield the ensembles of each arm and role that are whole, in the order of the study's arms."""
     arms = {id: tuple(arm) for id, *arm in data.trials[["id", *data.keys]].itertuples(index=False, name=None)}
     whole = scored[scored["state"] == "whole"]
@@ -112,7 +112,7 @@ def _has_all_folds(data: ReportData, rows: pd.DataFrame, over: str, arm: Arm) ->
     return over == "fold" or rows["id"].nunique() == data.folds_by_arm[arm]
 
 
-def _of_arm(data: ReportData, rows: pd.DataFrame, over: str, role: str, arm: Arm) -> _Averaged:
+def _of_arm(data: ReportData, rows: pd.DataFrame, over: str, role: str, arm: Arm) -> Averaged:
     rows = rows.assign(id=[members[0] for members in rows["members"]])  # a trial, whose patients are known
     ids = tuple(dict.fromkeys(rows["id"]))
     folds: Folds = {ids[0]: ids} if over == "seed" else {id: (id,) for id in ids}
@@ -123,7 +123,7 @@ def _of_arm(data: ReportData, rows: pd.DataFrame, over: str, role: str, arm: Arm
         frame[frame["id"].isin(seeds) & (frame["role"] == role)]
         for frame in (data.scores, data.patient_means)
     )
-    return _Averaged(
+    return Averaged(
         over, arm, role, len(rows["members"].iloc[0]), pooled["id"].nunique(), trials,
         _means(trial_scores(pooled, pooled[["id"]].drop_duplicates().astype(object))), _means(own),
         _by_patient(patient_means(case_scores(pooled), data.trials, data.study)), _by_patient(of_patients),
@@ -150,7 +150,7 @@ def _interval(first: pd.Series, second: pd.Series, metric: str) -> tuple[float, 
     return (math.nan, math.nan) if found.reason else (found.low, found.high)
 
 
-def _cells(data: ReportData, one: _Averaged, other: _Averaged | None, name: str) -> list[Cell]:
+def _cells(data: ReportData, one: Averaged, other: Averaged | None, name: str) -> list[Cell]:
     metric, key = metric_of(name), (name, MEAN)
     value, members = (values.get(key, math.nan) * metric.scale for values in (one.values, one.of_members))
     cells = [
@@ -169,13 +169,13 @@ def _cells(data: ReportData, one: _Averaged, other: _Averaged | None, name: str)
     return [*cells, Cell(str(one.tested), value=one.tested)]
 
 
-def _mean_of(one: _Averaged) -> str:
+def _mean_of(one: Averaged) -> str:
     """Return ``3 seeds``, or ``5 folds, 3 ensembles``."""
     text = count(one.size, one.over)
     return text if one.ensembles == 1 else f"{text}, {one.ensembles} ensembles"
 
 
-def _numbers(data: ReportData, one: _Averaged, other: _Averaged | None) -> Iterator[dict[str, Any]]:
+def _numbers(data: ReportData, one: Averaged, other: Averaged | None) -> Iterator[dict[str, Any]]:
     """Yield the tidy numbers of an arm's ensembles, in the recorded unit."""
     for (metric, region), value in one.values.items():
         yield {
@@ -185,7 +185,7 @@ def _numbers(data: ReportData, one: _Averaged, other: _Averaged | None) -> Itera
         }  # fmt: skip
 
 
-def _notes(data: ReportData, scored: pd.DataFrame, found: Sequence[_Averaged]) -> Iterator[str]:
+def _notes(data: ReportData, scored: pd.DataFrame, found: Sequence[Averaged]) -> Iterator[str]:
     states = scored.drop_duplicates("id")["state"].value_counts()
     if changed := int(states.get("changed", 0)):
         yield (

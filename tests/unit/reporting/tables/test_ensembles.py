@@ -16,9 +16,12 @@ from harness.records.ensembles import ensemble_id, member_of, members_text, writ
 from harness.records.store import Store
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.contrasts import contrast_frame
+from harness.reporting.figures.dots import role_dots
+from harness.reporting.figures.ensemble_figures import plan_ensemble_figures
+from harness.reporting.figures.planned import Drawing
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import case_frame, ensemble_frame, rescored_frame, trial_frame
-from harness.reporting.report_data import build_report_data
+from harness.reporting.report_data import ReportData, build_report_data
 from harness.reporting.statistics.significance import new_cases_test
 from harness.reporting.tables.ensembles import ensemble_table
 from harness.reporting.tables.study import all_tables
@@ -68,6 +71,12 @@ def _of_fold(cell: Cell) -> Any:
 
 
 def table(study: Study, results: Path, folds: tuple[int, ...] = (0, 1)) -> Table:
+    return ensemble_table(*scored_data(study, results, folds))
+
+
+def scored_data(
+    study: Study, results: Path, folds: tuple[int, ...] = (0, 1)
+) -> tuple[ReportData, pd.DataFrame]:
     store, rows = Store(results, writable=False), []
     for method in GAIN:
         for fold in folds:
@@ -87,7 +96,7 @@ def table(study: Study, results: Path, folds: tuple[int, ...] = (0, 1)) -> Table
     trials = trial_frame(study, results)
     scored = ensemble_frame(study, trials, results)
     assert isinstance(scored, pd.DataFrame) and {*scored["state"]} == {"whole"}
-    return ensemble_table(build_report_data(study, trials, case_frame(trials, results)), scored)
+    return build_report_data(study, trials, case_frame(trials, results)), scored
 
 
 def test_folds_are_pooled_and_differences_are_those_by_hand(study: Study, tmp_path: Path) -> None:
@@ -120,6 +129,25 @@ def test_folds_are_pooled_and_differences_are_those_by_hand(study: Study, tmp_pa
         low = new_cases_test(difference, np.random.default_rng(0)).low
         assert interval.value == pytest.approx(low, abs=1e-9) and "to" in interval.text
     assert cells["MedContext"][-1].text == "10"
+
+
+def test_the_figure_shows_each_network_and_the_ensemble(study: Study, tmp_path: Path) -> None:
+    data, scored = scored_data(study, tmp_path)
+    (planned,) = plan_ensemble_figures(data, scored)
+    drawing = planned.find()
+    assert isinstance(drawing, Drawing) and drawing.plot is role_dots
+    (series,) = drawing.series
+    counts = series.groupby(["arm", "role"])["value"].agg(["count", "mean"])
+    numbers = ensemble_table(data, scored).data.set_index(["method", "region"])
+    for arm, method in (("Supervised", "supervised"), ("MedContext", "medcontext")):
+        assert (
+            counts.loc[(arm, "student"), "count"] == 2
+            and counts.loc[(arm, "ensemble over seeds"), "count"] == 1
+        )
+        for role, column in {"student": "value_members", "ensemble over seeds": "value"}.items():
+            mean = numbers.loc[(method, "mean"), column]
+            assert counts.loc[(arm, role), "mean"] == pytest.approx(100 * mean, abs=1e-9)
+    assert not [*plan_ensemble_figures(data, None)]
 
 
 def test_an_arm_that_lacks_a_fold_has_no_ensemble(study: Study, tmp_path: Path) -> None:
