@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,16 +49,25 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "index.md", _from_root("README.md")
     yield "contributing.md", _from_root("CONTRIBUTING.md")
     yield "changelog.md", _from_root("CHANGELOG.md")
-    yield "results/README.md", (ROOT / "results" / "README.md").read_text()
+    yield "results/README.md", (ROOT / "results" / "README.md").read_text().replace("](../docs/", "](../")
     for path in sorted(PUBLISHED.rglob("*.md")):
         yield path.relative_to(ROOT).as_posix(), path.read_text().replace("](records)", "](../../README.md)")
     yield "gallery.md", _gallery()
+    yield "notebook.md", _notebook()
     modules = dict(_modules())
     for name, summary in modules.items():
         yield f"api/{name.replace('.', '/')}.md", f"# {name}\n\n::: {name}\n"
         assert summary, f"{name} has no docstring"
     lines = (f"- [{name}]({name.replace('.', '/')}.md): {summary}" for name, summary in modules.items())
     yield "api/index.md", "# API reference\n\nOne page for each module.\n\n" + "\n".join(lines)
+
+
+def _notebook() -> str:
+    """Return the notebook as a page."""
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
+    texts = ((cell["cell_type"], "".join(cell["source"])) for cell in cells)
+    shown = (f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)
+    return "\n\n".join([*shown, "[As a notebook](notebook.ipynb)"])
 
 
 def _from_root(name: str) -> str:

@@ -59,13 +59,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_is_part_of_a_study_that_is_run() -> None:
     assert set(examples()) == {
-        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "notebook.py", "named.yaml",
+        "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "named.yaml", "contrasts.yaml",
     }  # fmt: skip
 
 
 def test_the_example_of_labels_is_a_study(folder: Path) -> None:
     names = load_study(str(folder / "named.yaml")).names
     assert names.arm("released", [("recipe.steps", 500)]) == "MedContext (released code), updates half"
+
+
+def test_the_example_of_contrasts_is_a_study(folder: Path) -> None:
+    assert len(load_study(str(folder / "contrasts.yaml")).cells) == 80
 
 
 @pytest.mark.slow
@@ -92,8 +96,10 @@ def test_the_examples_run_as_studies(folder: Path, study: str, methods: list[str
 @pytest.mark.slow
 @pytest.mark.whole_machine
 def test_the_notebook_runs(folder: Path) -> None:
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     run = subprocess.run(
-        [sys.executable, "notebook.py"], cwd=folder, env={**os.environ, "MPLBACKEND": "agg"}, capture_output=True, text=True,
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, "MPLBACKEND": "agg"}, capture_output=True, text=True,
         timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
