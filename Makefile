@@ -1,4 +1,4 @@
-# make quickstart: from nothing to a report.  make test: from nothing to all tests run but the slow ones.
+# make quickstart: from nothing to a report.  make test: from nothing to all tests except the slow ones.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -44,7 +44,7 @@ PodData = Annotated[str | None, typer.Option(metavar="DIR", help="In the pods; d
 PodCache = Annotated[
     str | None, typer.Option(metavar="DIR", help="In the pods; default: cache on the volume.")
 ]
-PodMemory = Annotated[str, typer.Option(metavar="BYTES", help="As Kubernetes writes it.")]
+PodMemory = Annotated[str, typer.Option(metavar="BYTES", help="In Kubernetes' notation, e.g. 16Gi.")]
 HeadCpus = Annotated[str, typer.Option(metavar="CPUS", help="Of the pod that preprocesses and reports.")]
 Namespace = Annotated[str | None, typer.Option(metavar="NAME", help="Default: kubectl's current one.")]
 TokenSecret = Annotated[
@@ -78,7 +78,7 @@ def slurm(
         str | None,
         typer.Option(
             metavar="SHELL",
-            help="What makes medctx known, e.g. 'source venv/bin/activate'; default: PATH as here.",
+            help="A line that puts medctx on PATH, e.g. 'source venv/bin/activate'; default: the PATH of this shell.",
         ),
     ] = None,
     extra_sbatch: Annotated[
@@ -128,7 +128,9 @@ def kubernetes(
     results: PodResults = None,
     data: PodData = None,
     cache: PodCache = None,
-    cpus_per_worker: Annotated[str, typer.Option(metavar="CPUS", help="As Kubernetes writes it.")] = "8",
+    cpus_per_worker: Annotated[
+        str, typer.Option(metavar="CPUS", help="In Kubernetes' notation, e.g. 16Gi.")
+    ] = "8",
     memory_per_worker: PodMemory = "32Gi",
     head_cpus: HeadCpus = "4",
     head_memory: Annotated[str, typer.Option(metavar="BYTES")] = "16Gi",
@@ -197,9 +199,9 @@ def _checked(context: typer.Context, arguments: list[str]) -> tuple[Study, str]:
 def cluster_wait(
     address: Annotated[str, typer.Option(help="HOST:PORT of Ray's head, or auto.")],
     nodes: Annotated[int, typer.Option(min=1)],
-    gpus: Annotated[float, typer.Option(min=0.0, help="Of all nodes together.")] = 0.0,
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of all nodes together.")] = 0.0,
     timeout: Annotated[float, typer.Option(min=0.0, metavar="SECONDS")] = 600.0,
-    names: Annotated[str, typer.Option(metavar="A,B,…", help="Of the nodes, where they are known.")] = "",
+    names: Annotated[str, typer.Option(metavar="A,B,…", help="Names of the nodes, if they are known.")] = "",
     shared: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Must be seen by all nodes.")
     ] = None,
@@ -223,13 +225,14 @@ def cluster_wait(
 
 def doctor(
     study: Annotated[
-        str | None, typer.Argument(metavar="STUDY", help="Whose data and room are looked at too.")
+        str | None,
+        typer.Argument(metavar="STUDY", help="Also check this study's data, and disk space for it."),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a running Ray cluster, whose nodes are all asked; default: this machine."),
+        typer.Option(help="Look at all nodes of this running Ray cluster; default: this machine."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -27,7 +27,7 @@ out = console()
 DatasetName = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET", help="As 'medctx list datasets' names it, or nnunet:FOLDER or msd:FOLDER."
+        metavar="DATASET", help="A name of 'medctx list datasets', or nnunet:FOLDER or msd:FOLDER."
     ),
 ]
 Root = Annotated[
@@ -38,7 +38,7 @@ Root = Annotated[
 
 @app.command()
 def fetch(dataset: DatasetName, data: Root = None) -> None:
-    """Download a dataset, or say where to get it and how it has to lie."""
+    """Download a dataset, or say where to get it and how to lay out its files."""
     entry = registry.load("dataset", dataset)
     from harness.data.fetch import DECATHLON, fetch_decathlon
 
@@ -62,13 +62,13 @@ def check(
     dataset: DatasetName,
     data: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    most: Annotated[int, typer.Option(min=1, help="Findings of one kind that are printed.")] = 5,
+    most: Annotated[int, typer.Option(min=1, help="How many findings of one kind to print.")] = 5,
     figure: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Overview figure, .png, .pdf or .svg. Default: beside the caches."),
     ] = None,
 ) -> None:
-    """Read every file of a dataset and list all that is wrong; a table and a figure show what is there.
+    """Read every file of a dataset, list all that is wrong, and show sizes and volumes in a table and a figure.
 
     An error ends a run too; what is fixed a run puts right by itself. Exit status 1 where there is an error.
     """
@@ -166,7 +166,7 @@ def suggest(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Of the device that will train, e.g. 8GB. Default: this machine's GPU, or a CPU core.",
+            help="Memory of the device that will train, e.g. 8GB; default: that of this machine's GPU, or enough for a CPU core.",
         ),
     ] = None,
     output: Annotated[

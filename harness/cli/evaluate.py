@@ -32,13 +32,13 @@ Pattern = Annotated[
 ]
 Ignored = Annotated[
     str | None,
-    typer.Option(metavar="LABEL", help="Voxels with this label in the reference count nowhere, e.g. 255."),
+    typer.Option(metavar="LABEL", help="Leave out voxels with this label in the reference, e.g. 255."),
 ]
 Allowed = Annotated[
     bool,
     typer.Option(
         "--allow-missing-labels",
-        help="Score although a region is in no file, or a label of the files in no region.",
+        help="Score even if a region is in no file, or a label of the files is in no region.",
     ),
 ]
 
@@ -48,11 +48,15 @@ def evaluate(
     references: Annotated[Path, typer.Option(metavar="DIR", help="Files of the same cases.")],
     output: Annotated[Path, typer.Option(metavar="FILE.csv", help="One row per case, region and metric.")],
     labels: Annotated[
-        str | None, typer.Option(metavar="N=NAME,…", help="Names of labels; others go by their number.")
+        str | None,
+        typer.Option(
+            metavar="N=NAME,…",
+            help="Names of labels, e.g. 1=liver,2=spleen; without a name, the number stands.",
+        ),
     ] = None,
     regions: Annotated[
         str | None,
-        typer.Option(metavar="NAME=N+N,…", help="Score these groups of labels alone, e.g. TC=2+3,WT=1+2+3."),
+        typer.Option(metavar="NAME=N+N,…", help="Score only these groups of labels, e.g. TC=2+3,WT=1+2+3."),
     ] = None,
     metrics: Annotated[
         str, typer.Option(metavar="NAME,…", help="Also: sensitivity, precision, volume, reference_volume.")
@@ -70,7 +74,7 @@ def evaluate(
     ignore: Ignored = None,
     allow_missing_labels: Allowed = False,
 ) -> None:
-    """Score predictions against references, paired by case id. Exit status 1 where a case was not scored."""
+    """Score predictions against references, paired by case id. Exit status 1 if a case was not scored."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task("reading and scoring", total=None)

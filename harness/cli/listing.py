@@ -34,12 +34,12 @@ def list_(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A method, architecture or dataset: what can be set of it; a study or convention: it alone."
+            help="Print one: all settings of a method, architecture or dataset, or a study or convention alone."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List methods, architectures, datasets, studies or conventions, or all that can be set of one of the first three."""
+    """List methods, architectures, datasets, studies or conventions; with a name, all settings of one."""
     if what == "studies":
         entries = [_study_entry(study) for study in _one_or_all("study", name, study_names())]
     elif what == "conventions":

@@ -34,30 +34,37 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Measure what each arm takes on this device, and set its share.")
+        bool,
+        typer.Option(
+            "--probe", help="Measure time and memory of each kind of trial here, and set its share of a GPU."
+        ),
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time, for the forecast.")] = None,
     power: Annotated[
         bool,
         typer.Option(
-            "--power", help="Which differences the study detects, by the variances of its complete trials."
+            "--power",
+            help="Print which differences the study can detect, from the variances of its complete trials.",
         ),
     ] = False,
     power_from: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="The same, by the variances of another study, own or published."),
+        typer.Option(
+            metavar="STUDY",
+            help="The same, from the variances of another study, your own or a published one.",
+        ),
     ] = None,
     difference: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC=NUMBER",
-            help="A difference that shall be found, in points or mm; default: the margin.",
+            help="The difference to detect, in points or mm; default: the margin.",
         ),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the trials of a study, the cells that are skipped with their reasons, and what it will take."""
+    """Print the trials of a study, what is skipped and why, and what it will take."""
     loaded = load_study(study, overrides or [], data)
     if probe:
         Store(results)  # refuses a folder that cannot be written before anything is printed

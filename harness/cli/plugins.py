@@ -14,12 +14,13 @@ out = console()
 
 def check_plugin(
     kind: Annotated[Literal["method", "architecture", "dataset"], typer.Argument()],
-    name: Annotated[str, typer.Argument(help="As in a study: a registered name, or module:Class.")],
+    name: Annotated[str, typer.Argument(help="A registered name, or module:Class, as in a study.")],
     data: Data = None,
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Leave out what takes longest: does it learn, does every parameter do something."
+            "--quick",
+            help="Leave out the two longest checks: whether it learns, and whether every parameter has an effect.",
         ),
     ] = False,
 ) -> None:

@@ -16,7 +16,7 @@ from harness.study.expand import load_study
 
 out = console()
 
-Role = Annotated[str, typer.Option(metavar="student|teacher", help="Which of a trial's networks.")]
+Role = Annotated[str, typer.Option(metavar="student|teacher", help="Which of a trial's networks to use.")]
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, …; default: a GPU, where there is one.")
 ]
@@ -44,10 +44,11 @@ def predict(
     ] = False,
     device: Device = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the CPU; default: those of the trial, which give its bits.")
+        int | None,
+        typer.Option(min=1, help="CPU threads; default: as many as in training, which gives the same bits."),
     ] = None,
 ) -> None:
-    """Predict images with the networks of finished trials. What is finished is kept; exit status 1 where an image is not."""
+    """Predict images with the networks of finished trials. Finished images are kept. Exit status 1 if one failed."""
     found = predict_images(
         trials,
         inputs,
@@ -67,7 +68,7 @@ def predict(
 def ensemble(
     study: StudyName,
     over: Annotated[
-        str, typer.Option(metavar="seed|fold", help="In what the networks of an ensemble differ.")
+        str, typer.Option(metavar="seed|fold", help="Average networks that differ only in this.")
     ] = "seed",
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
@@ -76,7 +77,7 @@ def ensemble(
     workers: Processes = None,
     overrides: Overrides = None,
 ) -> None:
-    """Average a study's networks over seeds or folds, score that, and write its report with a table of these ensembles.
+    """Average a study's networks over seeds or folds, score them, and add a table of these ensembles to its report.
 
     Nothing is trained. Exit status 1 where an ensemble is not made.
     """

@@ -30,17 +30,18 @@ def report(
     data: Data = None,
     overrides: Overrides = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write; needed for several studies.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to; needed for several studies.")
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Published numbers to set beside ours, e.g. synapse_published."),
+        typer.Option(
+            metavar="NAME",
+            help="Published numbers to show beside ours, e.g. synapse_published, or a .yaml file.",
+        ),
     ] = None,
     style: Annotated[
         Style,
-        typer.Option(
-            help="What the figures fit in print: a column of a paper with two, or the page's width."
-        ),
+        typer.Option(help="Size of figures in print: one column of two, or the page's width."),
     ] = "page",
 ) -> None:
     """Write the tables, figures and page of one or more studies from their records, own or published."""
@@ -65,7 +66,7 @@ def rescore(
     workers: Processes = None,
     overrides: Overrides = None,
 ) -> None:
-    """Score a study's kept predictions by several conventions, and write its report with a table of them."""
+    """Score a study's kept predictions by several conventions, and add a table of them to its report."""
     loaded = load_study(study, overrides or [], data)
     with out.status("scoring predictions"):
         written = score_again(loaded, results=results, data=data, workers=workers, say=say)

@@ -39,7 +39,7 @@ out = console()
 
 Only = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Run these trials alone; keys as in 'plan --json'."),
+    typer.Option(metavar="KEY=VALUE", help="Run only these trials; the keys are the columns of 'plan'."),
 ]
 Address = Annotated[
     str | None, typer.Option(help="Address of a running Ray cluster; default: start Ray here.")
@@ -64,10 +64,13 @@ def run(
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Log curves to MLflow too.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log curves to Weights & Biases too.")] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write the report again as trials end; its page shows what runs.")
+        bool,
+        typer.Option(
+            "--watch", help="Write the report again whenever a trial ends; its page shows what runs."
+        ),
     ] = False,
 ) -> None:
-    """Compute what a study lacks, and write its report. Finished trials are never run again."""
+    """Train what a study lacks, and write its report. Finished trials are never run again."""
     wanted = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
     board = Board(out)
     watched = _watched(study, results, data, overrides or []) if watch else nullcontext()
@@ -97,7 +100,9 @@ def run(
 
 def trial(
     study: StudyName,
-    id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan' prints it, or its first characters.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id that 'plan' prints, or its first characters.")
+    ],
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     overrides: Overrides = None,
@@ -107,7 +112,7 @@ def trial(
         bool, typer.Option("--profile", help="Time the parts of some steps, and record nothing.")
     ] = False,
 ) -> None:
-    """Run one planned trial in this process, for debugging; a pretraining that it lacks is run before it."""
+    """Run one trial of a study in this process, for debugging. A pretraining that it needs is run first."""
     loaded = load_study(study, overrides or [], data)
     if profile:
         _print_profile(profile_one(loaded, id, results=results, data=data, loaders=loaders))

@@ -29,10 +29,11 @@ def status(
     as_json: AsJson = False,
     data: Data = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write the report again as trials end, until all have.")
+        bool,
+        typer.Option("--watch", help="Write the report again whenever a trial ends, until all have ended."),
     ] = False,
 ) -> None:
-    """Print how many trials are complete, running, failed and pending, and explain those that failed, run or were put down."""
+    """Print how many trials are complete, running, failed and pending, and why trials failed or stopped."""
     if watch:
         _watch(load_study(study, overrides or [], data), results, data)
         return
