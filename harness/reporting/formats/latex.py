@@ -1,11 +1,20 @@
-"""LaTeX of a table: booktabs, compiles as it is or as input of a paper."""
+"""LaTeX of a table: booktabs in black and white, for a text of 122 mm; compiles as it is or as input of a paper.
+
+A table that is too wide is printed smaller, down to 7 pt, and then in blocks of columns one below the other. A long one is
+split where a factor changes, and what is the same in all rows of a part heads it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from math import ceil
 from unicodedata import normalize
 
 from harness.records.schema import safe_name
-from harness.reporting.formats.table import Cell, Table
+from harness.reporting.formats.table import Cell, Column, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#",
@@ -14,83 +23,229 @@ _LATEX = {
     "…": r"\ldots{}", "≥": r"$\geq$", "≤": r"$\leq$", "\u202f": r"\,", "\u00a0": "~", "→": r"$\to$", "†": r"\textsuperscript{\dag}", "°": r"\textsuperscript{$\circ$}",
     "*": r"\textsuperscript{*}", "β": r"$\beta$",
 }  # fmt: skip
-_MOST_ROWS = 45
-"""Rows on one page; a longer table goes on in a float of its own, with its head again."""
+_WIDTH = 345.0  # points: the text width of Springer's LNCS, and a little less
+_GAP = 6.0  # points between two columns: twice \tabcolsep
+_SIZES = {
+    "small": (9.0, 11.0),
+    "footnotesize": (8.3, 9.5),
+    "scriptsize": (7.6, 8.0),
+}  # letters (small ones of Computer Modern are broad) and lines, points
+_MOST_NAMES = 0.45 * _WIDTH  # points that columns of words may take beside numbers
+_LEAST_PROSE = 75.0
+_HEIGHT = 400.0  # points of a page that rows may take beside caption and notes
 _MOST_FLOATS = 12
 """Floats that LaTeX can hold back."""
-_FITTING = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
-_ALONE = r"""% Input it into a document that loads booktabs, graphicx and xcolor, or compile it as it is.
+_ALONE = r"""% Input it into a document that loads booktabs and array, or compile it as it is.
 \makeatletter
 \ifx\@nodocument\relax \def\medctxend{}\else
-  \documentclass{article}\usepackage[margin=2cm]{geometry}\usepackage{booktabs,graphicx,xcolor}
+  \documentclass[10pt]{article}\usepackage[textwidth=122mm,textheight=193mm]{geometry}\usepackage{booktabs,array}
   \begin{document}\def\medctxend{\end{document}}
 \fi
 \makeatother
 """
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Columns that fit beside each other, by place, with the width of those that wrap."""
+
+    places: tuple[int, ...]
+    wrapped: dict[int, float]
+
+
 def to_latex(table: Table, label: str) -> str:
-    """Return a booktabs table; wide ones span both columns of a page and are scaled to its width."""
-    wide = len(table.columns) > 6
-    float_name = "table*" if wide else "table"
+    """Return the floats of a table; ``label`` goes before its name in LaTeX's label."""
+    size, blocks = _fitted(table)
+    letter, line = _SIZES[size]
     title = latex_escape(f"{table.title}. {table.caption}")
-    starts = range(0, max(1, len(table.rows)), _MOST_ROWS)
+    start = f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
+    goes_on = f"\\par {latex_escape(table.title)}, continued.\\par"
+    heights = [max(_lines(row, block, letter) for block in blocks) for row in table.rows]
+    parts = list(_parts(table, heights, int(_HEIGHT / line) - 4))
+    is_part = len(parts) > 1 or size != "small" or len(blocks) > 1
+    floats: list[list[str]] = [[]]
+    room = _HEIGHT
+    for rows in parts:
+        for block in blocks:
+            taken = line * (sum(heights[row] for row in rows) + 4)
+            if floats[-1] and taken > room:
+                floats.append([])
+                room = _HEIGHT
+            room -= taken
+            floats[-1].append(_tabular(table, rows, block, is_part))
     notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.notes)
-    parts = []
-    for start in starts:
-        caption = (
-            f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
-            if start == 0
-            else f"\\par {latex_escape(table.title)}, continued.\\par"
-        )
-        body = _tabular(table, start)
-        if wide:
-            body = rf"\resizebox{{{_FITTING}}}{{!}}{{%{chr(10)}{body}}}"
-        if start == starts[-1]:
-            body += (
-                "\n\\par\\medskip\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright\n"
-                f"{notes}\n\\end{{minipage}}"
-            )
-        parts.append(
-            f"\\begin{{{float_name}}}\n\\centering\\small\n{caption}\\smallskip\n{body}\n\\end{{{float_name}}}\n"
-        )
-    pages = ["".join(parts[i : i + _MOST_FLOATS]) for i in range(0, len(parts), _MOST_FLOATS)]
+    floats[-1].append(
+        f"\\begin{{minipage}}{{\\linewidth}}\\scriptsize\\raggedright\n{notes}\n\\end{{minipage}}"
+    )
+    texts = [
+        f"\\begin{{table}}[tbp]\n\\centering\n{goes_on if n else start}\\{size}\\setlength{{\\tabcolsep}}{{{_GAP / 2:g}pt}}\\smallskip\n"
+        + "\n\\par\\medskip\n".join(own) + "\n\\end{table}\n"
+        for n, own in enumerate(floats)
+    ]  # fmt: skip
+    pages = ["".join(texts[i : i + _MOST_FLOATS]) for i in range(0, len(texts), _MOST_FLOATS)]
     return _ALONE + "\\clearpage\n".join(pages) + "\\medctxend\n"
 
 
-def _tabular(table: Table, start: int) -> str:
-    kinds = {"text": "l", "prose": "p{6cm}", "number": "r"}
-    lines = _head(table)
-    for index in range(start, min(start + _MOST_ROWS, len(table.rows))):
-        if index in table.breaks and index > start:
+def _fitted(table: Table) -> tuple[str, list[_Block]]:
+    """Return the largest size of letters at which all columns fit, or the least one with its blocks.
+
+    Words that are the same in all rows take no column where there is no room for it.
+    """
+    words = [place for place, column in enumerate(table.columns) if column.kind == "text"]
+    whole = _blocks(table, words, _SIZES["small"][0])
+    if len(whole) == 1:
+        return "small", whole
+    same = _same(table, range(len(table.rows)))
+    words = [place for place in words if place not in same]
+    found = {size: _blocks(table, words, points) for size, (points, _) in _SIZES.items()}
+    size = next((size for size, blocks in found.items() if len(blocks) == 1), "scriptsize")
+    return size, found[size]
+
+
+def _same(table: Table, rows: range) -> list[int]:
+    """Return the columns of words that are the same in all of several rows."""
+    return [
+        place
+        for place, column in enumerate(table.columns)
+        if column.kind == "text" and len(rows) > 1 and len({table.rows[row][place].text for row in rows}) == 1
+    ]
+
+
+def _blocks(table: Table, words: Sequence[int], points: float) -> list[_Block]:
+    """Return the columns in as few blocks as have room; each begins with the words that tell its rows apart."""
+    widths = [_widest(table, place) * points + _GAP for place in range(len(table.columns))]
+    kinds = [column.kind for column in table.columns]
+    prose = [place for place, kind in enumerate(kinds) if kind == "prose"]
+    numbers = [place for place, kind in enumerate(kinds) if kind == "number"]
+    most = _MOST_NAMES if numbers or prose else _WIDTH
+    wrapped: dict[int, float] = {}
+    if sum(widths[place] for place in words) > most:
+        wide = [place for place in words if widths[place] > most / len(words)]
+        share = (most - sum(widths[place] for place in words if place not in wide)) / len(wide)
+        for place in wide:
+            widths[place] = max(share, _longest_word(table, place) * points + _GAP)
+            wrapped[place] = widths[place] - _GAP
+    named = sum(widths[place] for place in words)
+    rows: list[list[int]] = [[]]
+    left = room = _WIDTH - named
+    for _, together in groupby(numbers, lambda place: table.columns[place].group or place):
+        group = list(together)
+        whole = sum(widths[place] for place in group)
+        for place in group:
+            if rows[-1] and (widths[place] > left or (place == group[0] and left < whole < room)):
+                rows.append([])
+                left = room
+            rows[-1].append(place)
+            left -= widths[place]
+    if prose and left < _LEAST_PROSE * len(prose) and rows[-1]:
+        rows.append([])
+        left = room
+    texts = {place: max(left / len(prose), _LEAST_PROSE) - _GAP for place in prose}
+    rows[-1] += prose
+    return [_Block(tuple(sorted([*words, *own])), wrapped | texts) for own in rows]
+
+
+def _heading(table: Table, place: int) -> float:
+    """Return the width of the longest word that heads a column, in heights of its letters."""
+    column = table.columns[place]
+    word = max(map(_ems, column.heading.split(" ")))
+    return max(word, _ems(column.group) / sum(one.group == column.group for one in table.columns))
+
+
+def _longest_word(table: Table, place: int) -> float:
+    words = (_ems(word) for row in table.rows for word in row[place].text.split(" "))
+    return max(_heading(table, place), max(words, default=0.0))
+
+
+def _widest(table: Table, place: int) -> float:
+    """Return the width of a column in heights of its letters."""
+    cells = (_ems(row[place].text) * (1.15 if row[place].bold else 1) for row in table.rows)
+    return max(_heading(table, place), max(cells, default=0.0))
+
+
+@cache
+def _ems(text: str) -> float:
+    """Return about how wide a text is set in Computer Modern, in heights of its letters."""
+    return sum(
+        0.3 if c in " .,:;'il()[]|" else 0.85 if c.isupper() or c in "mw±−–+%→" else 0.55 for c in text
+    )
+
+
+def _lines(row: Sequence[Cell], block: _Block, letter: float) -> int:
+    """Return about how many lines a row has."""
+    wraps = (1.1 * letter * _ems(row[place].text) / width for place, width in block.wrapped.items())
+    return max(1, ceil(max(wraps, default=1.0)))
+
+
+def _parts(table: Table, heights: Sequence[int], most: int) -> Iterator[range]:
+    """Yield the rows of each part, of at most so many lines: whole groups, and pieces of a group that has more."""
+    start, edge, lines = 0, 0, 0
+    for row, height in enumerate(heights):
+        if row in table.breaks:
+            edge = row
+        if lines + height > most and row > start:
+            stop = edge if edge > start else row
+            yield range(start, stop)
+            start, lines = stop, sum(heights[stop:row])
+        lines += height
+    yield range(start, len(heights))
+
+
+def _tabular(table: Table, rows: range, block: _Block, is_part: bool) -> str:
+    """Return a block of columns for some rows; in a part of a table, words that all rows share stand above it."""
+    same = _same(table, rows) if is_part else []
+    places = [place for place in block.places if place not in same]
+    shared = ", ".join(f"{table.columns[place].heading}: {table.rows[rows[0]][place].text}" for place in same)
+    lines = _head([table.columns[place] for place in places])
+    for index in rows:
+        if index in table.breaks and index > rows.start:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_entry(cell) for cell in table.rows[index]) + r" \\")
-    spec = "".join(kinds[column.kind] for column in table.columns)
-    return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
+        lines.append(" & ".join(_entry(table.rows[index][place]) for place in places) + r" \\")
+    kinds = {"text": "l", "number": "r"}
+    spec = "".join(
+        rf">{{\raggedright\arraybackslash}}p{{{block.wrapped[place]:.0f}pt}}"
+        if place in block.wrapped
+        else kinds[table.columns[place].kind]
+        for place in places
+    )
+    head = [rf"\textit{{{latex_escape(shared)}}}\par\smallskip"] if shared else []
+    return "\n".join(
+        [
+            *head,
+            rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
 
 
-def _head(table: Table) -> list[str]:
+def _head(columns: Sequence[Column]) -> list[str]:
+    """Return the lines of the head: groups of columns, and headings in as many lines as their longest has words."""
     lines = []
-    if groups := table.groups():
+    if any(column.group for column in columns):
         titles, rules, first = [], "", 1
-        for group, width in groups:
+        for group, own in groupby(columns, lambda column: column.group):
+            width = len(list(own))
             titles.append(
                 rf"\multicolumn{{{width}}}{{c}}{{{latex_escape(group)}}}" if group else " & " * (width - 1)
             )
             rules += rf"\cmidrule(lr){{{first}-{first + width - 1}}}" if group else ""
             first += width
         lines += [" & ".join(titles) + r" \\", rules]
-    headings = " & ".join(latex_escape(column.heading) for column in table.columns)
-    return [*lines, headings + r" \\", r"\midrule"]
-
-
-_TONES = {"good": "0,0.4,0.3", "bad": "0.7,0.2,0"}
+    headings = [column.heading.split(" ") for column in columns]
+    most = max(map(len, headings), default=1)
+    stacked = [[""] * (most - len(words)) + words for words in headings]
+    return [
+        *lines,
+        *(" & ".join(latex_escape(words[n]) for words in stacked) + r" \\" for n in range(most)),
+        r"\midrule",
+    ]
 
 
 def _entry(cell: Cell) -> str:
     text = latex_escape(cell.text)
-    if cell.tone:
-        text = rf"\textcolor[rgb]{{{_TONES[cell.tone]}}}{{{text}}}"
     return rf"\textbf{{{text}}}" if cell.bold else rf"\underline{{{text}}}" if cell.underlined else text
 
 
