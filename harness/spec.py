@@ -272,7 +272,7 @@ class WeightsSpec(Frozen):
     )
     into: str = Field("", description="the part of the network that they are for")
     share: float = Field(
-        0.5, gt=0, le=1, description="of the network's parameters, the least that has to fit"
+        0.5, gt=0, le=1, description="the least share of the network's parameters that must fit"
     )
 
 
