@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from harness.reporting.statistics.mean_variance import components, seed_quantile, together, two_way
 
@@ -91,3 +93,13 @@ def test_many_tables_at_once_are_as_one_by_one():
     half = two_way(tables, -others).half_width(0.01)
     alone = [two_way(one, -other).half_width(0.01) for one, other in zip(tables, others, strict=True)]
     assert half == pytest.approx(alone)
+
+
+def test_components_are_those_of_statsmodels_analysis_of_variance():
+    table = crossed(k=5, n=20, seed=2, case=3)
+    seed, case = (index.ravel() for index in np.indices(table.shape))
+    rows = {"value": table.ravel(), "seed": seed, "case": case}
+    squares = anova_lm(ols("value ~ C(seed) + C(case)", rows).fit())["mean_sq"].to_numpy()
+    found = components(table)
+    expected = ((squares[0] - squares[2]) / 20, (squares[1] - squares[2]) / 5, squares[2])
+    assert (found.seed, found.case, found.residual) == pytest.approx(expected, rel=1e-9)
