@@ -187,6 +187,17 @@ class ReportData:
         """Return the values of an arm in which rows must agree to be compared."""
         return tuple(value for key, value in self.named(arm).items() if is_shared(key))
 
+    @cached_property
+    def rival_keys(self) -> tuple[str, ...]:
+        """The factors in which rows agree of which the best is marked: the network too, unless networks alone are compared."""
+        others = [key for key in self.keys if key != "architecture" and not is_shared(key)]
+        return tuple(key for key in self.keys if is_shared(key) or (key == "architecture" and others))
+
+    def rivals(self, arm: Arm) -> Arm:
+        """Return the values of an arm in :attr:`rival_keys`."""
+        named = self.named(arm)
+        return tuple(named[key] for key in self.rival_keys)
+
 
 def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -> ReportData:
     """Return the data of a report.

@@ -62,6 +62,7 @@ Metric = Annotated[str, AfterValidator(_recorded)]
 MARGIN = 0.5
 """The margin of a metric without one of its own: points of Dice and NSD, mm of distances."""
 Role = Literal["student", "teacher"]
+Part = Literal["regions", "mean", "gain", "interval", "seeds", "folds", "cases", "misses"]
 Cost = Literal[
     "parameters",
     "multiply_accumulates",
@@ -98,7 +99,7 @@ class ReportSpec(Frozen):
 
     ``rows`` are the factors that tell the rows of a table apart, in order; by default those that vary, without
     the seed. ``spread`` is printed beside means: ``sd`` over seeds, or the 95 % ``interval`` for new seeds and cases.
-    ``tables`` are more tables than one per metric. ``margin`` is the smallest difference of a metric that matters, in points or
+    ``tables`` are more tables than one per metric. ``columns`` are what the tables of metrics have beside the factors; none named: all. ``margin`` is the smallest difference of a metric that matters, in points or
     mm; ``contrasts`` are what is asked of the arms, see :class:`ContrastSpec`.
     """
 
@@ -107,6 +108,7 @@ class ReportSpec(Frozen):
     metrics: tuple[Metric, ...] = ("dice", "hd95")
     spread: Literal["sd", "interval"] = "sd"
     tables: tuple[TableSpec, ...] = ()
+    columns: tuple[Part, ...] = ()
     margin: dict[Metric, Annotated[float, Field(gt=0)]] = {}
     contrasts: tuple[ContrastSpec, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -37,11 +37,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """``kind`` is ``text``, ``number`` (aligned right) or ``prose`` (wrapped); ``group`` heads adjacent columns."""
+    """``kind`` is ``text``, ``number`` (aligned right) or ``prose`` (wrapped); ``group`` heads adjacent columns.
+
+    ``part`` is what a study calls it that chooses columns.
+    """
 
     heading: str
     kind: str = "text"
     group: str = ""
+    part: str = ""
 
     @property
     def full_heading(self) -> str:
@@ -83,6 +87,14 @@ class Table:
     def notes(self) -> tuple[str, ...]:
         """All sentences below a table that stands alone."""
         return (*self.footnotes, *self.protocol)
+
+    def with_parts(self, parts: Sequence[str]) -> Table:
+        """Return the table without the columns of parts that are not named; as it is where none is."""
+        kept = [place for place, column in enumerate(self.columns) if not column.part or column.part in parts]
+        if not parts:
+            return self
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
 
     def groups(self) -> list[tuple[str, int]]:
         """Return the groups of adjacent columns with their widths; empty where no column has one."""

@@ -107,7 +107,7 @@ class _Pivot:
         words = [self._head_word(key, value) for key, value in column.items()] or [self._metric_word()]
         group = ", ".join(words[:-1]) or (self._metric_word() if column else "")
         addresses = [self._address(row, column) for row in self.rows]
-        groups = [(self.data.comparison_group(arm), metric, region) for metric, arm, _, region in addresses]
+        groups = [(self.data.rivals(arm), metric, region) for metric, arm, _, region in addresses]
         merits = [self.cells[metric].merit(arm, role, region) for metric, arm, role, region in addresses]
         scores = [
             self.cells[metric].score(arm, role, region, place)

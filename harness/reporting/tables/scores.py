@@ -27,7 +27,6 @@ from harness.reporting.wording import (
     metric_of,
     signed,
 )
-from harness.study.axes import is_shared
 
 DECIMALS = 2
 _FEW_REGIONS = 6  # with more of them the mean and the gain stand first
@@ -58,15 +57,17 @@ def score_table(
     has_gains = bool(numbers["gain"].notna().any())
     interval = _interval_target(cells.comparisons) if has_gains else ""
     label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline_name}"
-    scores_of = partial(_score_column, cells, rows, groups)
+    scores_of = partial(_score_column, cells, rows, [data.rivals(arm) for arm, _ in rows])
 
     by_region = [scores_of(one) for one in dict.fromkeys(numbers["region"]) if one != MEAN and regions]
     totals = [scores_of(MEAN)]
     if has_gains:
-        totals.append((Column(metric.difference, "number", against), [cells.gain(*row) for row in rows]))
+        totals.append(
+            (Column(metric.difference, "number", against, "gain"), [cells.gain(*row) for row in rows])
+        )
     if interval:
         shown = [cells.interval(*row, interval) for row in rows]
-        totals.append((Column("95 % interval", "number", against), shown))
+        totals.append((Column("95 % interval", "number", against, "interval"), shown))
     factors = [factor_cells(data.names, data.named(arm)) for arm, _ in rows]
     columns = totals + by_region if len(by_region) > _FEW_REGIONS else by_region + totals
     if any(role not in (STUDENT, UNSET) for _, role in rows):
@@ -79,7 +80,7 @@ def score_table(
             *factor_columns(data.names, data.keys),
             *(column for column, _ in columns),
             *(
-                Column(text, "number")
+                Column(text, "number", part=text.lower())
                 for text in ("Seeds", *(["Folds"] if data.is_folded else []), "Cases", "Misses")
             ),
         ),
@@ -92,7 +93,7 @@ def score_table(
         footnotes=_footnotes(data, cells, interval, has_gains),
         protocol=tuple(protocol_notes(data.complete, data.names)) if len(data.complete) else (),
         metric=metric_name,
-    )
+    ).with_parts(data.study.report.columns)
 
 
 def _score_column(
@@ -102,7 +103,8 @@ def _score_column(
     places = best_in_groups([cells.merit(*row, region) for row in rows], groups)
     scores = [cells.score(*row, region, place) for row, place in zip(rows, places, strict=True)]
     heading = "Mean" if region == MEAN else cells.names.region(region)
-    return Column(heading, "number", f"{metric.label} ({metric.unit})"), scores
+    part = "mean" if region == MEAN else "regions"
+    return Column(heading, "number", f"{metric.label} ({metric.unit})", part), scores
 
 
 def _interval_target(comparisons: pd.DataFrame) -> str:
@@ -252,7 +254,7 @@ def _caption(data: ReportData, metric: Metric, has_gains: bool) -> str:
         f"For each {'seed' if data.is_folded else 'trial'} the mean over test cases, then over regions (Mean); shown is mean "
         f"{spread[data.study.report.spread]}. Bold: best printed value among comparable rows"
     )
-    shared = [data.names.factor(key).lower() for key in data.keys if is_shared(key)]
+    shared = [data.names.factor(key).lower() for key in data.rival_keys]
     text += f" (same {' and '.join(shared)})" if shared else ""
     text += "; underlined: second best."
     if has_gains:

@@ -173,7 +173,7 @@ def test_a_declared_table_has_grouped_headers(fake: Fake) -> None:
     wanted = next(row for row in plain if row["Shots"] == "5" and row["Method"] == "Supervised")
     assert table.rows[0][2].text == wanted["Mean"]
     latex, html = to_latex(table, "x"), to_html(table)
-    assert r"\multicolumn{4}{c}{all training cases}" in latex and r"\cmidrule(lr){7-10}" in latex
+    assert r"\multicolumn{4}{c}{all training cases}" in latex and r"\cmidrule(lr){3-6}" in latex
     assert 'colspan="4"' in html
     assert "5 training cases: Dice (%)" in to_markdown(table)
 
@@ -357,3 +357,28 @@ def test_what_was_waited_for_data_and_predicted_is_shown_where_a_record_knows_it
     places = [headings.index(name) for name in ("Waiting for data (s)", "Predicting (s)")]
     assert [[row[place].text for place in places] for row in table.rows] == [["–", "–"], ["4.2", "7.5"]]
     assert "dashes where earlier versions" in table.caption
+
+
+def test_a_study_chooses_the_columns_of_its_tables(fake: Fake) -> None:
+    whole, chosen = (
+        tables_of(with_tables(fake.study, columns=columns), fake.results)["dice"]
+        for columns in ((), ("mean", "gain"))
+    )
+    assert [column.heading for column in chosen.columns] == [
+        "Shots",
+        "Architecture",
+        "Method",
+        "Role",
+        "Mean",
+        "Gain",
+    ]
+    assert "Misses" in [column.heading for column in whole.columns]
+    assert [row[:4] for row in chosen.rows] == [row[:4] for row in whole.rows]
+    assert chosen.data.equals(whole.data)  # CSV has all
+
+
+def test_the_best_of_each_network_is_bold(fake: Fake) -> None:
+    table = tables_of(fake.study, fake.results)["dice"]
+    place = [column.heading for column in table.columns].index("Mean")
+    marked = {(row[0].text, row[1].text) for row in table.rows if row[place].bold}
+    assert marked == {("5", "U-Net"), ("5", "UNETR"), ("all", "U-Net")}  # of the fourth one arm alone is complete
