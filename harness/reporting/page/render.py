@@ -58,15 +58,7 @@ def render_page(
         running: a line for each trial that runs, for a page that loads itself again; None for one that does not.
     """
     study, done = data.study, data.complete
-    entries = {table.name: _table_entry(table) for table in tables}
-    parts = {
-        "contrasts": entries.pop("contrasts"),
-        "comparisons": entries.pop("comparisons"),
-        "cost": entries.pop("cost"),
-        "trials": entries.pop("trials"),
-        "ensembles": entries.pop("ensembles", None),
-        "conventions": entries.pop("conventions", None),
-        "scores": list(entries.values()),
+    parts = _tables_by_section(tables) | {
         "search": [_table_entry(table) for table in search_tables],
         "viewers": viewer_data(galleries),
         "failures": failed_trials(data.trials, study.varying(), data.names),
@@ -92,6 +84,14 @@ def render_page(
         script=_read_asset("page.js"),
         **parts,
     )
+
+
+def _tables_by_section(tables: Sequence[Table]) -> dict[str, Any]:
+    """Return the tables that have a place of their own by their names, and all others as ``scores``."""
+    placed = ("contrasts", "comparisons", "cost", "trials", "ensembles", "conventions")
+    entries = {table.name: _table_entry(table) for table in tables}
+    others = [entry for name, entry in entries.items() if name not in placed]
+    return {name: entries.get(name) for name in placed} | {"scores": others}
 
 
 def _template() -> Template:

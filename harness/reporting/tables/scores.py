@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,18 +56,11 @@ def score_table(
     groups = [data.comparison_group(arm) for arm, _ in rows]
     has_gains = bool(numbers["gain"].notna().any())
     interval = _interval_target(cells.comparisons) if has_gains else ""
-    label, against = f"{metric.label} ({metric.unit})", f"vs {data.baseline_name}"
+    label = f"{metric.label} ({metric.unit})"
     scores_of = partial(_score_column, cells, rows, [data.rivals(arm) for arm, _ in rows])
 
     by_region = [scores_of(one) for one in dict.fromkeys(numbers["region"]) if one != MEAN and regions]
-    totals = [scores_of(MEAN)]
-    if has_gains:
-        totals.append(
-            (Column(metric.difference, "number", against, "gain"), [cells.gain(*row) for row in rows])
-        )
-    if interval:
-        shown = [cells.interval(*row, interval) for row in rows]
-        totals.append((Column("95 % interval", "number", against, "interval"), shown))
+    totals = [scores_of(MEAN), *_gain_columns(cells, rows, f"vs {data.baseline_name}", has_gains, interval)]
     factors = [factor_cells(data.names, data.named(arm)) for arm, _ in rows]
     columns = totals + by_region if len(by_region) > _FEW_REGIONS else by_region + totals
     if any(role not in (STUDENT, UNSET) for _, role in rows):
@@ -105,6 +98,18 @@ def _score_column(
     heading = "Mean" if region == MEAN else cells.names.region(region)
     part = "mean" if region == MEAN else "regions"
     return Column(heading, "number", f"{metric.label} ({metric.unit})", part), scores
+
+
+def _gain_columns(
+    cells: ScoreCells, rows: Sequence[tuple[Arm, str]], against: str, has_gains: bool, interval: str
+) -> Iterator[tuple[Column, list[Cell]]]:
+    """Yield the column of differences to the baseline, and that of their intervals, where there are any."""
+    if has_gains:
+        heading = Column(cells.metric.difference, "number", against, "gain")
+        yield heading, [cells.gain(*row) for row in rows]
+    if interval:
+        heading = Column("95 % interval", "number", against, "interval")
+        yield heading, [cells.interval(*row, interval) for row in rows]
 
 
 def _interval_target(comparisons: pd.DataFrame) -> str:
