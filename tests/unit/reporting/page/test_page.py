@@ -30,7 +30,7 @@ def test_every_file_is_there(fake: Fake, fake_page: Path) -> None:
     assert fake_page == folder / "report.html"
     tables = {
         f"{name}.{suffix}"
-        for name in ("dice", "hd95", "comparisons", "cost", "trials")
+        for name in ("dice", "hd95", "contrasts", "comparisons", "cost", "trials")
         for suffix in ("tex", "md", "html", "csv")
     } | {"dice.trials.json", "hd95.trials.json"}
     assert {path.name for path in (folder / "tables").iterdir()} == tables
