@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.reporting.absent_regions import with_false_positives
 from harness.reporting.folds import Folds, fold_notes, folds_of_seeds, is_folded, pooled_cases, whole_seeds
 from harness.reporting.patients import patient_means
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
@@ -207,7 +208,8 @@ def build_report_data(study: Study, trials: pd.DataFrame, cases: pd.DataFrame) -
         trials: of ``trial_frame``.
         cases: of ``case_frame``.
     """
-    pooled = pooled_cases(cases, whole_seeds(study, trials, folds_of_seeds(study, trials)))
+    scored = with_false_positives(cases)
+    pooled = pooled_cases(scored, whole_seeds(study, trials, folds_of_seeds(study, trials)))
     scores = estimates.trial_scores(pooled, trials[["id", *study.factors]])
     return ReportData(study, row_keys(study.report, study.varying()), trials, scores, pooled, cases)
 

@@ -37,6 +37,15 @@ METRICS = {
         Metric("dice", "Dice", "%", 100.0, True, "fraction", "2|A∩B| / (|A|+|B|)"),
         Metric("hd95", "HD95", "mm", 1.0, False, "mm", "95th percentile of the pooled surface distances"),
         Metric("assd", "ASSD", "mm", 1.0, False, "mm", "average symmetric surface distance"),
+        Metric(
+            "false_positives",
+            "False positives",
+            "%",
+            100.0,
+            False,
+            "fraction",
+            "absent regions that are predicted",
+        ),
     )
 }
 

@@ -101,6 +101,7 @@ def test_a_selection_on_test_cases_is_marked_in_every_table(tmp_path: Path) -> N
         "reference_published_protocol",
         "contrasts",
         "comparisons",
+        "ranks",
         "cost",
         "trials",
     ]
