@@ -120,21 +120,13 @@ def _write(
 ) -> Report:
     from harness.files.whole import write_text
     from harness.records.schema import safe_name
+    from harness.reporting import frames
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.contrasts import contrast_frame
     from harness.reporting.figures.drawing import draw_all
     from harness.reporting.figures.ensemble_figures import plan_ensemble_figures
     from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.figures.study_figures import plan_study_figures
-    from harness.reporting.frames import (
-        case_frame,
-        damaged_histories,
-        ensemble_frame,
-        history_frame,
-        rescored_frame,
-        trial_frame,
-        write_frames,
-    )
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
     from harness.reporting.report_data import build_report_data
@@ -142,16 +134,18 @@ def _write(
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
 
-    trials = trial_frame(study, results)
-    cases, history = case_frame(trials, results), history_frame(trials, results)
-    suggested = [trial_frame(replace(study, cells=found.cells()), results) for found in searches]
+    trials = frames.trial_frame(study, results)
+    cases, history = frames.case_frame(trials, results), frames.history_frame(trials, results)
+    suggested = [frames.trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
-    comparisons, ensembles = comparison_frame(data), ensemble_frame(study, trials, results)
+    comparisons, ensembles = comparison_frame(data), frames.ensemble_frame(study, trials, results)
     contrasts = contrast_frame(data)
-    tables = all_tables(data, comparisons, contrasts, published, rescored_frame(study, results), ensembles)
+    tables = all_tables(
+        data, comparisons, contrasts, published, frames.rescored_frame(study, results), ensembles
+    )
     of_searches = search_tables(searches, data, history, suggested)
     _write_tables([*tables, *of_searches], folder / "tables", study.name)
-    write_frames(trials, cases, folder)
+    frames.write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
         plan_study_figures(data, comparisons, history, galleries),
@@ -161,25 +155,14 @@ def _write(
     figures = draw_all(planned, folder / "figures", style)
     found = answer(data, comparisons, contrasts)
     page = folder / "report.html"
-    write_text(
-        page,
-        render_page(
-            data,
-            found,
-            comparisons,
-            contrasts,
-            tables,
-            of_searches,
-            figures,
-            galleries,
-            folder / "figures",
-            running(),
-        ),
-    )
+    shown = (tables, of_searches, figures, galleries, folder / "figures", running())
+    write_text(page, render_page(data, found, comparisons, contrasts, *shown))
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
     damaged = trials.loc[trials["status"] == "damaged", "id"]
-    return Report(page, found, refused, captions, tuple(damaged), tuple(damaged_histories(trials, results)))
+    return Report(
+        page, found, refused, captions, tuple(damaged), tuple(frames.damaged_histories(trials, results))
+    )
 
 
 def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:
