@@ -44,11 +44,16 @@ def seed_everything(*names: str | int) -> None:
     torch.manual_seed(seed)
 
 
-def clean_process(threads: int) -> None:
+def clean_process(threads: int, kernels: str = "deterministic", precision: str = "fp32") -> None:
     """Put a reused process into the state in which every trial starts.
 
-    Sets the number of threads (one and two threads give different bits), the default dtype, deterministic
-    algorithms, and frees the device cache that an earlier trial left.
+    Sets the number of threads (one and two threads give different bits), the default dtype, which algorithms may be
+    taken, and frees the device cache that an earlier trial left.
+
+    Args:
+        threads: of the CPU.
+        kernels: ``deterministic``, or ``fast``: what cuDNN's search finds, deterministic or not.
+        precision: of the trial; but for ``fp32``, which means fp32 on every device, fast kernels multiply in TF32.
     """
     import os
 
@@ -57,11 +62,12 @@ def clean_process(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.set_default_dtype(torch.float32)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    fast = kernels == "fast"
+    torch.use_deterministic_algorithms(not fast, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # debugging aid, 7 % of a step
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32 on every device
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = fast
+    torch.backends.cudnn.allow_tf32 = fast and precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = fast and precision != "fp32"
     torch.set_grad_enabled(True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

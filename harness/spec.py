@@ -144,6 +144,14 @@ class Recipe(Frozen):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "channels_last"
     threads: int = Field(1, ge=1, description="CPU threads; one and two threads give different bits")
+    kernels: Literal["deterministic", "fast"] = later(
+        "deterministic",
+        description="fast: on a GPU whatever is quickest, by cuDNN's search, without deterministic algorithms, and in TF32 "
+        "where precision is not fp32; on a CPU the same bits",
+    )
+    compile: bool = later(
+        False, description="networks by torch.compile, where architecture and method declare that they can be"
+    )
     # selection
     selection: Literal["best_validation", "last", "test_oracle"] = Field(
         "last", description="test_oracle: best on the test cases, to reproduce papers that did so"

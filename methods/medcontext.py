@@ -189,6 +189,10 @@ class MedContext(Method[MedContextParameters]):
         """Refuse to mask tokens where there are none, and a ratio that hides nothing."""
         return unsupported_masking(setting, self.parameters.masking)
 
+    def compiles(self) -> bool:
+        """Return whether blocks of the image are masked: tokens are hidden by hooks, which a compiled network does not see."""
+        return self.parameters.masking.level == "image"
+
     def unlabelled_batch(self, batch: int) -> int:
         """Return as many as labelled ones where they are asked for."""
         return batch if self.parameters.unlabelled else 0

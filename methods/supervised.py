@@ -18,6 +18,10 @@ class Supervised(Method[SupervisedParameters]):
     source = "Isensee et al., Nature Methods 2021 (loss and recipe of the field)"
     Parameters = SupervisedParameters
 
+    def compiles(self) -> bool:
+        """Return true: the network is used as a whole."""
+        return True
+
     def setup(self, context: Context) -> None:
         """Build the network."""
         from torch import nn

@@ -44,7 +44,8 @@ class Architecture(Generic[OptionsT]):
     supervision is on and the network is in training mode, a list of them, finest first. ``unused`` are parts
     of the names of parameters that a network carries and never uses. ``checkpoints`` are public weights by name: how their
     files are read, as keys below ``weights`` of a study. ``print_name``
-    is what tables and figures call it; a class does not inherit it. ``differences`` are sentences on what it does
+    is what tables and figures call it; a class does not inherit it. ``compiles``: whether torch.compile takes its networks as
+    they are, in training and in evaluation. ``differences`` are sentences on what it does
     otherwise than the code of its ``source``, on purpose.
     """
 
@@ -57,6 +58,7 @@ class Architecture(Generic[OptionsT]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     unused: ClassVar[tuple[str, ...]] = ()
     checkpoints: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    compiles: ClassVar[bool] = False
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options

@@ -26,6 +26,7 @@ class UNet(Architecture[UNetOptions]):
     summary = "residual U-Net; 0.15 M parameters at preset tiny"
     source = "Kerfoot et al., STACOM 2018, LNCS 11395; monai.networks.nets.UNet"
     Options = UNetOptions
+    compiles = True
     presets = {
         "tiny": {"channels": (8, 16, 32, 64)},
         "paper": {"channels": (32, 64, 128, 256, 320), "residual_units": 2},

@@ -92,7 +92,7 @@ def rehearse(
 
 def trainer_of(spec: TrialSpec) -> tuple[Trainer, TrialData]:
     """Return a trainer at step 0, on the CPU, and its data."""
-    clean_process(spec.recipe.threads)
+    clean_process(spec.recipe.threads, spec.recipe.kernels, spec.recipe.precision)
     data, device = load_trial_data(spec, None), torch.device("cpu")
     method = build_method(spec, data, device)
     pretrains = spec.kind == "pretrain"

@@ -38,6 +38,8 @@ TRAINING_FIELDS = (
     "precision", "validate_every",
 )  # fmt: skip
 """Fields of the recipe that a protocol holds as its ``training``."""
+SPEED_FIELDS = ("kernels", "compile")
+"""Likewise, but only where they are not at their default."""
 INFERENCE_FIELDS = ("overlap", "window", "flips", "window_average", "output_resampling")
 """Fields of the recipe that a protocol holds as its ``inference``; the last two only where they are not at their default."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS
+from harness.records.schema import INFERENCE_FIELDS, SPEED_FIELDS, TRAINING_FIELDS
 from harness.reporting.folds import folds_text, tested_cases
 from harness.reporting.frames import PROTOCOL_COLUMNS
 from harness.reporting.wording import UNSET, count, value_text
@@ -31,7 +31,7 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "split_rule": ("split.",),
     "inference": tuple(f"recipe.{name}" for name in INFERENCE_FIELDS),
     "augmentation": ("recipe.augmentation.",),
-    "training": (*(f"recipe.{name}" for name in TRAINING_FIELDS), SETTING),
+    "training": (*(f"recipe.{name}" for name in (*TRAINING_FIELDS, *SPEED_FIELDS)), SETTING),
     "extra_data": ("method", "method.", "shots", "subset"),
     "pretraining": ("method", "method.", "architecture", "architecture."),
 }

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.architectures.contract import Architecture
 from harness.data.default_recipe import DefaultRecipes
 from harness.errors import UserError, did_you_mean
 from harness.parsing import merge, parse
@@ -19,7 +20,7 @@ from harness.study.split import KEYS as SPLIT_KEYS
 from harness.study.split import SplitKeys
 from harness.study.weights import KEY as WEIGHTS
 from harness.study.weights import WeightsFile, WeightsKeys
-from harness.training.method import Setting
+from harness.training.method import Method, Setting
 from harness.training.pretraining import pretraining_node
 
 _BRANCHES = ("recipe", "method", "architecture", "split")
@@ -122,6 +123,7 @@ class Resolver:
         weights = self._weights_of(arm, network, weights)
         method = arm.registered(parameters)
         reason = architecture.supports(recipe.patch) or method.supports(setting)
+        reason = reason or _why_not_compiled(recipe, architecture, method)
         if not reason and settings["shots"] == "all" and method.unlabelled_batch(recipe.batch):
             reason = "it learns from training cases without labels, and shots all withholds none"
         if reason:
@@ -150,6 +152,14 @@ class Resolver:
         """Return the trial of flat ``settings`` alone, or why there is none; raises as :meth:`resolve`."""
         outcome = self.resolve(settings)
         return outcome if isinstance(outcome, str) else outcome.spec
+
+
+def _why_not_compiled(recipe: Recipe, architecture: Architecture[Any], method: Method[Any]) -> str | None:
+    """Return why ``recipe.compile`` cannot be had, or None."""
+    if not recipe.compile or (architecture.compiles and method.compiles()):
+        return None
+    who = "the method" if architecture.compiles else "the network"
+    return f"recipe.compile is true, and {who} does not declare that it can be compiled"
 
 
 def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
 
     begun = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    clean_process(spec.recipe.threads)
+    clean_process(spec.recipe.threads, spec.recipe.kernels, spec.recipe.precision)
     reset_peak(device)
     data = load_trial_data(spec, data_root)
     method = build_method(spec, data, device)

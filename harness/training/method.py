@@ -173,6 +173,10 @@ class Method(Generic[ParametersT]):
         """Return why the method cannot run on what a trial runs on, or None."""
         return None
 
+    def compiles(self) -> bool:
+        """Return whether its networks may be compiled: only where it neither hooks into their inside nor runs parts of them."""
+        return False
+
     def unlabelled_batch(self, batch: int) -> int:
         """Return how many unlabelled patches a step takes beside ``batch`` labelled ones."""
         return 0

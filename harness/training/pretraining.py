@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # what pretraining takes over from the recipe of the trials that it serves; the rest is its own
 _SHARED = (
     "patch", "spacing", "intensity", "crop", "resampling", "label_resampling", "augmentation", "batch", "precision",
-    "memory_format", "threads",
+    "memory_format", "threads", "kernels",
 )  # fmt: skip
 _SEEDS = ("paired", "shared")
 

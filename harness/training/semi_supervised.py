@@ -79,6 +79,10 @@ class NoisyTeacher(Frozen):
 class SemiSupervised(Method[ParametersT]):
     """Base of these methods: parameters are ``UnlabelledParameters`` and, as ``losses``, ``UnlabelledWeights``."""
 
+    def compiles(self) -> bool:
+        """Return true: networks are used as a whole."""
+        return True
+
     def unlabelled_batch(self, batch: int) -> int:
         """Return as many as labelled ones by default; none where cons is 0."""
         own: Any = self.parameters

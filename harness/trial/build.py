@@ -15,6 +15,7 @@ from harness.data.trial_data import TrialData
 from harness.seeding import seed_everything
 from harness.spec import ArchitectureSpec, TrialSpec
 from harness.training.batches import pretraining_batches, training_batches
+from harness.training.compiling import compiled
 from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.method import Context, Method, Setting
@@ -64,7 +65,8 @@ def build_method(
         seed_everything(spec.seed, stream)
         network = architecture.build(channels, out_channels, recipe.patch)
         start(network)
-        return network.to(device, memory_format=layout)  # type: ignore[call-overload]
+        network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+        return compiled(network) if recipe.compile else network
 
     setting = Setting(spec.architecture.name, architecture, spec.dataset.name, recipe.patch, recipe.precision)
     method.setup(

@@ -62,7 +62,7 @@ def profile_trial(spec: TrialSpec, settings: RunSettings) -> Profile:
         UserError: its data are missing or broken.
     """
     device = pick_device()
-    clean_process(spec.recipe.threads)
+    clean_process(spec.recipe.threads, spec.recipe.kernels, spec.recipe.precision)
     steps = min(_MOST, max(1, (spec.recipe.steps - _WARM_UP) // 2))
     long_enough = {"steps": max(spec.recipe.steps, _WARM_UP + 2 * steps)}
     spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update=long_enough)})

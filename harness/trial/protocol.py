@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.data.trial_data import TrialData
 from harness.evaluation.conventions import HARNESS
-from harness.records.schema import INFERENCE_FIELDS, TRAINING_FIELDS, Protocol, TrialRecord
+from harness.records.schema import INFERENCE_FIELDS, SPEED_FIELDS, TRAINING_FIELDS, Protocol, TrialRecord
 from harness.spec import TrialSpec, plain
 from harness.training.method import Method
 
@@ -33,7 +33,8 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         augmentation=plain(recipe.augmentation),
         steps=recipe.steps,
         batch=recipe.batch,
-        training={name: getattr(recipe, name) for name in TRAINING_FIELDS},
+        training={name: getattr(recipe, name) for name in TRAINING_FIELDS}
+        | {name: settings[name] for name in SPEED_FIELDS if name in settings},
         selection=recipe.selection,
         inference={name: settings[name] for name in INFERENCE_FIELDS if name in settings},
         convention=HARNESS.name,

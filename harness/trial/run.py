@@ -112,7 +112,7 @@ class _TrialRun:
         self._transfer: TransferRecord | None = None
         self._predicting = 0.0
         self.started = time.time()
-        clean_process(self.recipe.threads)
+        clean_process(self.recipe.threads, self.recipe.kernels, self.recipe.precision)
         limit_memory(self.device, settings.share)
         reset_peak(self.device)
 

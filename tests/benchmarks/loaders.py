@@ -30,6 +30,7 @@ from harness.spec import Recipe
 from harness.sweep.packing import Need
 from harness.training.batches import training_batches
 from harness.training.loaders import drawn_ahead
+from harness.training.memory import keep_freed_memory
 
 SHAPES = {"acdc": (1, 180, 200, 10), "brats": (4, 140, 170, 140), "synapse": (1, 280, 220, 150)}
 LABELS = {"acdc": 3, "brats": 3, "synapse": 13}
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     options = parser.parse_args()
     clean_process(1)
+    keep_freed_memory()  # as a trainer does
     print(
         f"{'pipeline':22}{'s/batch':>9}{'1 loader':>10}{'2 loaders':>11}   share of waiting with 2 (by the forecast)"
     )
