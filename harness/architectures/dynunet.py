@@ -62,6 +62,7 @@ class DynUNet(Architecture[DynUNetOptions]):
     summary = "nnU-Net's U-Net, strides by the patch"
     source = "Isensee et al., Nature Methods 18, 2021; monai.networks.nets.DynUNet"
     Options = DynUNetOptions
+    compiles = True
     presets = {
         "tiny": {"filters": (8, 16, 32)},
         "small": {"filters": (12, 24, 48, 96)},

@@ -74,11 +74,11 @@ def train_only(spec) -> float:
     from harness.training.batches import training_batches
     from harness.training.loop import Trainer
     from harness.trial.build import build_method
-    from harness.trial.run import _device
+    from harness.trial.environment import pick_device
 
     clean_process(spec.recipe.threads)
     data = load_trial_data(spec, None)
-    device = _device()
+    device = pick_device()
     method = build_method(spec, data, device)
     draw = training_batches(data, method, spec.recipe, spec.seed)
     trainer = Trainer(method, spec.recipe, spec.seed, device, draw)

@@ -30,7 +30,7 @@ from harness.training.loop import Trainer, memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
 from harness.trial.build import build_method
-from harness.trial.run import _device
+from harness.trial.environment import pick_device
 
 warnings.filterwarnings("ignore")
 WARM_UP = 5
@@ -98,7 +98,7 @@ def trainer_of(spec) -> Trainer:
     """Return a trainer at step 0."""
     clean_process(spec.recipe.threads)
     data = load_trial_data(spec, None)
-    device = _device()
+    device = pick_device()
     method = build_method(spec, data, device)
     draw = training_batches(data, method, spec.recipe, spec.seed)
     return Trainer(method, spec.recipe, spec.seed, device, draw)

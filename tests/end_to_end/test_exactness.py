@@ -149,9 +149,10 @@ def test_killed_in_mid_training_and_run_again_at_once_equals_undisturbed(tmp_pat
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
     def arguments(results: str) -> list[str]:
+        loaders = "1" if results == "killed" else "0"  # they change no bit either
         return medctx(
             "run", str(study), "--results", str(tmp_path / results),
-            "--workers", "2", "--checkpoint-minutes", "0.005",
+            "--workers", "2", "--loaders", loaders, "--checkpoint-minutes", "0.005",
         )  # fmt: skip
 
     undisturbed = subprocess.run(
