@@ -18,6 +18,7 @@ from harness.data.datasets.brats import BraTS
 from harness.data.datasets.synapse import ORGANS, REPORTED
 from harness.errors import UserError, did_you_mean
 from harness.study.file import METRICS as REPORTED_METRICS
+from harness.study.file import REGION_NSD
 
 Regions = Mapping[str, tuple[int, ...]]
 """Region -> label values, in the order in which they are reported."""
@@ -37,6 +38,7 @@ class Metric:
         higher_is_better: its direction; None where it has none.
         definition: in one line.
         tolerance: of normalised surface Dice, in the convention's unit of length.
+        by_region: whether each region has a tolerance of its own, which its dataset declares.
     """
 
     name: str
@@ -45,11 +47,12 @@ class Metric:
     higher_is_better: bool | None
     definition: str
     tolerance: float = 0.0
+    by_region: bool = False
 
     @property
     def of_surface(self) -> bool:
         """Whether it is computed from surface distances."""
-        return self.dimension == "length" or self.tolerance > 0
+        return self.dimension == "length" or self.tolerance > 0 or self.by_region
 
 
 METRICS = {
@@ -65,8 +68,8 @@ METRICS = {
         Metric("reference_volume", "Reference volume", "volume", None, "volume of the reference"),
     )
 }
-RECORDED_METRICS = REPORTED_METRICS
-"""What a trial records of each case and region."""
+RECORDED_METRICS = tuple(name for name in REPORTED_METRICS if name != REGION_NSD)
+"""What a trial records of each case and region; normalised surface Dice at the region's own tolerance where its dataset has those."""
 _NSD = re.compile(r"nsd@(\d+(?:\.\d+)?)")
 
 
@@ -76,6 +79,8 @@ def metric_named(name: str, where: str = "metric") -> Metric:
     Raises:
         UserError: there is no such metric.
     """
+    if name == REGION_NSD:
+        return replace(METRICS["nsd"], name=name, label="NSD", by_region=True)
     nsd = _NSD.fullmatch(name)
     if nsd:
         return replace(METRICS["nsd"], name=name, label=f"NSD@{nsd[1]}", tolerance=float(nsd[1]))

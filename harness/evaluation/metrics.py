@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, NOT_COUNTED, Convention, Metric, Regions, metric_named
 from harness.evaluation.surface import Labels, SurfaceDistances, foreground_box, surface_distances
 
@@ -22,6 +24,7 @@ def score_case(
     regions: Regions,
     metrics: Sequence[str] = DEFAULT_METRICS,
     convention: Convention = HARNESS,
+    tolerances: Mapping[str, float] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Return a row of region, metric, value, unit and empty for each region and metric.
 
@@ -35,15 +38,21 @@ def score_case(
         regions: region -> label values, 0 not among them.
         metrics: names, see :data:`harness.evaluation.conventions.METRICS`.
         convention: unit, and rules for empty masks.
+        tolerances: region -> tolerance of ``nsd@region``, in the convention's unit of length.
 
     Raises:
         ValueError: the maps differ in shape or are not uint8 volumes.
-        UserError: a metric is unknown.
+        UserError: a metric is unknown, or a region has no tolerance.
     """
     chosen = [metric_named(name) for name in metrics]
+    if any(metric.by_region for metric in chosen) and (lacking := regions.keys() - tolerances):
+        raise UserError(
+            "nsd@region", f"no tolerance of {', '.join(sorted(lacking))}", "one for each region",
+            "Declare it in the dataset's tolerances, or take nsd@1.",
+        )  # fmt: skip
     counted = region_voxels(prediction, reference, regions)
     both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}
-    measured = _surface_values(prediction, reference, convention.spacing(spacing), both, chosen)
+    measured = _surface_values(prediction, reference, convention.spacing(spacing), both, chosen, tolerances)
     diagonal = float(np.linalg.norm(np.array(prediction.shape) * convention.spacing(spacing)))
     millilitres = float(np.prod(spacing)) / 1000
     return [
@@ -182,8 +191,9 @@ def joint_histogram(one: Labels, other: Labels) -> NDArray[np.int64]:
 
 
 def _surface_values(
-    prediction: Labels, reference: Labels, scale: Sequence[float], regions: Regions, metrics: Sequence[Metric]
-) -> dict[tuple[str, str], float]:
+    prediction: Labels, reference: Labels, scale: Sequence[float], regions: Regions, metrics: Sequence[Metric],
+    tolerances: Mapping[str, float],
+) -> dict[tuple[str, str], float]:  # fmt: skip
     """Return region, metric -> value by surface distances; overlapping regions are searched one after another."""
     metrics = [metric for metric in metrics if metric.of_surface]
     values: dict[tuple[str, str], float] = {}
@@ -199,13 +209,17 @@ def _surface_values(
             maps = table[prediction], table[reference]
         complete = any(metric.name != "hd95" for metric in metrics)
         for code, distances in surface_distances(*maps, scale, list(names), complete):
-            values |= {(names[code], metric.name): _surface_value(metric, distances) for metric in metrics}
+            tolerance = tolerances.get(names[code], 0.0)
+            values |= {
+                (names[code], metric.name): _surface_value(metric, distances, tolerance) for metric in metrics
+            }
     return values
 
 
-def _surface_value(metric: Metric, distances: SurfaceDistances) -> float:
-    if metric.tolerance:
-        return distances.nsd(metric.tolerance)
+def _surface_value(metric: Metric, distances: SurfaceDistances, of_region: float) -> float:
+    """Return a metric by surface distances; ``of_region`` is the region's own tolerance."""
+    if metric.tolerance or metric.by_region:
+        return distances.nsd(of_region if metric.by_region else metric.tolerance)
     return distances.hd95() if metric.name == "hd95" else distances.assd()
 
 

@@ -244,6 +244,8 @@ def _dataset(entry: type[Any], name: str, root: Path | None) -> Iterator[tuple[s
             values <= set(dataset.labels),
             f"regions of undeclared labels {sorted(values - set(dataset.labels))}",
         )
+        lacking = dataset.scored_regions().keys() ^ dataset.tolerances.keys() if dataset.tolerances else ()
+        _expect(not lacking, f"tolerances that are not one for each region: {', '.join(sorted(lacking))}")
         return f"patch {list(recipe.patch)}, regions {', '.join(dataset.scored_regions())}"
 
     def volumes() -> str:

@@ -54,8 +54,9 @@ def metric_of(name: str, unit: str = "") -> Metric:
     """Return how a metric is shown; an unknown one is shown as recorded, higher taken as better."""
     kind, _, tolerance = name.partition("@")
     if kind == "nsd" and tolerance:
-        told = f"share of both surfaces within {tolerance} mm of the other"
-        return Metric(name, f"NSD at {tolerance} mm", "%", 100.0, True, "fraction", told)
+        within = "the region's tolerance" if tolerance == "region" else f"{tolerance} mm"
+        told = f"share of both surfaces within {within} of the other"
+        return Metric(name, f"NSD at {within}", "%", 100.0, True, "fraction", told)
     return METRICS.get(name) or Metric(name, name, unit or "1", 1.0, True, unit or "1", "as recorded")
 
 

@@ -48,7 +48,9 @@ from harness.ranges import Range
 from harness.spec import Frozen
 from harness.study.contrasts import ContrastSpec
 
-METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
+REGION_NSD = "nsd@region"
+"""Normalised surface Dice at the tolerance that the dataset declares for each region; recorded where it does."""
+METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2", REGION_NSD)
 """What a trial records, and a report can show; other metrics are for ``medctx evaluate``."""
 
 

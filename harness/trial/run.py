@@ -15,7 +15,7 @@ from harness import registry
 from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure, UserError
-from harness.evaluation.conventions import RECORDED_METRICS
+from harness.evaluation.conventions import RECORDED_METRICS, REGION_NSD
 from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import class_probabilities
 from harness.records.contents import CONTENTS, keep_contents
@@ -214,6 +214,8 @@ class _TrialRun:
     def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
         """Return the rows of all test cases and roles, each scored once, on native grids."""
         regions, ignore = data.dataset.training_regions(), data.dataset.training_ignore()
+        tolerances = data.dataset.tolerances
+        metrics = (*RECORDED_METRICS, REGION_NSD) if tolerances else RECORDED_METRICS
         predictions = self.attempt.folder / "predictions"
         shutil.rmtree(predictions, ignore_errors=True)
         predictions.mkdir()
@@ -226,7 +228,7 @@ class _TrialRun:
                 self._predicting += time.perf_counter() - begun
                 reference = data.test_reference(case)
                 counted = without_ignored(volume.array, reference.array, ignore)
-                scored = score_case(*counted, volume.spacing, regions, RECORDED_METRICS)
+                scored = score_case(*counted, volume.spacing, regions, metrics, tolerances=tolerances)
                 rows += [{"case": case, "role": role, **row} for row in scored]
                 if self.settings.keep == "all":
                     labels = data.dataset.to_file(volume.array)

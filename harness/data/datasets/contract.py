@@ -67,6 +67,7 @@ class Dataset:
         channels: names of the image channels.
         labels: label value -> name, background (0) included.
         regions: scored region -> label values, in the order of reports; by default every label but background.
+        tolerances: region -> distance in mm within which two raters agree, for normalised surface Dice; of each or of none.
         ignore: label value of voxels that nobody has labelled; they count in no loss and in no score.
         recipe: the default protocol, as keys of ``harness.spec.Recipe``.
         pipelines: named protocols, chosen by ``recipe.pipeline`` in a study.
@@ -86,6 +87,7 @@ class Dataset:
     channels: tuple[str, ...]
     labels: Mapping[int, str]
     regions: Mapping[str, tuple[int, ...]] | None = None
+    tolerances: ClassVar[Mapping[str, float]] = {}
     ignore: int | None = None
     recipe: ClassVar[Mapping[str, Any]]
     pipelines: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -224,3 +224,17 @@ def test_without_a_label_to_ignore_the_maps_are_the_same_ones() -> None:
     assert mine is one and theirs is other
     with pytest.raises(ValueError, match="the same shape"):
         without_ignored(one, other[1:], 1)
+
+
+def test_each_region_has_the_tolerance_that_its_dataset_declares() -> None:
+    reference, prediction = (np.zeros((12, 12, 12), np.uint8) for _ in range(2))
+    reference[2:6, 2:6, 2:6], reference[7:11, 7:11, 7:11] = 1, 2
+    prediction[3:6, 2:6, 2:6], prediction[8:11, 7:11, 7:11] = 1, 2  # a layer of 1.5 mm lacks
+    regions, spacing = {"near": (1,), "far": (2,)}, (1.5, 1.0, 1.0)
+    names = ("nsd@1", "nsd@2", "nsd@region")
+    rows = score_case(prediction, reference, spacing, regions, names, tolerances={"near": 1.0, "far": 2.0})
+    values = {(row["region"], row["metric"]): row["value"] for row in rows}
+    assert values["near", "nsd@region"] == values["near", "nsd@1"] < 1
+    assert values["far", "nsd@region"] == values["far", "nsd@2"] == 1
+    with pytest.raises(UserError, match="no tolerance of far"):
+        score_case(prediction, reference, spacing, regions, names, tolerances={"near": 1.0})
