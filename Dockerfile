@@ -2,6 +2,7 @@
 #   docker build --tag medctx .                              CPU
 #   docker build --build-arg TORCH=cuda --tag medctx:cuda .  CUDA, as PyTorch's own wheels have it
 #   docker run --rm --volume "$PWD/results:/results" medctx medctx run quickstart --results /results
+#   With a GPU add: --gpus all --shm-size=8g (loaders hand over batches in shared memory)
 FROM python:3.11-slim-bookworm
 
 ARG TORCH=cpu
