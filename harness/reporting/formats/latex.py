@@ -32,7 +32,9 @@ _SIZES = {
 }  # letters (small ones of Computer Modern are broad) and lines, points
 _MOST_NAMES = 0.45 * _WIDTH  # points that columns of words may take beside numbers
 _LEAST_PROSE = 75.0
-_HEIGHT = 400.0  # points of a page that rows may take beside caption and notes
+_PAGE = 440.0  # points that a float may be high
+_HEIGHT = 400.0  # of them for rows beside a caption
+_LEAST_PART = 4  # rows of a part, on average
 _MOST_FLOATS = 12
 """Floats that LaTeX can hold back."""
 _ALONE = r"""% Input it into a document that loads booktabs and array, or compile it as it is.
@@ -55,24 +57,26 @@ class _Block:
 
 def to_latex(table: Table, label: str) -> str:
     """Return the floats of a table; ``label`` goes before its name in LaTeX's label."""
-    size, blocks = _fitted(table)
+    most = int(_HEIGHT / _SIZES["small"][1]) - 4
+    size, blocks, lead = _fitted(table, most)
     letter, line = _SIZES[size]
     title = latex_escape(f"{table.title}. {table.caption}")
     start = f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
     goes_on = f"\\par {latex_escape(table.title)}, continued.\\par"
     heights = [max(_lines(row, block, letter) for block in blocks) for row in table.rows]
-    parts = list(_parts(table, heights, int(_HEIGHT / line) - 4))
-    is_part = len(parts) > 1 or size != "small" or len(blocks) > 1
+    parts = list(_parts(table, heights, int(_HEIGHT / line) - 4, lead))
     floats: list[list[str]] = [[]]
-    room = _HEIGHT
+    room = _PAGE - 13.0 * ceil(len(title) / 70)
     for rows in parts:
         for block in blocks:
-            taken = line * (sum(heights[row] for row in rows) + 4)
+            taken = line * (sum(heights[row] for row in rows) + 5)
             if floats[-1] and taken > room:
                 floats.append([])
-                room = _HEIGHT
+                room = _PAGE
             room -= taken
-            floats[-1].append(_tabular(table, rows, block, is_part))
+            floats[-1].append(_tabular(table, rows, block, lead))
+    if 9.0 * sum(ceil(len(note) / 95) for note in table.notes) > room:
+        floats.append([])
     notes = "\n".join(rf"{latex_escape(note)}\par" for note in table.notes)
     floats[-1].append(
         f"\\begin{{minipage}}{{\\linewidth}}\\scriptsize\\raggedright\n{notes}\n\\end{{minipage}}"
@@ -86,29 +90,44 @@ def to_latex(table: Table, label: str) -> str:
     return _ALONE + "\\clearpage\n".join(pages) + "\\medctxend\n"
 
 
-def _fitted(table: Table) -> tuple[str, list[_Block]]:
-    """Return the largest size of letters at which all columns fit, or the least one with its blocks.
+def _fitted(table: Table, most: int) -> tuple[str, list[_Block], list[int]]:
+    """Return the largest size of letters at which all columns fit, or the least one with its blocks, and what heads parts.
 
-    Words that are the same in all rows take no column where there is no room for it.
+    What heads parts takes no column: there is such where a table is too wide, or has more than so many rows.
     """
     words = [place for place, column in enumerate(table.columns) if column.kind == "text"]
     whole = _blocks(table, words, _SIZES["small"][0])
-    if len(whole) == 1:
-        return "small", whole
-    same = _same(table, range(len(table.rows)))
-    words = [place for place in words if place not in same]
-    found = {size: _blocks(table, words, points) for size, (points, _) in _SIZES.items()}
+    if len(whole) == 1 and len(table.rows) <= most:
+        return "small", whole, []
+    lead = _lead(table, words)
+    found = {
+        size: _blocks(table, [place for place in words if place not in lead], points)
+        for size, (points, _) in _SIZES.items()
+    }
     size = next((size for size, blocks in found.items() if len(blocks) == 1), "scriptsize")
-    return size, found[size]
+    return size, found[size], lead
 
 
-def _same(table: Table, rows: range) -> list[int]:
-    """Return the columns of words that are the same in all of several rows."""
-    return [
-        place
-        for place, column in enumerate(table.columns)
-        if column.kind == "text" and len(rows) > 1 and len({table.rows[row][place].text for row in rows}) == 1
+def _lead(table: Table, words: Sequence[int]) -> list[int]:
+    """Return the first columns of words whose values change seldom, and those that never do."""
+    same = [
+        place for place in words if len(table.rows) > 1 and len({row[place].text for row in table.rows}) == 1
     ]
+    lead: list[int] = []
+    for place in (place for place in words if place not in same):
+        if len(list(_runs(table, [*lead, place]))) * _LEAST_PART > len(table.rows):
+            break
+        lead.append(place)
+    return sorted([*lead, *same])
+
+
+def _runs(table: Table, places: Sequence[int]) -> Iterator[range]:
+    """Yield the rows that follow each other with the same words in some columns."""
+    start = 0
+    for _, rows in groupby(table.rows, lambda row: [row[place].text for place in places]):
+        stop = start + len(list(rows))
+        yield range(start, stop)
+        start = stop
 
 
 def _blocks(table: Table, words: Sequence[int], points: float) -> list[_Block]:
@@ -123,7 +142,7 @@ def _blocks(table: Table, words: Sequence[int], points: float) -> list[_Block]:
         wide = [place for place in words if widths[place] > most / len(words)]
         share = (most - sum(widths[place] for place in words if place not in wide)) / len(wide)
         for place in wide:
-            widths[place] = max(share, _longest_word(table, place) * points + _GAP)
+            widths[place] = max(share, _longest_word(table, place) * points + 2 + _GAP)
             wrapped[place] = widths[place] - _GAP
     named = sum(widths[place] for place in words)
     rows: list[list[int]] = [[]]
@@ -166,36 +185,31 @@ def _widest(table: Table, place: int) -> float:
 @cache
 def _ems(text: str) -> float:
     """Return about how wide a text is set in Computer Modern, in heights of its letters."""
-    return sum(
-        0.3 if c in " .,:;'il()[]|" else 0.85 if c.isupper() or c in "mw±−–+%→" else 0.55 for c in text
-    )
+    return sum(0.3 if c in " .,:;'il()[]|" else 0.8 if c.isupper() or c in "mw±−–+%→" else 0.53 for c in text)
 
 
 def _lines(row: Sequence[Cell], block: _Block, letter: float) -> int:
     """Return about how many lines a row has."""
-    wraps = (1.1 * letter * _ems(row[place].text) / width for place, width in block.wrapped.items())
+    wraps = (1.4 * letter * _ems(row[place].text) / width for place, width in block.wrapped.items())
     return max(1, ceil(max(wraps, default=1.0)))
 
 
-def _parts(table: Table, heights: Sequence[int], most: int) -> Iterator[range]:
-    """Yield the rows of each part, of at most so many lines: whole groups, and pieces of a group that has more."""
-    start, edge, lines = 0, 0, 0
-    for row, height in enumerate(heights):
-        if row in table.breaks:
-            edge = row
-        if lines + height > most and row > start:
-            stop = edge if edge > start else row
-            yield range(start, stop)
-            start, lines = stop, sum(heights[stop:row])
-        lines += height
-    yield range(start, len(heights))
+def _parts(table: Table, heights: Sequence[int], most: int, lead: Sequence[int]) -> Iterator[range]:
+    """Yield the rows of each part: those with one head, in pieces where they have more than so many lines."""
+    for run in _runs(table, lead) if table.rows else [range(0)]:
+        start, lines = run.start, 0
+        for row in run:
+            if lines + heights[row] > most and row > start:
+                yield range(start, row)
+                start, lines = row, 0
+            lines += heights[row]
+        yield range(start, run.stop)
 
 
-def _tabular(table: Table, rows: range, block: _Block, is_part: bool) -> str:
-    """Return a block of columns for some rows; in a part of a table, words that all rows share stand above it."""
-    same = _same(table, rows) if is_part else []
-    places = [place for place in block.places if place not in same]
-    shared = ", ".join(f"{table.columns[place].heading}: {table.rows[rows[0]][place].text}" for place in same)
+def _tabular(table: Table, rows: range, block: _Block, lead: Sequence[int]) -> str:
+    """Return a block of columns for some rows, and above it the words that all of them share."""
+    places = block.places
+    shared = ", ".join(f"{table.columns[place].heading}: {table.rows[rows[0]][place].text}" for place in lead)
     lines = _head([table.columns[place] for place in places])
     for index in rows:
         if index in table.breaks and index > rows.start:
