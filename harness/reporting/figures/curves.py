@@ -48,7 +48,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
             x = summary.index.to_numpy(float) * nudge
             _draw_means(axis, x, summary["mean"], summary["std"], styles[arm])
             for place, (_, one) in zip(x, by_number, strict=True):
-                style.mark_beyond(axis, place, one, limits, styles[arm].colour)
+                style.mark_beyond(axis, place, one, limits, styles[arm].colour, mean=one.mean())
             _draw_points(axis, own["training"].astype(float) * nudge, own["value"], styles[arm].colour)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(counts))

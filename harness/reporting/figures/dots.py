@@ -66,7 +66,7 @@ def _dots(
             x = places.index(place) + 0.8 * ((kinds.index(name) + 0.5) / len(kinds) - 0.5)
             reach = style.reach_within(own, limits)
             _draw_dot(axis, x, 0.5 / len(kinds), own, reach, styles[name])
-            style.mark_beyond(axis, x, own, limits, styles[name].colour)
+            style.mark_beyond(axis, x, own, limits, styles[name].colour, mean=own.mean())
         if len(places) > 1:
             for edge in range(1, len(places)):
                 axis.axvline(edge - 0.5, color="0.85", linewidth=0.6)

@@ -18,6 +18,7 @@ MOST_GAINS = 16
 # inches: a name's line, a letter, a line, the least axis
 _NAME, _LETTER, _LINE, _SCALE = 1.5, 0.055, 0.12, 1.15
 _GREY = "0.55"  # of an interval that is not for retraining
+_INK = "0.25"  # of an arm without a verdict
 _FAR = 5  # times the median reach of the intervals, beyond which one is cut off
 
 
@@ -71,14 +72,14 @@ def _axis_limit(gains: pd.DataFrame) -> float:
 
 def _draw_arm(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
     low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
-    colour = _GREY if row.fixed else look.colour
+    colour = _GREY if row.fixed else look.colour if row.holds else _INK
     axis.hlines(place, max(low, -limit), min(high, limit), color=colour, linewidth=1.2)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
         if beyond:
             axis.plot(end, place, marker, color=colour, markersize=4, clip_on=False)
     # a value beyond the axis stands at its end, within the arrow
     shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
-    axis.plot(shown, place, look.marker, color=look.colour, markersize=4.5,
+    axis.plot(shown, place, look.marker, color=look.colour if row.holds else _INK, markersize=4.5,
               markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
     axis.text(1.06, place, _interval_text(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
               color=_GREY if row.fixed else "black", fontweight="bold" if row.holds else "normal")  # fmt: skip

@@ -133,15 +133,19 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
     Scientific Reports 11 (2021), figure 4.
     """
     most = max(len(group.arms) for group in groups)
-    names = {arm: style.wrap_text(arm, _NAME) for group in groups for arm in group.arms}
+    names = {
+        arm: style.wrap_text(arm, min(_NAME, style.most_width() / 3))
+        for group in groups
+        for arm in group.arms
+    }
     lines = max(name.count("\n") for name in names.values()) + 1
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     width = max(2.2, 0.06 * widest + 0.4 + 0.3 * most)
-    figure, axes = style.panel_grid(
-        len(groups), width=width, height=0.7 + max(0.22, 0.13 * lines) * most, share_y=False
-    )
+    titles = [style.wrap_text(group.title, 0.6 + 0.3 * most) for group in groups]
+    height = 0.6 + 0.13 * max(title.count("\n") + 1 for title in titles) + max(0.22, 0.13 * lines) * most
+    figure, axes = style.panel_grid(len(groups), width=width, height=height, share_y=False)
     palette = _palette(groups)
-    for axis, group in zip(axes, groups, strict=True):
+    for axis, group, title in zip(axes, groups, titles, strict=True):
         order = np.argsort(group.ranking.average, kind="stable")
         for row, index in enumerate(order):
             shares = group.frequencies[index]
@@ -152,7 +156,7 @@ def rank_stability(groups: Sequence[RankedArms]) -> Figure:
         axis.set_xlim(0.4, len(order) + 0.6)
         axis.set_ylim(len(order) - 0.4, -0.6)
         axis.set_xlabel("Rank")
-        axis.set_title(group.title)
+        axis.set_title(title)
     sizes = {f"{share:.0%}".replace("%", " %"): Line2D([], [], color="0.4", marker="o", linestyle="", markeredgewidth=0,
              markersize=np.sqrt(_DISC * share)) for share in (0.1, 0.5, 1.0)}  # fmt: skip
     style.legend(figure, sizes, title="Share of the draws in which an arm has the rank")

@@ -21,7 +21,6 @@ from harness.reporting.provenance import sample_note
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
-from harness.reporting.statistics.significance import LEVEL
 from harness.reporting.tables.cost import uneven_note
 from harness.reporting.wording import UNSET, count, is_number, metric_of, shots_text
 
@@ -136,7 +135,7 @@ def _find_gains(data: ReportData, comparisons: pd.DataFrame) -> DrawingOrReason:
         end: rows[f"{end}_retraining"].where(~fixed, rows[f"{end}_networks"]) * 100 for end in ("low", "high")
     }
     rows = rows.assign(
-        gain=rows["difference"] * 100, **ends, fixed=fixed, holds=rows["holm_retraining"] < LEVEL
+        gain=rows["difference"] * 100, **ends, fixed=fixed, holds=rows["verdict"].isin(["gain", "loss"])
     )
     caption = (
         "Difference of the student's mean Dice over test cases and regions to the student of "
@@ -144,7 +143,7 @@ def _find_gains(data: ReportData, comparisons: pd.DataFrame) -> DrawingOrReason:
     )
     if tested := int(rows["family_retraining"].max()):
         family = count(tested, "comparison")
-        caption += f" Filled and bold: p < 0.05 for retraining, Holm-corrected over {family}."
+        caption += f" In colour, filled and bold: a gain or a loss, p < 0.05 for retraining, Holm-corrected over {family}."
     reasons = dict.fromkeys(reason for reason in rows["reason_retraining"] if reason)
     if fixed.any():
         caption += f" In grey: of these networks on new cases, which says nothing of other seeds ({'; '.join(reasons)})."
@@ -300,7 +299,7 @@ def _beyond(scores: pd.DataFrame) -> str:
     """Return a sentence on arrows, where some values are so far from most that their axis leaves them out."""
     if style.robust_limits(scores["value"]) is None:
         return ""
-    return " Arrows with a number: what lies beyond the axis, which has no error bar."
+    return " Arrows with a number: what lies beyond the axis, which has no error bar; large arrows: a mean that does."
 
 
 def _left_out(frame: pd.DataFrame, keys: Sequence[str], most: int = style.MOST_PANELS) -> str:

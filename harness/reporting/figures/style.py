@@ -214,19 +214,33 @@ def robust_limits(values: pd.Series) -> tuple[float, float] | None:
 
 
 def mark_beyond(
-    axis: Axes, x: float, values: Iterable[float], limits: tuple[float, float] | None, colour: Any
+    axis: Axes,
+    x: float,
+    values: Iterable[float],
+    limits: tuple[float, float] | None,
+    colour: Any,
+    mean: float | None = None,
 ) -> None:
-    """Limit the vertical axis, where there are limits, and mark each value beyond them by an arrow and its number."""
+    """Limit the vertical axis, where there are limits, and mark what lies beyond them by an arrow and its numbers.
+
+    Of values whose ``mean`` lies there, a large arrow tells the mean alone.
+    """
     if limits is None:
         return
     axis.set_ylim(limits)
-    for value in values:
-        if limits[0] <= value <= limits[1]:
-            continue
-        end, arrow, up = (limits[0], "v", 4) if value < limits[0] else (limits[1], "^", -4)
-        axis.plot(x, end, arrow, color=colour, markersize=4, clip_on=False, zorder=4)
-        axis.annotate(f"{value:.0f}", (x, end), (3, up), textcoords="offset points", fontsize=6, color=colour,
-                      va="bottom" if up > 0 else "top")  # fmt: skip
+    low, high = limits
+    is_mean = mean is not None and not low <= mean <= high
+    told = [mean] if mean is not None and is_mean else list(values)
+    ends = (
+        ([one for one in told if one < low], low, "v", 4),
+        ([one for one in told if one > high], high, "^", -4),
+    )
+    for beyond, end, arrow, up in ends:
+        if beyond:
+            axis.plot(x, end, arrow, color=colour, markersize=6 if is_mean else 4, clip_on=False, zorder=4)
+            text = "\n".join(f"{value:.0f}" for value in dict.fromkeys(beyond))
+            axis.annotate(text, (x, end), (3, up), textcoords="offset points", fontsize=6, color=colour,
+                          va="bottom" if up > 0 else "top")  # fmt: skip
 
 
 def reach_within(values: pd.Series, limits: tuple[float, float] | None) -> float:

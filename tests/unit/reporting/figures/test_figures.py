@@ -251,3 +251,17 @@ def test_one_case_is_no_cases() -> None:
     frame = pd.DataFrame({"shots": [1, 5, "all"]})
     titles = [panel_title(frame, {"shots": shots}) for shots in frame["shots"]]
     assert titles == ["1 training case", "5 training cases", "all training cases"]
+
+
+def test_a_mean_beyond_the_axis_is_marked_and_told_apart_from_a_trial() -> None:
+    rows = scores([*SHORT, "third"], ("unetr",))
+    far = (rows["arm"] == "third") & (rows["shots"] == 5)
+    rows.loc[far, "value"] = 5.0
+    axis = dots.score_dots(rows).axes[0]
+    arrows = [line for line in axis.lines if line.get_marker() == "v" and line.get_clip_on() is False]
+    assert [line.get_markersize() for line in arrows] == [6.0]
+    assert [text.get_text() for text in axis.texts] == ["5"]
+    rows.loc[far, "value"] = [79.0, 79.0, 79.0, 79.0, 79.0, 40.0]
+    axis = dots.score_dots(rows).axes[0]
+    arrows = [line for line in axis.lines if line.get_marker() == "v" and line.get_clip_on() is False]
+    assert [line.get_markersize() for line in arrows] == [4.0]

@@ -228,6 +228,28 @@ def test_no_table_or_figure_is_cut_or_lies_over_its_neighbour(
     page.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser: playwright.Browser, address: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    page = patient(browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme))
+    page.goto(address)
+    page.wait_for_selector("html.ready", state="attached")
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+
+    def serious() -> list[str]:
+        found = axe.Axe().run(page).response["violations"]
+        return [
+            f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes'][:3]]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    assert serious() == []
+    page.evaluate("document.querySelector('.figures img').removeAttribute('alt')")
+    assert serious() != []  # it can fail
+    page.close()
+
+
 def test_sections_fold_and_links_open_them(page: playwright.Page) -> None:
     assert page.locator("#scores").get_attribute("open") is not None
     assert not page.locator("#table-cost table").is_visible()
