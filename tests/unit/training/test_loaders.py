@@ -163,6 +163,8 @@ def test_no_process_is_left_after_the_trial_was_killed(tmp_path: Path) -> None:
     owner.kill()
     owner.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
+    for process in alive:
+        process.kill()
     assert not alive
 
 
