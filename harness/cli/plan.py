@@ -21,6 +21,7 @@ from harness.records.store import Store
 from harness.spec import TrialSpec
 from harness.study.expand import load_study
 from harness.study.study import Study
+from harness.sweep.forecast import Forecast
 
 if TYPE_CHECKING:
     from harness.reporting.planned_power import PlannedPower
@@ -69,26 +70,30 @@ def plan(
     if probe:
         Store(results)  # refuses a folder that cannot be written before anything is printed
     found = make_plan(loaded, results=results, data=data)
+    asked = power or power_from is not None
     if as_json:
-        told = {"study": loaded.name, "trials": found.trials, "skipped": found.skipped}
-        told |= {"weights": [*loaded.weights_lines]} if loaded.weights else {}
-        told["splits"] = [split.as_json() for split in found.splits]
-        if power or power_from:
-            told["power"] = [
-                one.as_json() for one in _powers(loaded, results, data, power_from, difference, silent)
-            ]
-        print(json.dumps(told | ({"search": found.searches} if found.searches else {}), indent=1))
+        powers = _powers(loaded, results, data, power_from, difference, silent) if asked else None
+        print(json.dumps(_as_json(found, powers), indent=1))
         return
     _print_trials(found)
     out.print(results_line(results), markup=False, soft_wrap=True)
     if probe:
-        with out.status("probing") as shown:
+        _probe(loaded, results, data)
+    _print_forecast(found.forecast(workers))
+    if asked:
+        print_powers(_powers(loaded, results, data, power_from, difference, out.print))
 
-            def tell(spec: TrialSpec) -> None:
-                shown.update(f"probing {spec.method.name} on {spec.architecture.name}")
 
-            make_plan(loaded, results=results, data=data, probe=True, on_probe=tell)
-    forecast = found.forecast(workers)
+def _probe(study: Study, results: Path, data: Path | None) -> None:
+    with out.status("probing") as shown:
+
+        def tell(spec: TrialSpec) -> None:
+            shown.update(f"probing {spec.method.name} on {spec.architecture.name}")
+
+        make_plan(study, results=results, data=data, probe=True, on_probe=tell)
+
+
+def _print_forecast(forecast: Forecast) -> None:
     if rows := forecast.rows():
         keys = list(dict.fromkeys(key for one in rows for key in one))
         table = Table(*keys, box=None, pad_edge=False)
@@ -97,8 +102,15 @@ def plan(
         out.print(table)
     for line in (*filter(None, [forecast.published_note]), *forecast.lines()):
         out.print(line, markup=False)
-    if power or power_from:
-        print_powers(_powers(loaded, results, data, power_from, difference, out.print))
+
+
+def _as_json(found: Plan, powers: Sequence[PlannedPower] | None) -> dict[str, Any]:
+    """Return a plan as plain data, with powers where they were asked for."""
+    told: dict[str, Any] = {"study": found.study.name, "trials": found.trials, "skipped": found.skipped}
+    told |= {"weights": [*found.study.weights_lines]} if found.study.weights else {}
+    told["splits"] = [split.as_json() for split in found.splits]
+    told |= {} if powers is None else {"power": [one.as_json() for one in powers]}
+    return told | ({"search": found.searches} if found.searches else {})
 
 
 def _powers(

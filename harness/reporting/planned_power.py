@@ -206,6 +206,8 @@ def _row(one: PlannedPower) -> dict[str, str]:
 
 def power_notes(powers: Sequence[PlannedPower]) -> Iterator[str]:
     """Yield what has to be said of powers, and of how many no variance is known."""
+    if not powers:
+        yield "power: no primary contrast, since no arm is compared with another"
     known = [one for one in powers if one.known_from]
     family = len({one.contrast for one in powers})
     if known:

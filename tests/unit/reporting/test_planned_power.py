@@ -96,6 +96,14 @@ def test_one_seed_tells_no_variance(tmp_path: Path) -> None:
     assert "not known before two seeds" in " ".join(power_notes([found]))
 
 
+def test_one_arm_has_no_contrast(tmp_path: Path) -> None:
+    study = cells_of(3)
+    alone = make_study([cell for cell in study.cells if cell.factors["method"] == "supervised"], report=DICE)
+    assert [*power_notes(power_so_far(alone, tmp_path))] == [
+        "power: no primary contrast, since no arm is compared with another"
+    ]
+
+
 def test_too_few_planned_seeds_detect_nothing() -> None:
     one = PlannedPower("a against b", "dice", 2, 14, math.nan, 0.5, 9, None, 2, False)
     assert power_rows([one])[0]["detects"] == "–"
