@@ -261,8 +261,11 @@ def _score(job: _Job) -> _Rows | UserError:
         reference = data.test_reference(job.case)
     except UserError as error:
         return error
-    counted = without_ignored(volume.array, reference.array, data.dataset.training_ignore())
-    scored = score_case(*counted, volume.spacing, data.dataset.training_regions(), job.metrics)
+    dataset = data.dataset
+    counted = without_ignored(volume.array, reference.array, dataset.training_ignore())
+    scored = score_case(
+        *counted, volume.spacing, dataset.training_regions(), job.metrics, tolerances=dataset.tolerances
+    )
     return [{"case": job.case, "role": job.asked.role, **row} for row in scored]
 
 

@@ -293,6 +293,27 @@ def test_published_ensembles_are_taken_over(seeds: Made, tmp_path: Path) -> None
     ).read_bytes()
 
 
+def test_a_datasets_own_tolerances_are_kept_to(
+    seeds: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The members' records say by which metrics they were scored; with 1 mm for all regions nsd@region is nsd@1."""
+    made = seeds.copy(tmp_path)
+    made.file.unlink()
+    dataset = registry.load("dataset", "few_patients:FewPatients")
+    monkeypatch.setattr(dataset, "tolerances", dict.fromkeys(dataset().scored_regions(), 1.0))
+    for id in made.ids("supervised"):
+        folder = made.results / "trials" / id
+        rows = pd.read_parquet(folder / "cases.parquet")
+        own = rows[rows["metric"] == "nsd@1"].assign(metric="nsd@region")
+        write_cases(folder, pd.concat([rows, own]).to_dict("records"))
+        write_sums(folder)
+    made.average()
+    rows = rows_of(made, made.ids("supervised"))
+    values = {m: rows[rows["metric"] == m]["value"].to_numpy() for m in ("nsd@1", "nsd@region")}
+    np.testing.assert_array_equal(values["nsd@1"], values["nsd@region"])
+    assert len(values["nsd@1"])
+
+
 def test_folds_are_averaged_only_on_cases_that_all_of_them_test(tmp_path: Path) -> None:
     ids = [case.id for case in registry.load("dataset", "few_patients:FewPatients")().cases(None)]
     test, rest = ids[:2], ids[2:]
