@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.resampling import resample_linear, resample_within_slices
+from harness.data.resampling import most_probable_on, resample_linear, resample_within_slices
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,12 @@ class NativeGrid:
     def labels(self, channels: Iterable[NDArray[np.float32]], rule: str) -> NDArray[np.uint8]:
         """Return the most probable label on the grid of the file; what was cropped away is background."""
         labels = np.zeros(self.ras_shape, np.uint8)
-        labels[self.kept] = most_probable(self.resampled(channel, rule) for channel in channels)
+        held = getattr(channels, "held", None)  # on a GPU: there, resampling takes no time
+        if held is None:
+            labels[self.kept] = most_probable(self.resampled(channel, rule) for channel in channels)
+        else:
+            spacing = self.ras_spacing if rule == "within_slices" else None
+            labels[self.kept] = most_probable_on(held, labels[self.kept].shape, spacing)
         return self.turned_back(labels)
 
     def turned_back(self, array: NDArray[Any]) -> NDArray[Any]:

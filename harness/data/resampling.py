@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Shape = tuple[int, ...]
 _ANISOTROPIC = 3.0  # spacing across slices to that within, above which slices are not mixed (nnU-Net's rule)
@@ -90,6 +93,53 @@ def resample_labels_linear(volume: NDArray[Any], shape: Shape, spacing: Sequence
     return _within_slices(volume, shape, spacing, linear)
 
 
+def most_probable_on(
+    probabilities: Tensor, shape: Shape, spacing: Sequence[float] | None, planes: int = 8
+) -> NDArray[np.uint8]:
+    """Return the most probable class ``(X, Y, Z)``, the first of equals, on a grid of ``shape``.
+
+    It is computed where the probabilities are, some planes at a time; up to rounding by :func:`resample_linear`, or with a
+    spacing by :func:`resample_within_slices`.
+
+    Args:
+        probabilities: ``(K, x, y, z)`` float32, on any device.
+        shape: of the image.
+        spacing: of the image, mm; None: slices that are far apart are mixed as others are.
+        planes: that are resampled at a time.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    old = tuple(probabilities.shape[1:])
+    axis = None if spacing is None else _slice_axis(shape, old, spacing)
+    lower, upper, share = _neighbours(old[0], shape[0])
+    if axis == 0:
+        lower = upper = _nearest(old[0], shape[0])
+        share = np.zeros(shape[0], np.float32)
+    within = [old[other] if other == axis else shape[other] for other in (1, 2)]
+    labels = np.empty(shape, np.uint8)
+    for first in range(0, shape[0], planes):
+        last = min(first + planes, shape[0])
+        begin, end = int(lower[first]), int(upper[last - 1]) + 1
+        wide = probabilities[:, begin:end].transpose(0, 1)  # (planes, K, y, z)
+        wide = interpolate(wide, size=within, mode="bilinear", align_corners=False)
+        if axis in (1, 2):
+            nearest = torch.from_numpy(_nearest(old[axis], shape[axis])).to(wide.device)
+            wide = wide.index_select(axis + 1, nearest)
+        weight = torch.from_numpy(share[first:last]).to(wide.device)[:, None, None, None]
+        below, above = (torch.from_numpy(own[first:last] - begin).to(wide.device) for own in (lower, upper))
+        mixed = torch.lerp(wide[below], wide[above], weight)
+        labels[first:last] = mixed.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def _neighbours(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return the two voxels that each new centre lies between along an axis, and the share of the second."""
+    places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    lower = places.astype(np.int64)
+    return lower, np.minimum(lower + 1, old - 1), (places - lower).astype(np.float32)
+
+
 def _within_slices(
     volume: NDArray[Any],
     shape: Shape,
@@ -135,5 +185,9 @@ def _take_nearest(volume: NDArray[Any], axis: int, size: int) -> NDArray[Any]:
     old = volume.shape[axis]
     if old == size:
         return volume
-    nearest = ((2 * np.arange(size) + 1) * old) // (2 * size)  # in whole numbers: no rounding decides
-    return np.take(volume, nearest, axis=axis)
+    return np.take(volume, _nearest(old, size), axis=axis)
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return the voxel along an axis in which each new centre lies."""
+    return ((2 * np.arange(new) + 1) * old) // (2 * new)  # in whole numbers: no rounding decides

@@ -41,7 +41,7 @@ def class_probabilities(
         image: preprocessed.
         recipe: its patch, batch, overlap, window, window_average, flips, precision and memory_format are read.
         device: of the network.
-        in_memory: bytes above which the probabilities lie in a temporary file.
+        in_memory: bytes above which the probabilities lie in a temporary file, where a GPU has no room for them.
     """
     own = image if image.flags.writeable else np.array(image)  # a cache is read-only
     tensor = torch.from_numpy(own)[None].to(device, memory_format=memory_format(recipe))
@@ -49,7 +49,9 @@ def class_probabilities(
 
     def new_sums(classes: int) -> Probabilities:
         x, y, z = image.shape[1:]
-        written.append(Probabilities((classes, x, y, z), in_memory))
+        written.append(
+            Probabilities((classes, x, y, z), in_memory, device if device.type == "cuda" else None)
+        )
         return written[0]
 
     def logits(window: Tensor) -> Tensor:

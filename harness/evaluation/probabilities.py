@@ -1,4 +1,4 @@
-"""Class probabilities of one case: in memory, or where they are large in a temporary file."""
+"""Class probabilities of one case: on the GPU, in memory, or where they are large in a temporary file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 IN_MEMORY = 2**30
 """Bytes above which they lie in a file of the folder for temporary files (``TMPDIR``)."""
 _PLANES_AT_ONCE = 2**27  # bytes
+_OF_FREE = 0.25  # the share of a GPU's free memory that they may take: a network needs the rest
 
 
 class Probabilities:
@@ -21,17 +22,30 @@ class Probabilities:
     Args:
         shape: ``(K, X, Y, Z)``.
         in_memory: bytes above which they lie in a file, which is gone with this object.
+        device: a GPU that they shall stay on, where there is room.
+
+    Attributes:
+        held: all of them, where they lie on the device.
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], in_memory: int = IN_MEMORY) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        in_memory: int = IN_MEMORY,
+        device: torch.device | None = None,
+    ) -> None:
         self.shape = shape
         self._plane = shape[2] * shape[3] * 4  # bytes
+        size = shape[0] * shape[1] * self._plane
         self._array = self._file = None
-        if shape[0] * shape[1] * self._plane <= in_memory:
+        self.held = torch.zeros(shape, device=device) if device and size <= _room(device) else None
+        if self.held is not None:
+            return
+        if size <= in_memory:
             self._array = np.zeros(shape, np.float32)
         else:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with this object
-            self._file.truncate(shape[0] * shape[1] * self._plane)
+            self._file.truncate(size)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield each class ``(X, Y, Z)``."""
@@ -40,10 +54,15 @@ class Probabilities:
 
     def array(self) -> NDArray[np.float32]:
         """Return all ``(K, X, Y, Z)``."""
+        if self.held is not None:
+            return self.held.cpu().numpy()
         return self._array if self._array is not None else np.stack(list(self))
 
     def add(self, first: int, planes: Tensor) -> None:
         """Add planes ``(K, n, Y, Z)``, on any device, from ``first`` on."""
+        if self.held is not None:
+            self.held[:, first : first + planes.shape[1]] += planes
+            return
         values, last = planes.cpu().numpy(), first + planes.shape[1]
         if self._array is not None:
             self._array[:, first:last] += values
@@ -57,6 +76,9 @@ class Probabilities:
         step = max(1, _PLANES_AT_ONCE // (classes * self._plane))
         for first in range(0, sides, step):
             last = min(first + step, sides)
+            if self.held is not None:
+                self.held[:, first:last] = function(self.held[:, first:last])
+                continue
             if self._array is not None:
                 self._array[:, first:last] = function(torch.from_numpy(self._array[:, first:last])).numpy()
                 continue
@@ -66,6 +88,8 @@ class Probabilities:
 
     def _read(self, index: int, first: int, last: int) -> NDArray[np.float32]:
         """Return planes of one class; a view where they are in memory."""
+        if self.held is not None:
+            return self.held[index, first:last].cpu().numpy()
         if self._array is not None:
             return self._array[index, first:last]
         assert self._file is not None
@@ -77,3 +101,8 @@ class Probabilities:
         assert self._file is not None
         self._file.seek((index * self.shape[1] + first) * self._plane)
         self._file.write(np.ascontiguousarray(values).data)
+
+
+def _room(device: torch.device) -> float:
+    """Return how many bytes of a device probabilities may take."""
+    return _OF_FREE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import nibabel
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -95,3 +98,51 @@ def test_the_mean_of_several_networks() -> None:
     one, other = noise(3, 4, 4, 4), 1 - noise(3, 4, 4, 4)
     np.testing.assert_allclose(list(mean_of([one, other, other])), (one + 2 * other) / 3, rtol=1e-6)
     np.testing.assert_array_equal(list(mean_of([one])), one)
+
+
+class Held:
+    """Probabilities that lie on a device: here on the CPU, so that the way of a GPU is taken everywhere."""
+
+    def __init__(self, array: NDArray) -> None:
+        self.held = torch.from_numpy(array)
+
+    def __iter__(self) -> Iterator[NDArray]:
+        raise AssertionError("they are not to be moved")
+
+
+@pytest.mark.parametrize("rule", ["linear", "within_slices"])
+@pytest.mark.parametrize(
+    ("old", "new", "spacing"),
+    [
+        ((20, 31, 17), (33, 50, 9), (1.0, 1.0, 1.0)),
+        ((30, 20, 10), (15, 40, 40), (1.0, 1.0, 1.0)),
+        ((12, 20, 16), (30, 30, 5), (1.0, 1.0, 6.0)),
+        ((12, 20, 16), (7, 30, 24), (5.0, 1.0, 1.0)),
+        ((12, 9, 16), (24, 5, 24), (1.0, 7.0, 1.0)),
+        ((8, 8, 8), (8, 8, 8), (1.0, 1.0, 1.0)),
+    ],
+)
+def test_on_a_device_labels_are_the_same_but_for_ties(
+    old: Sides, new: Sides, spacing: tuple, rule: str
+) -> None:
+    array = noise(4, *old)
+    array /= array.sum(axis=0)
+    box = tuple((2, side + 2) for side in new)
+    whole = grid(tuple(side + 3 for side in new), spacing, box)  # type: ignore[arg-type]
+    expected = whole.labels(array, rule)
+    found = whole.labels(Held(array), rule)
+    first, second = np.sort(np.stack([whole.resampled(one, rule) for one in array]), axis=0)[[-1, -2]]
+    clear = np.ones(expected.shape, bool)
+    clear[whole.kept] = first - second > 1e-5
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(found[clear], expected[clear])
+    assert (found[0] == 0).all()
+
+
+def test_on_a_device_the_first_of_equals_counts() -> None:
+    assert (
+        grid((4, 4, 4), (1.0, 1.0, 1.0))
+        .labels(Held(np.full((3, 4, 4, 4), 1 / 3, np.float32)), "linear")
+        .max()
+        == 0
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations, product
 from typing import Any
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from harness.evaluation import prediction
 from harness.evaluation.prediction import class_probabilities, predict
+from harness.evaluation.probabilities import Probabilities
 from harness.evaluation.windows import window_starts, window_weights
 from harness.spec import Recipe
 
@@ -191,3 +194,17 @@ def test_probabilities_in_a_file_have_the_same_bits(network: nn.Module, made: Re
     np.testing.assert_array_equal(held.array(), filed.array())
     for one, other in zip(held, filed, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("made", [recipe(), recipe(window_average="logits", flips=(0,))])
+def test_probabilities_on_a_device_are_the_same(
+    network: nn.Module, made: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = class_probabilities(network, image(), made, CPU)
+    held = partial(Probabilities, device=CPU)  # as with a GPU
+    monkeypatch.setattr(prediction, "Probabilities", lambda shape, in_memory, device: held(shape, in_memory))
+    found = class_probabilities(network, image(), made, CPU)
+    assert found.held is not None and expected.held is None
+    np.testing.assert_allclose(found.array(), expected.array(), atol=1e-6)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
