@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -32,14 +33,14 @@ def draw_all(figures: Iterable[PlannedFigure], folder: Path, style: Style = "pag
             path.unlink()
     prints = {name: fingerprint(drawing, style) for name, drawing in drawings.items()}
     known = _drawn(folder)
-    kept = {name: one for name, one in prints.items() if known.get(name) == one and _is_whole(folder, name)}
+    kept = {name: one for name, one in prints.items() if known.get(name) == [one, _sizes(folder, name)]}
     _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
     write_figures({name: one for name, one in drawings.items() if name not in kept}, folder, style)
     _note(folder, prints)
     return [_entry(figure, one, folder) for figure, one in found]
 
 
-def _drawn(folder: Path) -> dict[str, str]:
+def _drawn(folder: Path) -> dict[str, Any]:
     try:
         noted = json.loads((folder / _DRAWN).read_text())
     except (OSError, ValueError):
@@ -48,11 +49,18 @@ def _drawn(folder: Path) -> dict[str, str]:
 
 
 def _note(folder: Path, prints: dict[str, str]) -> None:
-    write_text(folder / _DRAWN, json.dumps(prints, indent=1) + "\n")
+    """Write down what the figures that lie in a folder were drawn from, and how large their files are."""
+    if not prints:
+        (folder / _DRAWN).unlink(missing_ok=True)
+        return
+    noted = {name: [one, _sizes(folder, name)] for name, one in prints.items()}
+    write_text(folder / _DRAWN, json.dumps(noted, indent=1) + "\n")
 
 
-def _is_whole(folder: Path, name: str) -> bool:
-    return all((folder / f"{name}.{suffix}").is_file() for suffix in SUFFIXES)
+def _sizes(folder: Path, name: str) -> list[int]:
+    """Return the bytes of a figure's files; a file that is cut or gone is not the one that was written."""
+    paths = [folder / f"{name}.{suffix}" for suffix in SUFFIXES]
+    return [path.stat().st_size if path.is_file() else -1 for path in paths]
 
 
 def _entry(planned: PlannedFigure, found: Drawing | str, folder: Path) -> FigureEntry:

@@ -110,6 +110,8 @@ def _fitted(table: Table, most: int) -> tuple[str, list[_Block], list[int]]:
 
 def _lead(table: Table, words: Sequence[int]) -> list[int]:
     """Return the first columns of words whose values change seldom, and those that never do."""
+    if not table.rows:
+        return []
     same = [
         place for place in words if len(table.rows) > 1 and len({row[place].text for row in table.rows}) == 1
     ]
@@ -167,7 +169,7 @@ def _blocks(table: Table, words: Sequence[int], points: float) -> list[_Block]:
 def _heading(table: Table, place: int) -> float:
     """Return the width of the longest word that heads a column, in heights of its letters."""
     column = table.columns[place]
-    word = max(map(_ems, column.heading.split(" ")))
+    word = max(map(_ems, _heading_words(column)))
     return max(word, _ems(column.group) / sum(one.group == column.group for one in table.columns))
 
 
@@ -248,7 +250,7 @@ def _head(columns: Sequence[Column]) -> list[str]:
             rules += rf"\cmidrule(lr){{{first}-{first + width - 1}}}" if group else ""
             first += width
         lines += [" & ".join(titles) + r" \\", rules]
-    headings = [column.heading.split(" ") for column in columns]
+    headings = [_heading_words(column) for column in columns]
     most = max(map(len, headings), default=1)
     stacked = [[""] * (most - len(words)) + words for words in headings]
     return [
@@ -256,6 +258,11 @@ def _head(columns: Sequence[Column]) -> list[str]:
         *(" & ".join(latex_escape(words[n]) for words in stacked) + r" \\" for n in range(most)),
         r"\midrule",
     ]
+
+
+def _heading_words(column: Column) -> list[str]:
+    """Return the words of a heading that stand one below the other; a number and its per cent sign are one."""
+    return column.heading.replace(" %", "\u00a0%").split(" ")
 
 
 def _entry(cell: Cell) -> str:

@@ -79,6 +79,8 @@ def test_a_figure_is_drawn_again_only_where_it_shows_something_else(tmp_path: Pa
     assert redrawn(again, other := draw(DRAWINGS["role_dots"])) == {"first"}
     (tmp_path / "second.pdf").unlink()
     assert redrawn(other, mended := draw(DRAWINGS["role_dots"])) == {"second"}
+    (tmp_path / "first.png").write_bytes(b"")
+    assert redrawn(mended, mended := draw(DRAWINGS["role_dots"])) == {"first"}
     assert redrawn(mended, narrow := draw(DRAWINGS["role_dots"], "column")) == {"first", "second"}
     assert set(draw("no trial")) == {name for name in narrow if name.startswith("second")}
 

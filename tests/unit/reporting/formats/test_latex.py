@@ -95,3 +95,8 @@ def test_what_is_good_or_bad_is_printed_black() -> None:
     row = (Cell("a"), Cell("+1.00", tone="good", bold=True))
     table = Table("t", "T", "C.", (Column("Arm"), Column("x", "number")), (row,), pd.DataFrame())
     assert "color" not in to_latex(table, "study") and r"\textbf{+1.00}" in to_latex(table, "study")
+
+
+def test_a_table_without_rows_has_its_head() -> None:
+    empty = Table("t", "T", "C.", (Column("Arm"), Column("95 % interval", "number")), (), pd.DataFrame())
+    assert "& 95~\\% " in to_latex(empty, "study") and "interval" in to_latex(empty, "study")

@@ -35,8 +35,8 @@ def test_every_file_is_there(fake: Fake, fake_page: Path) -> None:
     } | {"dice.trials.json", "hd95.trials.json"}
     assert {path.name for path in (folder / "tables").iterdir()} == tables
     figures = {f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "svg", "png")}
-    assert {path.name for path in (folder / "figures").iterdir()} == figures
-    starts = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {*figures, "drawn.json"}
+    starts = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml", "json": b"{"}
     for path in (folder / "figures").iterdir():
         assert path.read_bytes().startswith(starts[path.suffix[1:]])
 
