@@ -137,6 +137,28 @@ class MaskedPass:
         with self.masker.hide_tokens(network, self._tokens, mask, before_position=before, skip=self._skip):
             return network(image)
 
+    def with_whole(self, network: nn.Module, whole: Tensor, image: Tensor, mask: Tensor) -> tuple[Any, Any]:
+        """Return what ``network`` gives of ``whole``, and of ``image`` where ``mask`` hides a part, from one pass of both.
+
+        For networks that normalise each sample by itself: up to rounding, two passes say the same.
+        """
+        import torch
+
+        nothing = mask.new_zeros(len(whole), *mask.shape[1:])
+        found = self(network, torch.cat([whole, image]), torch.cat([nothing, mask]))
+        if isinstance(found, list):
+            return [level[: len(whole)] for level in found], [level[len(whole) :] for level in found]
+        return found[: len(whole)], found[len(whole) :]
+
+
+def normalises_each_sample(network: nn.Module) -> bool:
+    """Return whether what a network says of a sample does not depend on the others of its batch."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.nn.modules.instancenorm import _InstanceNorm
+
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm | _InstanceNorm)]
+    return not any(isinstance(norm, _BatchNorm) or norm.track_running_stats for norm in norms)
+
 
 def _level(setting: Setting) -> dict[str, str]:
     """Return that tokens are masked where there are tokens, and else blocks of the image.
