@@ -173,7 +173,7 @@ def test_who_is_asked_to_stop_saves_a_checkpoint_and_the_same_command_goes_on(fo
     until(lambda: wrote(1, '"losses"'), "training")
     run.process.send_signal(signal.SIGTERM)
     output = run.wait(75)
-    assert "asked to stop" in output and "the same command goes on" in output
+    assert "asked to stop" in output and "Stopped. The same command goes on." in output
     released = store.released(cell.spec.id)
     assert released and released.kind == "preempted" and store.status(cell.spec.id) == "pending"
     assert (home / "attempt-1" / "resume.pt").is_file()
