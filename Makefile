@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint docs clean
+.PHONY: quickstart test test-slow gpu lint docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/medctx run quickstart
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n logical --dist worksteal -m "slow and not whole_machine" --durations 12
 	$(BIN)/python -m pytest -m "slow and whole_machine" --durations 12
+
+# What a GPU shows within eight minutes; on a CPU: python tests/gpu/evidence.py --small
+gpu: $(VENV)/.installed
+	$(BIN)/python tests/gpu/evidence.py --json results/gpu.json
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
