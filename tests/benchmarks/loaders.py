@@ -3,6 +3,8 @@
 For each pipeline that papers use, on synthetic volumes of about the size of its dataset's, prints
 - the seconds of a core that a batch takes, drawn in this process;
 - batches per second with 1 and 2 loaders, and their ratio to none;
+- seconds of a processor that a batch takes: drawn alone, and with 2 loaders of a loader and of the trial's process, which
+  hardly depend on what else the machine does;
 - for a stand-in of a GPU that sleeps 0.05, 0.1 and 0.3 s a step, the share of time for which it waits with 2 loaders, beside
   what the forecast of ``medctx plan`` says (``Need.waiting``).
 
@@ -21,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 
 from harness import registry
 from harness.data.patches import PatchSampler
@@ -72,9 +75,10 @@ def main() -> None:
     options = parser.parse_args()
     clean_process(1)
     keep_freed_memory()  # as a trainer does
-    print(
-        f"{'pipeline':22}{'s/batch':>9}{'1 loader':>10}{'2 loaders':>11}   share of waiting with 2 (by the forecast)"
+    titles = (
+        f"{'pipeline':22}{'s/batch':>9}{'1 loader':>15}{'2 loaders':>15}{'alone':>8}{'loader':>8}{'trial':>8}"
     )
+    print(f"{titles}   share of waiting with 2 (by the forecast)")
     for pipeline in options.pipelines:
         name, _, key = pipeline.partition(".")
         recipe = parse(Recipe, registry.load("dataset", name).pipelines[key], pipeline)
@@ -87,30 +91,42 @@ def main() -> None:
 
 def measure(pipeline: str, draw: Any, seconds: float) -> None:
     """Print a line of the table."""
-    plain = batches_per_second((draw(step) for step in range(10**6)), 0, seconds)
-    rates = [
-        batches_per_second(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), 2 * loaders, seconds)
+    plain, own, _ = rate_of((draw(step) for step in range(10**6)), 0, seconds)
+    found = [
+        rate_of(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), 2 * loaders, seconds)
         for loaders in (1, 2)
     ]
     parts = []
     for step in STEPS:
         said = Need("a stand-in", 0, step, seconds_per_batch=1 / plain).waiting(2)
         parts.append(f"{step:g} s: {100 * waiting(draw, step, seconds):.1f} % ({100 * said:.1f} %)")
-    ratios = "".join(f"{rate:7.2f} /s" + f" {rate / plain:4.2f}" for rate in rates)
-    print(f"{pipeline:22}{1 / plain:9.3f}{ratios}   {', '.join(parts)}", flush=True)
+    ratios = "".join(f"{rate:7.2f} /s" + f" {rate / plain:4.2f}" for rate, _, _ in found)
+    _, taking, drawing = found[1]
+    cores = f"{own:8.3f}{drawing:8.3f}{taking:8.3f}"
+    print(f"{pipeline:22}{1 / plain:9.3f}{ratios}{cores}   {', '.join(parts)}", flush=True)
 
 
-def batches_per_second(batches: Any, unmeasured: int, seconds: float) -> float:
-    """Return the rate once ``unmeasured`` batches, and two more, are there."""
+def rate_of(batches: Any, unmeasured: int, seconds: float) -> tuple[float, float, float]:
+    """Return, once ``unmeasured`` batches and two more are there, batches a second, and processor seconds of one: here, below."""
     with closing(batches):
         for _ in range(unmeasured + 2):
             next(batches)
-        begun = time.perf_counter()
+        begun, own, theirs = time.perf_counter(), time.process_time(), of_children()
         for count in itertools.count(1):
             next(batches)
-            if time.perf_counter() - begun >= seconds:
-                return count / (time.perf_counter() - begun)
+            if (spent := time.perf_counter() - begun) >= seconds:
+                return (
+                    count / spent,
+                    (time.process_time() - own) / count,
+                    (of_children() - theirs) / count,
+                )
     raise AssertionError
+
+
+def of_children() -> float:
+    """Return the processor seconds that the processes below this one have taken."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(one.user + one.system for one in times)
 
 
 def waiting(draw: Any, step: float, seconds: float) -> float:
