@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import groupby, takewhile
 from math import ceil
 from unicodedata import normalize
 
@@ -24,7 +24,7 @@ _LATEX = {
     "*": r"\textsuperscript{*}", "β": r"$\beta$",
 }  # fmt: skip
 _WIDTH = 345.0  # points: the text width of Springer's LNCS, and a little less
-_GAP = 6.0  # points between two columns: twice \tabcolsep
+_GAP = 4.0  # points between two columns: twice \tabcolsep
 _SIZES = {
     "small": (9.0, 11.0),
     "footnotesize": (8.3, 9.5),
@@ -95,15 +95,14 @@ def _fitted(table: Table, most: int) -> tuple[str, list[_Block], list[int]]:
 
     What heads parts takes no column: there is such where a table is too wide, or has more than so many rows.
     """
-    words = [place for place, column in enumerate(table.columns) if column.kind == "text"]
-    whole = _blocks(table, words, _SIZES["small"][0])
+    kinds = [column.kind for column in table.columns]
+    words = list(takewhile(lambda place: kinds[place] == "text", range(len(kinds))))
+    whole = _blocks(table, words, [], _SIZES["small"][0])
     if len(whole) == 1 and len(table.rows) <= most:
         return "small", whole, []
     lead = _lead(table, words)
-    found = {
-        size: _blocks(table, [place for place in words if place not in lead], points)
-        for size, (points, _) in _SIZES.items()
-    }
+    rest = [place for place in words if place not in lead]
+    found = {size: _blocks(table, rest, lead, points) for size, (points, _) in _SIZES.items()}
     size = next((size for size, blocks in found.items() if len(blocks) == 1), "scriptsize")
     return size, found[size], lead
 
@@ -132,12 +131,12 @@ def _runs(table: Table, places: Sequence[int]) -> Iterator[range]:
         start = stop
 
 
-def _blocks(table: Table, words: Sequence[int], points: float) -> list[_Block]:
+def _blocks(table: Table, words: Sequence[int], lead: Sequence[int], points: float) -> list[_Block]:
     """Return the columns in as few blocks as have room; each begins with the words that tell its rows apart."""
     widths = [_widest(table, place) * points + _GAP for place in range(len(table.columns))]
     kinds = [column.kind for column in table.columns]
     prose = [place for place, kind in enumerate(kinds) if kind == "prose"]
-    numbers = [place for place, kind in enumerate(kinds) if kind == "number"]
+    numbers = [place for place in range(len(kinds)) if place not in (*words, *lead, *prose)]
     most = _MOST_NAMES if numbers or prose else _WIDTH
     wrapped: dict[int, float] = {}
     if sum(widths[place] for place in words) > most:
