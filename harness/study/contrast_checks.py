@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
@@ -18,10 +18,14 @@ _ROLES = ("student", "teacher")
 
 def planned_arms(study: Study) -> list[Arm]:
     """Return the arms of a study by the factors that they set, all but seed and fold, in the order of cells."""
+    return _arms(study, [cell.factors for cell in study.cells])
+
+
+def _arms(study: Study, cells: Iterable[Mapping[str, Any]]) -> list[Arm]:
     keys = [key for key in study.factors if key not in REPEATED]
     arms: dict[tuple[tuple[str, Any], ...], None] = {}
-    for cell in study.cells:
-        values = ((key, cell.factors.get(key)) for key in keys)
+    for factors in cells:
+        values = ((key, factors.get(key)) for key in keys)
         arms[tuple((key, _plain(value)) for key, value in values if value is not None)] = None
     return [dict(arm) for arm in arms]
 
@@ -37,7 +41,11 @@ def check_contrasts(where: str, study: Study) -> None:
         UserError: two of one name, an unknown factor or value, a trend over what is no number, or no arms that it compares;
             ``where`` is the file.
     """
-    specs, arms = study.report.contrasts, planned_arms(study)
+    # what is skipped here, as with another patch, is declared all the same
+    specs, arms = (
+        study.report.contrasts,
+        [*planned_arms(study), *_arms(study, [skip.factors for skip in study.skipped])],
+    )
     for name, number in Counter(spec.name for spec in specs).items():
         if number > 1:
             raise UserError(
