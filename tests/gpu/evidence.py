@@ -57,10 +57,29 @@ class Size:
     steps: int
     loaders: tuple[int, ...]
     packed: int
+    precisions: tuple[str, ...]
 
 
-PAPER = Size(PRESETS, (128, 128, 64), (273, 273, 140), (512, 512, 140), 8, (0, 2, 4, 8), 4)
-SMALL = Size(dict.fromkeys(PRESETS, "tiny"), (64, 32, 32), (70, 40, 36), (128, 70, 36), 1, (0, 2), 2)
+PAPER = Size(
+    PRESETS,
+    (128, 128, 64),
+    (273, 273, 140),
+    (512, 512, 140),
+    8,
+    (0, 2, 4, 8),
+    4,
+    ("fp32", "bf16", "fp16"),
+)
+SMALL = Size(
+    dict.fromkeys(PRESETS, "tiny"),
+    (64, 32, 32),
+    (70, 40, 36),
+    (128, 70, 36),
+    1,
+    (0, 2),
+    2,
+    ("fp32", "bf16"),  # a CPU takes minutes for a step in fp16
+)
 
 
 def trainer_of(
@@ -115,17 +134,19 @@ def step_times(size: Size) -> Iterator[Row]:
     """Yield a row for each network, method and choice of kernels."""
     choices: list[Row] = [
         {"precision": precision, "kernels": kernels}
-        for precision in ("fp32", "bf16", "fp16")
+        for precision in size.precisions
         for kernels in ("deterministic", "fast")
     ]
     for architecture in size.networks:
         yield measured(size, architecture, "bare", choices[0])
-        for choice in choices:
+    quick = choices[3]
+    for choice in choices:  # so that each network has its turn before the time is out
+        for architecture in size.networks:
             for method in ("supervised", "medcontext"):
                 yield measured(size, architecture, method, choice)
-        yield measured(size, architecture, "medcontext", choices[3] | {"method__one_pass": True})
-        if architecture == "dynunet":
-            yield measured(size, architecture, "supervised", choices[3] | {"compile": True})
+            if choice == quick:
+                yield measured(size, architecture, "medcontext", quick | {"method__one_pass": True})
+    yield measured(size, "dynunet", "supervised", quick | {"compile": True})
 
 
 def measured(size: Size, architecture: str, method: str, choice: Row) -> Row:
@@ -195,17 +216,21 @@ def inference(size: Size) -> Iterator[Row]:
 
 
 def resume(size: Size) -> Iterator[Row]:
-    """Yield the largest difference of losses between a run in fp16 and one that was put down in its middle."""
-    steps = 2 * size.steps
-    whole = trainer_of(size, "dynunet", precision="fp16")
+    """Yield the largest difference of losses between a run and one put down in its middle, in fp16 where there is a GPU."""
+    steps, precision = 2 * size.steps, size.precisions[-1]
+    whole = trainer_of(size, "dynunet", precision=precision)
     calm = [result.losses["total"] for result in whole.run_until(steps)]
-    first = trainer_of(size, "dynunet", precision="fp16")
+    first = trainer_of(size, "dynunet", precision=precision)
     put_down = [result.losses["total"] for result in first.run_until(size.steps)]
     state = first.state_dict()
-    second = trainer_of(size, "dynunet", precision="fp16")
+    second = trainer_of(size, "dynunet", precision=precision)
     second.load_state_dict(state)
     put_down += [result.losses["total"] for result in second.run_until(steps)]
-    yield {"steps": steps, "largest_difference": float(np.abs(np.subtract(calm, put_down)).max())}
+    yield {
+        "precision": precision,
+        "steps": steps,
+        "largest_difference": float(np.abs(np.subtract(calm, put_down)).max()),
+    }
 
 
 def packing(size: Size) -> Iterator[Row]:
