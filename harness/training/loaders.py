@@ -113,6 +113,11 @@ def _processes(draw: DrawBatch, first: Batch, loaders: int, threads: int) -> Ite
 
         try:
             yield ask
+        except BrokenProcessPool as error:  # of a batch that is taken, or of one that is asked for
+            free = (
+                f"; {_SHARED} has {shutil.disk_usage(_SHARED).free / 2**20:.0f} MiB free" * _SHARED.is_dir()
+            )
+            raise TrialFailure(LOST, f"a loader has died{free}") from error
         finally:
             for process in {*active_children()} - others:
                 process.kill()  # there is nothing to lose, and one that hangs hears nothing else
@@ -122,11 +127,7 @@ def _taken(drawn: Future[None], slot: Batch) -> Batch:
     """Return a copy of what a loader puts into a slot, when it is there."""
     if not wait([drawn], PATIENCE).done:
         raise TrialFailure(LOST, f"a loader has drawn no batch for {PATIENCE:.0f} s")
-    try:
-        drawn.result()
-    except BrokenProcessPool as error:
-        free = f"; {_SHARED} has {shutil.disk_usage(_SHARED).free / 2**20:.0f} MiB free" * _SHARED.is_dir()
-        raise TrialFailure(LOST, f"a loader has died{free}") from error
+    drawn.result()
     return _each(slot, torch.clone)
 
 

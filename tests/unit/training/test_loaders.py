@@ -113,6 +113,14 @@ def test_an_error_comes_as_it_was_raised_and_a_full_disk_keeps_its_rule() -> Non
     assert not active_children()
 
 
+def test_a_death_is_told_also_where_the_next_batch_is_asked_for() -> None:
+    batches = drawn_ahead(Draw(2, die), range(99), 1, 1, pin=False)
+    next(batches)
+    time.sleep(1.0)  # until the pool knows
+    with pytest.raises(TrialFailure, match="a loader has died"):
+        list(batches)
+
+
 @pytest.mark.parametrize("end", [die, stop])
 def test_a_loader_that_dies_or_hangs_is_a_fault_with_a_rule(
     end: Any, monkeypatch: pytest.MonkeyPatch
