@@ -41,7 +41,9 @@ RULES = {
     "out_of_host_memory": Rule("again", "checkpoint", "Run again with fewer --workers."),
     "worker_lost": Rule("again", "checkpoint", "See why its process or node died, then run again."),
     "loader_lost": Rule(
-        "again", "checkpoint", "Run again with fewer --loaders, or give more memory, or more of it to /dev/shm."
+        "again",
+        "checkpoint",
+        "Run again with fewer --loaders, or give more memory, or more of it to /dev/shm.",
     ),
     "nan": Rule("fail", "never", "Lower recipe.learning_rate, or set recipe.precision=fp32: a new trial."),
     "error": Rule("fail", "anew", "Mend what the traceback names, then run again."),

@@ -66,10 +66,10 @@ def predict_whole(folder: Path, id: str) -> None:
     import torch
     from monai.inferers import sliding_window_inference
 
-    from harness.inference.trained import load_networks
     from harness.data.images import preprocess_image
     from harness.data.nifti import read_image
     from harness.data.resampling import resample_linear
+    from harness.inference.trained import load_networks
 
     (network,), _ = load_networks([id], folder / "results", None, "student", "cpu")
     image, recipe = read_image(folder / "image.nii.gz"), network.recipe

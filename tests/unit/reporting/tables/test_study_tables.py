@@ -381,4 +381,8 @@ def test_the_best_of_each_network_is_bold(fake: Fake) -> None:
     table = tables_of(fake.study, fake.results)["dice"]
     place = [column.heading for column in table.columns].index("Mean")
     marked = {(row[0].text, row[1].text) for row in table.rows if row[place].bold}
-    assert marked == {("5", "U-Net"), ("5", "UNETR"), ("all", "U-Net")}  # of the fourth one arm alone is complete
+    assert marked == {
+        ("5", "U-Net"),
+        ("5", "UNETR"),
+        ("all", "U-Net"),
+    }  # of the fourth one arm alone is complete
