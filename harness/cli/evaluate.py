@@ -146,7 +146,7 @@ def _assignments(text: str | None, option: str, example: str) -> list[tuple[str,
 
 
 def _label(text: str, option: str) -> int:
-    if not text.strip().isdecimal() or not 1 <= int(text) <= 255:
+    if not text.strip().isdecimal():
         raise UserError(option, repr(text), "a label from 1 to 255", "Correct the option.")
     return int(text)
 

@@ -107,8 +107,12 @@ def _check_options(
         raise UserError("--labels", "--regions too", "one of them", "Name the regions with --regions alone.")
     if ignore is not None and not 1 <= ignore <= 255:
         raise UserError("--ignore", str(ignore), "a label from 1 to 255", "Correct the option.")
-    if ignore in {*labels, *(value for own in regions.values() for value in own)}:
-        option = "--regions" if regions else "--labels"
+    option = "--regions" if regions else "--labels"
+    scored = {*labels, *(value for own in regions.values() for value in own)}
+    for value in scored:
+        if not 1 <= value <= 255:
+            raise UserError(option, repr(value), "a label from 1 to 255", "Leave out the background.")
+    if ignore in scored:
         raise UserError(
             "--ignore", f"{ignore}, which {option} has too", "a label that is not scored", "Remove one."
         )
