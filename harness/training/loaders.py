@@ -68,11 +68,11 @@ def drawn_ahead(
         return
     first = draw(steps[0])
     source = _processes(draw, first, loaders, threads) if loaders else _thread(draw)
-    with ThreadPoolExecutor(1) as pinner, source as ask:
+    with ThreadPoolExecutor(1) as taker, source as ask:  # copies out of slots are made ahead too
 
         def asked_for(step: int) -> Callable[[], Batch]:
             take = ask(step)
-            return pinner.submit(lambda: take().pin_memory()).result if pin else take
+            return taker.submit(lambda: take().pin_memory() if pin else take()).result
 
         waiting = iter(steps[1:])
         asked = deque(map(asked_for, islice(waiting, loaders * _AHEAD or _AHEAD_IN_THREAD)))
