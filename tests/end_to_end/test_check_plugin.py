@@ -174,5 +174,5 @@ def test_a_parameter_without_effect_and_without_a_declared_condition_fails(monke
 
 def test_every_parameter_has_another_value_to_try() -> None:
     found = dict(alternatives(MedContextParameters()))
-    assert len(found) == 32 and all(found.values())
+    assert len(found) == 33 and all(found.values())
     assert found["masking.level"] == ["image"] and 1.5 not in found["masking.ratio"]

@@ -43,10 +43,10 @@ def performance_profiles(rows: pd.DataFrame) -> Figure:
 
 
 def _span(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return where the lines fall: from the last level that nearly all scores are above to the first that none is."""
+    """Return where the lines fall: from the last level that nearly all scores are above to the first that none is; 0 for neither."""
     upper = rows.loc[rows["value"] > 0, "level"].max()
     lower = rows.loc[rows["value"] >= 98, "level"].groupby(rows["arm"]).max().min()
-    return float(np.nan_to_num(lower)), float(upper) + 1
+    return float(np.nan_to_num(lower)), float(np.nan_to_num(upper)) + 1
 
 
 @style.applied
