@@ -89,7 +89,7 @@ def test_equal_values_have_no_star(tmp_path: Path) -> None:
     assert {name: list(values) for name, values in means.items()} == {name: [v] for name, v in dice.items()}
     assert table["star"].fillna("").eq("").all() and (table["gain"].fillna(0) == 0).all()
     assert table["low_networks"].isna().all() and table["low_retraining"].isna().all()
-    assert "Ranks over cases: all arms have equal values on every case." in text
+    assert "Ranks over patients: all arms have equal values on every case." in text
 
 
 def test_a_curve_of_a_numeric_factor_and_its_baseline(tmp_path: Path) -> None:
