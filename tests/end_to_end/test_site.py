@@ -52,7 +52,7 @@ def test_every_module_has_a_page(site: Path) -> None:
 def test_the_gallery_has_every_figure_and_table_that_is_published(site: Path) -> None:
     text = (site / "gallery.html").read_text()
     titles = set(re.findall(r'<h3 id="[^"]*">([^<]*)', text))
-    assert {"Gains over the baseline", "Ranks over cases", "Comparisons with Supervised"} <= titles
+    assert {"Gains over the baseline", "Ranks over patients", "Comparisons with Supervised"} <= titles
     for image in re.findall(r'src="(results/[^"]+)"', text):
         assert (site / image).is_file()
     for study in (ROOT / "results" / "published").iterdir():
