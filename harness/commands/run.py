@@ -15,6 +15,7 @@ from harness.progress.adoption import adopt_published
 from harness.progress.known import KnownStudy, known_study
 from harness.progress.missing import missing_cells
 from harness.progress.same_data import check_data, contents_of
+from harness.records import preemption
 from harness.records.store import Store
 from harness.records.weights import keep_weights
 from harness.study.cells import Cell
@@ -103,6 +104,7 @@ def _prepare_input(
     watch.enter("reading and preprocessing data")
     check_data(known.cells, cells, store, root)
     keep_weights(store.results, known.declared.weights)
+    preemption.interrupt_and_remember()
     watch.enter("starting Ray")
 
 

@@ -31,6 +31,17 @@ def listen(*more: signal.Signals) -> None:
         signal.signal(number, take)
 
 
+def interrupt_and_remember() -> None:
+    """Let Ctrl-C interrupt as usual, and remember it: a library that is being imported may swallow the exception."""
+    _received.clear()
+
+    def take(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, take)
+
+
 def is_signalled() -> bool:
     """Return whether this process was asked to stop."""
     return bool(_received)

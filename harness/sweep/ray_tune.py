@@ -200,6 +200,8 @@ def sweep(
     stop_file.create()
     preemption.listen()  # Ctrl-C ends at once while Ray starts: nothing runs that could be lost
     try:
+        if preemption.is_signalled():
+            raise KeyboardInterrupt
         _start_ray(workers, threads, loaders, gpus, address)
         preemption.listen(signal.SIGINT)  # Ray has put its own handlers in their place
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0

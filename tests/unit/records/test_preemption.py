@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import Interrupted
 from harness.records import preemption
-from harness.records.preemption import StopFile, is_signalled, listen
+from harness.records.preemption import StopFile, interrupt_and_remember, is_signalled, listen
 from harness.records.processes import Process
 from harness.records.store import Store
 from harness.spec import TrialSpec
@@ -69,3 +69,12 @@ def test_the_second_interrupt_does_not_wait(handlers: None) -> None:
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         signal.pause()
+
+
+def test_ctrl_c_that_somebody_swallows_is_remembered(handlers: None) -> None:
+    preemption._received.append(signal.SIGINT)  # of an earlier run in this process
+    interrupt_and_remember()
+    assert not is_signalled()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert is_signalled()
