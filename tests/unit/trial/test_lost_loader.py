@@ -11,25 +11,15 @@ from harness.errors import Interrupted
 from harness.records.schema import read_history
 from harness.records.store import Store
 from harness.spec import TrialSpec
-from harness.study.resolve import Resolver
 from harness.trial import build
 from harness.trial.run import run_trial
 from harness.trial.settings import RunSettings
 
 
 @pytest.fixture
-def spec() -> TrialSpec:
-    flat = {
-        "dataset": "phantom",
-        "architecture": "unet",
-        "method": "supervised",
-        "shots": 2,
-        "subset": 0,
-        "seed": 0,
-    }
-    found = Resolver("test").trial({**flat, "recipe.steps": 30, "recipe.patch": [16, 16, 16]})
-    assert isinstance(found, TrialSpec)
-    return found.model_copy(update={"tested": False})
+def spec(spec: TrialSpec) -> TrialSpec:
+    recipe = spec.recipe.model_copy(update={"steps": 30, "patch": (16, 16, 16)})
+    return spec.model_copy(update={"recipe": recipe, "tested": False})
 
 
 def test_it_goes_on_from_its_checkpoint_to_the_same_bits(
