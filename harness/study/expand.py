@@ -22,6 +22,9 @@ from harness.study.report_checks import check_report
 from harness.study.resolve import Resolver
 from harness.study.searches import Search, expand_arm
 from harness.study.study import Skip, Study
+from harness.study.tolerances import check_tolerances
+
+_PIPELINE = "recipe.pipeline"
 
 
 def load_study(name: str, overrides: Sequence[str] = (), data: str | Path | None = None) -> Study:
@@ -168,22 +171,28 @@ class _Expansion:
             weights_lines=self.resolver.weights_lines,
         ).joined_by(declared)
         check_report(str(self.path), study)
+        check_tolerances(str(self.path), self.file.tolerances, study, self.data_root)
         return study
 
     @cached_property
     def resolver(self) -> Resolver:
-        return Resolver(str(self.path), self.file.methods, self.file.architectures, self.data_root)
+        file = self.file
+        return Resolver(str(self.path), file.methods, file.architectures, self.data_root, file.tolerances)
 
     def _settings(self, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the factor values of each declared cell, grid first; a search makes its own of the grid.
 
-        Where a split has folds and no fold is named, each of them is a cell.
+        Where a split has folds and no fold is named, each of them is a cell. Where some cell names a pipeline, the others
+        get that of ``base``: a trial does not tell which one it came from.
         """
         blocks = [(f"also[{index}]", entry) for index, entry in enumerate(self.file.also)]
         if not self.file.search and (self.file.grid or not self.file.also):
             blocks = [("grid", self.file.grid), *blocks]
+        several = any(_PIPELINE in block for _, block in blocks)
         for where, block in blocks:
             for settings in self._combinations(where, block):
+                if several:
+                    settings.setdefault(_PIPELINE, base.get(_PIPELINE))
                 folds = self.resolver.folds({**base, **settings})
                 yield from [settings] if folds is None else [{**settings, FOLD: k} for k in range(folds)]
 

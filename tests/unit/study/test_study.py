@@ -131,6 +131,13 @@ def test_dotted_keys_reach_into_parameters_and_every_cell_knows_their_value(stud
     assert loaded.varying() == ("method", "seed", "method.masking.ratio")
 
 
+def test_cells_that_name_no_pipeline_have_that_of_the_base_where_others_name_one(study) -> None:
+    base = BASE.replace("dataset: phantom", "dataset: hippocampus, recipe.pipeline: short", 1)
+    loaded = study(base + "also: [{seed: 1}, {seed: 1, recipe.pipeline: half_hour}]")
+    assert [cell.factors["recipe.pipeline"] for cell in loaded.cells] == ["short", "half_hour"]
+    assert "recipe.pipeline" not in study(base + "also: [{seed: 1}]").factors
+
+
 def test_overrides_replace_settings_of_the_base(study) -> None:
     assert study(BASE, "recipe.steps=7").cells[0].spec.recipe.steps == 7
     with pytest.raises(UserError, match="--only"):
