@@ -297,6 +297,9 @@ class TrialSpec(Frozen):
     recipe: Recipe
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
     weights: WeightsSpec | None = later(None, description="that its networks start from, made elsewhere")
+    tolerances: dict[str, PositiveFloat] | None = later(
+        None, description="of normalised surface Dice by region, mm; None: those of the dataset, if it has any"
+    )
     tested: bool = later(True, description="False: of a search, scored on the validation cases alone")
 
     @cached_property

@@ -68,6 +68,13 @@ def evaluate(
     prediction_names: Pattern = "{case}",
     reference_names: Pattern = "{case}",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
+    tolerances: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=MM,…",
+            help="Score normalised surface Dice at a tolerance of each region too (nsd@region), e.g. liver=2,spleen=1.5.",
+        ),
+    ] = None,
     verify: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score N cases, drawn at random, with medpy too.")
     ] = 0,
@@ -86,6 +93,7 @@ def evaluate(
             regions=_regions(regions),
             metrics=metrics.split(","),
             convention=convention,
+            tolerances=_tolerances(tolerances),
             prediction_names=prediction_names,
             reference_names=reference_names,
             workers=workers,
@@ -135,6 +143,19 @@ def _regions(text: str | None) -> Regions | None:
     for name, values in _assignments(text, "--regions", "TC=2+3,WT=1+2+3"):
         groups[name] = tuple(_label(value, "--regions") for value in values.split("+"))
     return groups or None
+
+
+def _tolerances(text: str | None) -> dict[str, float]:
+    """Read ``liver=2,spleen=1.5``."""
+    example, found = "liver=2,spleen=1.5", {}
+    for name, value in _assignments(text, "--tolerances", example):
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UserError(
+                "--tolerances", repr(f"{name}={value}"), f"a number, as in {example}", "Correct the option."
+            ) from None
+    return found
 
 
 def _assignments(text: str | None, option: str, example: str) -> list[tuple[str, str]]:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from harness.commands.arguments import Folder
 from harness.errors import UserError
-from harness.evaluation.conventions import RECORDED_METRICS, Convention, convention_named, metric_named
+from harness.evaluation.conventions import (
+    RECORDED_METRICS,
+    REGION_NSD,
+    Convention,
+    convention_named,
+    metric_named,
+)
 from harness.evaluation.workers import usable_cores
 from harness.files.whole import write_text
 
@@ -32,6 +38,7 @@ def evaluate(
     regions: Mapping[str, tuple[int, ...]] | None = None,
     metrics: Sequence[str] = RECORDED_METRICS,
     convention: str = "harness",
+    tolerances: Mapping[str, float] | None = None,
     prediction_names: str = "{case}",
     reference_names: str = "{case}",
     workers: int | None = None,
@@ -50,6 +57,8 @@ def evaluate(
         regions: name -> labels: score these groups alone.
         metrics: names; also ``sensitivity``, ``precision``, ``volume``, ``reference_volume``.
         convention: unit and rules for empty masks, as ``medctx list conventions`` names them.
+        tolerances: region -> tolerance of normalised surface Dice, in the convention's unit of length; with them ``nsd@region`` is
+            scored too.
         prediction_names: file name without suffix, with ``{case}`` where the id stands.
         reference_names: the same.
         workers: processes; by default one for each core.
@@ -63,7 +72,10 @@ def evaluate(
     """
     chosen = convention_named(convention, "--convention")
     names = [metric_named(name, "--metrics").name for name in metrics]
+    if tolerances and REGION_NSD not in names:
+        names.append(REGION_NSD)
     _check_options(names, labels or {}, regions or {}, ignore)
+    _check_tolerances(names, tolerances or {})
     target = _csv_file(output)
     from harness.evaluation.folder_scoring import evaluate_pairs
     from harness.evaluation.pairing import pair_files
@@ -74,6 +86,7 @@ def evaluate(
         regions=regions,
         metrics=names,
         convention=chosen,
+        tolerances=tolerances or {},
         workers=workers or usable_cores(),
         verify=verify,
         ignore=ignore,
@@ -81,7 +94,7 @@ def evaluate(
         on_progress=on_progress,
     )
     if target:
-        _write(target, found, names, chosen, ignore)
+        _write(target, found, names, chosen, ignore, tolerances or {})
     return found
 
 
@@ -118,8 +131,25 @@ def _check_options(
         )
 
 
+def _check_tolerances(metrics: Sequence[str], tolerances: Mapping[str, float]) -> None:
+    """Refuse a tolerance that is none, and to score by region without any."""
+    for region, value in tolerances.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError("--tolerances", f"{region}={value:g}", "a length above 0", "Correct the option.")
+    if REGION_NSD in metrics and not tolerances:
+        raise UserError(
+            "--metrics", f"{REGION_NSD}, without --tolerances", "a tolerance for each region",
+            "Add for example --tolerances liver=2,spleen=1.5.",
+        )  # fmt: skip
+
+
 def _write(
-    output: Path, found: Evaluation, metrics: Sequence[str], convention: Convention, ignore: int | None
+    output: Path,
+    found: Evaluation,
+    metrics: Sequence[str],
+    convention: Convention,
+    ignore: int | None,
+    tolerances: Mapping[str, float],
 ) -> None:
     """Write the rows, and beside them by which convention they were made."""
     text = io.StringIO()
@@ -134,6 +164,7 @@ def _write(
         "remark": convention.remark,
         "metrics": list(metrics),
         "regions": found.regions,
+        "tolerances": dict(tolerances),
         "ignored_label": ignore,
         "labels_in_no_region": list(found.missing.labels),
         "regions_in_no_file": list(found.missing.regions),

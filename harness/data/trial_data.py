@@ -119,6 +119,8 @@ def load_trial_data(
     name = spec.dataset.name
     dataset: Dataset = registry.load("dataset", name)()
     cases = dataset.cases(root)
+    if spec.tolerances is not None:
+        dataset.tolerances = dataset.by_region(spec.tolerances, "tolerances of the study")
     split = find_split(dataset, spec.dataset, cases, dataset.is_twin(root))
     if not split.validation and spec.recipe.validate_every and spec.recipe.selection != "test_oracle":
         raise UserError(

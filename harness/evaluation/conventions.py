@@ -17,8 +17,7 @@ from harness.data.datasets.acdc import ACDC
 from harness.data.datasets.brats import BraTS
 from harness.data.datasets.synapse import ORGANS, REPORTED
 from harness.errors import UserError, did_you_mean
-from harness.study.file import METRICS as REPORTED_METRICS
-from harness.study.file import REGION_NSD
+from harness.study.file import RECORDED, REGION_NSD
 
 Regions = Mapping[str, tuple[int, ...]]
 """Region -> label values, in the order in which they are reported."""
@@ -38,7 +37,7 @@ class Metric:
         higher_is_better: its direction; None where it has none.
         definition: in one line.
         tolerance: of normalised surface Dice, in the convention's unit of length.
-        by_region: whether each region has a tolerance of its own, which its dataset declares.
+        by_region: whether each region has a tolerance of its own, which study or dataset declares.
     """
 
     name: str
@@ -68,8 +67,8 @@ METRICS = {
         Metric("reference_volume", "Reference volume", "volume", None, "volume of the reference"),
     )
 }
-RECORDED_METRICS = tuple(name for name in REPORTED_METRICS if name != REGION_NSD)
-"""What a trial records of each case and region; normalised surface Dice at the region's own tolerance where its dataset has those."""
+RECORDED_METRICS = RECORDED
+"""What a trial records of each case and region; normalised surface Dice at the region's own tolerance where that is declared."""
 _NSD = re.compile(r"nsd@(\d+(?:\.\d+)?)")
 
 
@@ -85,7 +84,7 @@ def metric_named(name: str, where: str = "metric") -> Metric:
     if nsd:
         return replace(METRICS["nsd"], name=name, label=f"NSD@{nsd[1]}", tolerance=float(nsd[1]))
     if name not in METRICS or name == "nsd":
-        known = [*(metric for metric in METRICS if metric != "nsd"), "nsd@1"]
+        known = [*(metric for metric in METRICS if metric != "nsd"), "nsd@1", REGION_NSD]
         raise UserError(where, repr(name), f"one of {', '.join(known)}", did_you_mean(name, known))
     return METRICS[name]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from harness.data.grid_rules import grid_fault, turned_to
 from harness.data.nifti import label_values, read_label
 from harness.data.volume import Volume
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean
 from harness.evaluation.conventions import HARNESS, Convention, Regions, metric_named
 from harness.evaluation.known_numberings import Mismatch, find_mismatch, mismatch_error
 from harness.evaluation.metrics import score_case, without_ignored
@@ -70,6 +71,7 @@ class _Scoring:
     convention: Convention
     ignore: int | None
     known: frozenset[int] | None
+    tolerances: Mapping[str, float]
 
 
 def evaluate_pairs(
@@ -79,6 +81,7 @@ def evaluate_pairs(
     regions: Regions | None = None,
     metrics: Sequence[str],
     convention: Convention = HARNESS,
+    tolerances: Mapping[str, float] = MappingProxyType({}),
     ignore: int | None = None,
     allow_missing_labels: bool = False,
     workers: int = 1,
@@ -96,6 +99,7 @@ def evaluate_pairs(
         metrics: names.
         convention: unit and rules for empty masks; its own regions are scored where neither ``names`` nor
             ``regions`` is given.
+        tolerances: region -> tolerance of ``nsd@region``, in the convention's unit of length.
         ignore: label of the voxels of references that count nowhere.
         allow_missing_labels: whether files may have labels that are in no region, and regions be in no file.
         workers: processes.
@@ -103,7 +107,8 @@ def evaluate_pairs(
         on_progress: told how many files were worked on, of how many, after each.
 
     Raises:
-        UserError: two labels would go by the same name, there is none, or files and regions do not have the same.
+        UserError: two labels would go by the same name, there is none, files and regions do not have the same, or tolerances are
+            not of each region.
     """
     names, files = names or {}, pairs.files
     steps = len(files) * 2 + min(verify, len(files))
@@ -119,7 +124,9 @@ def evaluate_pairs(
         raise mismatch_error(missing, in_references | in_predictions, where)
     known = None if given else frozenset(in_references | names.keys())
     chosen = given or (_regions(in_references, names) if labels else {})
-    scoring = _Scoring(chosen, tuple(metrics), convention, ignore, known)
+    if tolerances and labels:
+        _check_tolerances(tolerances, chosen)
+    scoring = _Scoring(chosen, tuple(metrics), convention, ignore, known, tolerances)
     to_score = {case: (*files[case], scoring) for case in labels}
     scored, failed = _run_cases(_score_pair, to_score, workers, report_from(len(files)))
     found = Evaluation(
@@ -132,6 +139,19 @@ def evaluate_pairs(
     to_compare = {case: (*to_score[case], scored[case]) for case in _drawn(scored, verify)}
     _verify(found, to_compare, workers, report_from(steps - len(to_compare)))
     return found
+
+
+def _check_tolerances(tolerances: Mapping[str, float], regions: Regions) -> None:
+    """Refuse tolerances of other regions than those that are scored, or of some of them alone."""
+    for region in tolerances:
+        if region not in regions:
+            raise UserError(
+                "--tolerances", f"unknown region {region!r}", f"one of {', '.join(regions)}", did_you_mean(region, regions)
+            )  # fmt: skip
+    if lacking := [region for region in regions if region not in tolerances]:
+        raise UserError(
+            "--tolerances", f"none for {', '.join(lacking)}", "one for each region that is scored", "Add it."
+        )
 
 
 def _drawn(cases: Iterable[str], number: int) -> list[str]:
@@ -204,7 +224,9 @@ def _score_pair(prediction: Path, reference: Path, scoring: _Scoring) -> list[di
             prediction, f"unknown labels {unknown}", f"labels among {sorted(known or ())}, which the references have",
             "Correct the file, or name these labels with --labels or --regions.",
         )  # fmt: skip
-    return score_case(*maps, theirs.spacing, scoring.regions, scoring.metrics, scoring.convention)
+    return score_case(
+        *maps, theirs.spacing, scoring.regions, scoring.metrics, scoring.convention, scoring.tolerances
+    )
 
 
 def _difference_to_medpy(

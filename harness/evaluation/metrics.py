@@ -48,7 +48,7 @@ def score_case(
     if any(metric.by_region for metric in chosen) and (lacking := regions.keys() - tolerances):
         raise UserError(
             "nsd@region", f"no tolerance of {', '.join(sorted(lacking))}", "one for each region",
-            "Declare it in the dataset's tolerances, or take nsd@1.",
+            "Declare it in the tolerances of the study or the dataset, with --tolerances of 'medctx evaluate', or take nsd@1.",
         )  # fmt: skip
     counted = region_voxels(prediction, reference, regions)
     both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}

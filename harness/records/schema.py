@@ -51,7 +51,7 @@ class Protocol(Frozen):
     """What every number of the trial rests on; two cells of a table must agree in it but for their factors.
 
     What is None was not written down by the version that ran the trial. ``ignore`` is the label in the dataset's files whose
-    voxels count nowhere.
+    voxels count nowhere, ``tolerances`` are those of ``nsd@region``, in mm by region.
     """
 
     dataset: str
@@ -80,6 +80,7 @@ class Protocol(Frozen):
     extra_data: str = "none"
     pretraining: str = "none"
     ignore: int | Literal["none"] = "none"
+    tolerances: dict[str, float] | Literal["none"] = "none"
 
 
 class Cost(Frozen):

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-FALSE_POSITIVES = "false_positives"
-"""The metric: whether a network predicts a region that the reference does not have."""
+from harness.study.file import FALSE_POSITIVES
 
 
 def with_false_positives(cases: pd.DataFrame) -> pd.DataFrame:

@@ -66,6 +66,7 @@ def protocol_notes(trials: pd.DataFrame, names: Names) -> list[str]:
             f"postprocessing: {text['postprocessing']}; extra data: {text['extra_data']}; "
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
             + _ignored_note(rows)
+            + _tolerance_note(rows, names)
         )
     return notes
 
@@ -99,6 +100,13 @@ def _ignored_note(rows: pd.DataFrame) -> str:
     """Return a sentence on the label of voxels that are not counted; none where there is no such label."""
     labels = sorted({int(label) for label in rows["ignore"].dropna() if label != "none"})
     return f" Voxels labelled {' / '.join(map(str, labels))} are not counted." if labels else ""
+
+
+def _tolerance_note(rows: pd.DataFrame, names: Names) -> str:
+    """Return a sentence on the tolerances of normalised surface Dice by region; none where there are none."""
+    found = [json.loads(value) for value in _distinct(rows["tolerances"]) if value != "none"]
+    texts = [", ".join(f"{names.region(region)} {mm:g} mm" for region, mm in one.items()) for one in found]
+    return f" NSD at the region's tolerance: {' / '.join(texts)}." if texts else ""
 
 
 def _by_method(rows: pd.DataFrame, field: str, names: Names) -> str:

@@ -24,6 +24,7 @@
     search: {…}                    # see SearchSpec
     report: {…}                    # see ReportSpec
     labels: {…}                    # see Labels
+    tolerances: {anterior: 1.0}    # of normalised surface Dice, in mm by region: nsd@region; part of a trial's id
     keep: all                      # of a finished trial: all | none (no predictions) | scores (no weights either)
 
 A key is a factor (dataset, architecture, method, shots, subset, seed) or a dotted path below ``recipe``,
@@ -49,9 +50,13 @@ from harness.spec import Frozen
 from harness.study.contrasts import ContrastSpec
 
 REGION_NSD = "nsd@region"
-"""Normalised surface Dice at the tolerance that the dataset declares for each region; recorded where it does."""
-METRICS = ("dice", "hd95", "assd", "nsd@1", "nsd@2", REGION_NSD)
-"""What a trial records, and a report can show; other metrics are for ``medctx evaluate``."""
+"""Normalised surface Dice at a tolerance of each region, which study or dataset declares; recorded where one does."""
+FALSE_POSITIVES = "false_positives"
+"""Whether a region that a case does not have is predicted all the same; a report makes it from what is recorded of Dice."""
+RECORDED = ("dice", "hd95", "assd", "nsd@1", "nsd@2")
+"""What every trial records of each case and region."""
+METRICS = (*RECORDED, REGION_NSD, FALSE_POSITIVES)
+"""What a report can show; other metrics are for ``medctx evaluate``."""
 
 
 def _recorded(name: str) -> str:
@@ -196,6 +201,7 @@ class StudyFile(Frozen):
     search: SearchSpec | None = None
     report: ReportSpec = ReportSpec()
     labels: Labels = Labels()
+    tolerances: dict[str, Annotated[float, Field(gt=0)]] = {}
     keep: Literal["all", "none", "scores"] = "all"
 
     @field_validator("base")

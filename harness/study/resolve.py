@@ -18,6 +18,7 @@ from harness.study.cells import FACTORS, PER_SEED
 from harness.study.file import KEYS
 from harness.study.split import KEYS as SPLIT_KEYS
 from harness.study.split import SplitKeys
+from harness.study.tolerances import tolerances_of
 from harness.study.weights import KEY as WEIGHTS
 from harness.study.weights import WeightsFile, WeightsKeys
 from harness.training.method import Method, Setting
@@ -44,12 +45,14 @@ class Resolver:
         methods: the arms that it declares, by name.
         architectures: likewise.
         data_root: folder of the datasets, for the default recipe of one that may be any folder.
+        tolerances: of normalised surface Dice, region -> mm.
     """
 
     where: str
     methods: Arms = field(default_factory=dict)
     architectures: Arms = field(default_factory=dict)
     data_root: Path | None = None
+    tolerances: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def _defaults(self) -> DefaultRecipes:
@@ -144,6 +147,7 @@ class Resolver:
             "seed": settings["seed"],
             "recipe": recipe,
             "weights": weights.spec if weights else None,
+            "tolerances": tolerances_of(dataset, self.tolerances, where),
         }
         spec = parse(TrialSpec, fields, where)
         return _with_pretraining(spec, pretraining, arm) if pretrains else Resolved(spec, None, recipe.steps)

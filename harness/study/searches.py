@@ -96,7 +96,9 @@ class SearchedArm:
             if isinstance(outcome, str):
                 return outcome
             named = {key: merged.get(key) for key in dict.fromkeys((*FACTORS, *self.grid, *factors))} | own
-            spec = outcome.spec if tested else outcome.spec.model_copy(update={"tested": False})
+            spec = outcome.spec
+            if not tested:  # nor scored at any tolerance
+                spec = spec.model_copy(update={"tested": False, "tolerances": None})
             cells.append(Cell(spec, named, outcome.steps))
             if outcome.node:
                 nodes[outcome.node.id] = node_cell(outcome.node, named)

@@ -50,7 +50,8 @@ def pretraining_node(
         tenth = chosen["steps"] // 10
         chosen = {"warmup_steps": tenth, "validate_every": max(1, tenth)} | chosen
     seeded = {"seed": spec.seed if seed == "paired" else 0, "recipe": parse(Recipe, chosen, where)}
-    return spec.model_copy(update={"kind": "pretrain", "shots": "all", "subset": 0, **seeded})
+    unscored = {"kind": "pretrain", "shots": "all", "subset": 0, "tolerances": None}
+    return spec.model_copy(update=unscored | seeded)
 
 
 class Pretrained(Method[ParametersT]):

@@ -39,6 +39,7 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         inference={name: settings[name] for name in INFERENCE_FIELDS if name in settings},
         convention=HARNESS.name,
         ignore="none" if data.dataset.ignore is None else data.dataset.ignore,
+        tolerances=dict(data.dataset.tolerances) or "none",
         extra_data=f"images of {images} training cases without their labels" if images else "none",
         pretraining=_pretraining(node.spec) if node else _weights(spec),
     )

@@ -149,3 +149,23 @@ def weighed(rng: np.random.Generator, size: Size, weights: Sequence[float], shar
         (difference,), _ = paired(rng, size, by_case=0, seed=(SEED_SD * scale,))
         total += weight * (difference + scale * (common + own))
     return (total,), 0.0
+
+
+def datasets(
+    rng: np.random.Generator, size: Size, number: int, between: float, patients: Sequence[int] = ()
+) -> list[tuple[np.ndarray, ...]]:
+    """Return the differences of two arms on each of several datasets, tables ``(repeats, seeds, patients)``; their mean is truly 0.
+
+    Args:
+        rng: of all draws.
+        size: repeats and seeds of each; ``cases``: patients of each, unless ``patients`` says otherwise.
+        number: of datasets.
+        between: standard deviation of the true difference between datasets.
+        patients: of the datasets, in turn.
+    """
+    tables = []
+    for place in range(number):
+        own = Size(size.repeats, size.seeds, patients[place % len(patients)] if patients else size.cases)
+        (table,), _ = paired(rng, own)
+        tables.append((table + rng.normal(0, between, (size.repeats, 1, 1)),))
+    return tables

@@ -5,7 +5,7 @@ and size: the rate of p < 0.05, the coverage of the 95 % interval, and how often
 32 comparisons are corrected together. The tests for retraining are done on all repeats at once, and on some one by one by the function that
 the report calls, which has to agree. For "these networks" the truth is what the trained networks differ by.
 
-Run: ``python tests/benchmarks/statistics_simulation.py [--repeats 20000]``. A line ends in ``ok`` where the rate is within [0.03,
+Run: ``python tests/benchmarks/statistics_simulation.py [--repeats 20000] [--only retraining] [--lines TEXT]``. A line ends in ``ok`` where the rate is within [0.03,
 0.06], the coverage within [0.93, 0.97] and the tail at most 1.5 times what it should be; in ``ok:`` and a reason where the
 design has other limits, ``LIMITS``; in ``refused`` where the report gives no verdict. The exit status is 1 where one is off.
 """
@@ -23,11 +23,18 @@ import numpy as np
 import statistics_designs as designs
 from statistics_designs import Drawn, Size
 
+from harness.reporting.statistics.datasets import random_effects
 from harness.reporting.statistics.mean_variance import Components, two_way
 from harness.reporting.statistics.power import expected_variance, smallest_difference
 from harness.reporting.statistics.ranking import rank_arms
 from harness.reporting.statistics.robust import interquartile_mean, probability_of_improvement
-from harness.reporting.statistics.significance import LEVEL, equivalence_p, mean_test, new_cases_test
+from harness.reporting.statistics.significance import (
+    LEVEL,
+    equivalence_p,
+    mean_test,
+    new_cases_test,
+    student_test,
+)
 
 SIZES = ((12, 3), (12, 5), (20, 3), (50, 3), (50, 5))  # cases or patients, seeds
 TAIL = LEVEL / 32
@@ -135,9 +142,9 @@ def estimate(groups: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.asarray(sum(group.mean(axis=(-2, -1)) for group in groups))
 
 
-def retraining(table: Table, repeats: int) -> None:
-    """Size, coverage and tail of the test for retraining, in every design."""
-    for line, (cases, seeds) in product(LINES, SIZES):
+def retraining(table: Table, repeats: int, lines: str) -> None:
+    """Size, coverage and tail of the test for retraining, in every design whose name has the text ``lines``."""
+    for line, (cases, seeds) in product([one for one in LINES if lines in one.name], SIZES):
         found, covered, far = [], [], []
         for groups, truth in batches(line.draw, cases, seeds, repeats):
             variance, middle = two_way(*groups), estimate(groups)
@@ -153,10 +160,10 @@ def retraining(table: Table, repeats: int) -> None:
         table.add(line.name, cases, seeds, FEW if few else line.limits, rate, coverage, tail / TAIL)
 
 
-def equivalence(table: Table, repeats: int) -> None:
+def equivalence(table: Table, repeats: int, lines: str) -> None:
     """How often arms that differ by just the margin are called equivalent: 5 % at most."""
-    lines = [line for line in LINES if not line.limits.why]
-    for line, (cases, seeds), scale in product(lines, SIZES, (0.5, 1.0)):
+    chosen = [line for line in LINES if not line.limits.why and lines in line.name]
+    for line, (cases, seeds), scale in product(chosen, SIZES, (0.5, 1.0)):
         called = []
         for groups, truth in batches(line.draw, cases, seeds, repeats // 4):
             variance, margin = two_way(*groups), scale
@@ -172,6 +179,26 @@ def equivalence(table: Table, repeats: int) -> None:
             Limits((0.0, 0.05)),
             float(np.mean(called)),
         )
+
+
+def of_datasets(table: Table, repeats: int) -> None:
+    """Size and coverage for other datasets, seeds and patients, where the report takes datasets as random."""
+    for number, between, patients in product((5, 8), (0.0, 0.3, 1.0), ((), (12, 20, 50, 200))):
+        for seeds in (3, 5):
+            rng, found, covered = np.random.default_rng([number, seeds]), [], []
+            size = Size(repeats // 10, seeds, 20)
+            drawn = designs.datasets(rng, size, number, between, patients)
+            variances = np.stack([two_way(*groups).variance for groups in drawn], axis=1)
+            estimates = np.stack([estimate(groups) for groups in drawn], axis=1)
+            for middles, errors in zip(estimates, variances, strict=True):
+                test = student_test(*random_effects(middles, errors))
+                found.append(test.p < LEVEL)
+                covered.append(test.low <= 0 <= test.high)
+            sizes = f"12 to 200 patients, {number}" if patients else f"{number}"
+            name = f"{sizes} datasets at random, sd between them {between}"
+            table.add(
+                name, 0 if patients else 20, seeds, Limits(), float(np.mean(found)), float(np.mean(covered))
+            )
 
 
 def powers(table: Table, repeats: int) -> None:
@@ -264,16 +291,23 @@ def refusals() -> None:
 def main() -> int:
     """Print the table and return 1 where a verdict is off."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parts: dict[str, Callable[[Table, int], None]] = {
+        "retraining": lambda table, repeats: retraining(table, repeats, asked.lines),
+        "refusals": lambda table, repeats: refusals(),
+        "equivalence": lambda table, repeats: equivalence(table, repeats, asked.lines),
+        "datasets": of_datasets,
+        "powers": powers,
+        "summaries": summaries,
+        "networks": lambda table, repeats: these_networks(table, repeats // 10),
+    }
     parser.add_argument("--repeats", type=int, default=20_000)
-    repeats = parser.parse_args().repeats
-    print(f"{repeats} repeats; case sd {designs.CASE_SD}, residual sd 1")
+    parser.add_argument("--only", nargs="*", choices=parts, default=[*parts], metavar="PART")
+    parser.add_argument("--lines", default="", help="text in the name of designs: these alone")
+    asked = parser.parse_args()
+    print(f"{asked.repeats} repeats; case sd {designs.CASE_SD}, residual sd 1")
     table = Table()
-    retraining(table, repeats)
-    refusals()
-    equivalence(table, repeats)
-    powers(table, repeats)
-    summaries(table, repeats)
-    these_networks(table, repeats // 10)
+    for name in asked.only:
+        parts[name](table, asked.repeats)
     print("all within bounds" if not table.off else f"{table.off} out of bounds")
     return int(table.off > 0)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from glob import escape
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,7 +68,8 @@ class Dataset:
         channels: names of the image channels.
         labels: label value -> name, background (0) included.
         regions: scored region -> label values, in the order of reports; by default every label but background.
-        tolerances: region -> distance in mm within which two raters agree, for normalised surface Dice; of each or of none.
+        tolerances: region -> distance in mm within which two raters agree, for normalised surface Dice; of each or of none. A
+            study may declare others.
         ignore: label value of voxels that nobody has labelled; they count in no loss and in no score.
         recipe: the default protocol, as keys of ``harness.spec.Recipe``.
         pipelines: named protocols, chosen by ``recipe.pipeline`` in a study.
@@ -87,7 +89,7 @@ class Dataset:
     channels: tuple[str, ...]
     labels: Mapping[int, str]
     regions: Mapping[str, tuple[int, ...]] | None = None
-    tolerances: ClassVar[Mapping[str, float]] = {}
+    tolerances: Mapping[str, float] = MappingProxyType({})
     ignore: int | None = None
     recipe: ClassVar[Mapping[str, Any]]
     pipelines: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -139,6 +141,20 @@ class Dataset:
         if self.regions is not None:
             return dict(self.regions)
         return {name: (value,) for value, name in self.labels.items() if value != 0}
+
+    def by_region(self, tolerances: Mapping[str, float], where: object) -> dict[str, float]:
+        """Return the tolerance of each scored region.
+
+        Raises:
+            UserError: a region has none; ``where`` says who declares them.
+        """
+        regions = self.scored_regions()
+        if lacking := [region for region in regions if region not in tolerances]:
+            raise UserError(
+                where, f"none for {', '.join(lacking)} of {self.title()}", "one in mm for each region",
+                "Add it: a region without one would have no score.",
+            )  # fmt: skip
+        return {region: tolerances[region] for region in regions}
 
     def file_labels(self) -> dict[int, str]:
         """Return every value that a file may hold, the ignored one too, and its name."""

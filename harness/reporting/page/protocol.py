@@ -16,8 +16,8 @@ from harness.reporting.provenance import of_folds, protocol_words, short_text
 from harness.reporting.report_data import ReportData
 from harness.spec import Recipe, plain
 
-_UNITS = {"spacing": " mm"}
-_TITLES = {"ignore": "Ignored label"}  # where the key in words does not say what it is
+_UNITS = {"spacing": " mm", "tolerances": " mm"}
+_TITLES = {"ignore": "Ignored label", "tolerances": "Tolerance of NSD by region"}  # where the key in words does not say what it is
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _rows(dataset: str, rows: pd.DataFrame, data: ReportData) -> list[ProtocolRo
     defaults, words = default_protocol(dataset), protocol_words(rows, data.names)
     words["test_cases"] += of_folds(rows)
     found = [
-        ProtocolRow(_TITLES.get(field) or field.replace("_", " ").capitalize(), text + _UNITS.get(field, ""), _default_text(defaults, field, rows[field]))
+        ProtocolRow(_TITLES.get(field) or field.replace("_", " ").capitalize(), text + _UNITS.get(field, "") * (text != "none"), _default_text(defaults, field, rows[field]))
         for field, text in words.items()
     ]  # fmt: skip
     return sorted(found, key=lambda row: not row.default)

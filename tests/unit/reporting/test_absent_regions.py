@@ -10,9 +10,10 @@ import pytest
 from fake_results import case_row, make_cell, make_record, make_study, write_trial
 
 from harness.commands.power import report_data
-from harness.reporting.absent_regions import FALSE_POSITIVES, with_false_positives
+from harness.reporting.absent_regions import with_false_positives
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.report_data import ReportData
+from harness.study.file import FALSE_POSITIVES
 
 CASES = [f"case_{n:02d}" for n in range(24)]
 ABSENT = CASES[:14]  # in which the only region is not
