@@ -171,7 +171,7 @@ class _Expansion:
             weights_lines=self.resolver.weights_lines,
         ).joined_by(declared)
         check_report(str(self.path), study)
-        check_tolerances(str(self.path), self.file.tolerances, study, self.data_root)
+        check_tolerances(str(self.path), self.file.tolerances, study.cells, study.report, self.data_root)
         return study
 
     @cached_property

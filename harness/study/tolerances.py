@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import registry
 from harness.data.datasets.contract import Dataset
 from harness.errors import UserError, did_you_mean
-from harness.study.file import REGION_NSD
-from harness.study.study import Study
+from harness.study.cells import Cell
+from harness.study.file import REGION_NSD, ReportSpec
 
 KEY = "tolerances"
 
@@ -40,21 +40,22 @@ def tolerances_of(
     return described.by_region({**dataset.tolerances, **declared}, f"{where}: {KEY}")
 
 
-def check_tolerances(where: str, declared: Mapping[str, float], study: Study, root: Path | None) -> None:
+def check_tolerances(
+    where: str, declared: Mapping[str, float], cells: Sequence[Cell], report: ReportSpec, root: Path | None
+) -> None:
     """Refuse tolerances of regions that no dataset of a study has, and a report of scores that its trials do not have.
 
     Args:
         where: the file of the study.
         declared: by it, region -> mm.
-        study: what became of it.
+        cells: of the study.
+        report: what it shows.
         root: data root; regions of a folder that is not there are not checked.
 
     Raises:
         UserError: there is one.
     """
-    classes = {
-        cell.spec.dataset.name: registry.load("dataset", cell.spec.dataset.name) for cell in study.cells
-    }
+    classes = {cell.spec.dataset.name: registry.load("dataset", cell.spec.dataset.name) for cell in cells}
     known = [_regions(one, root) for one in classes.values()] if declared else []
     if all(one is not None for one in known):
         regions = list(dict.fromkeys(region for one in known for region in one or ()))
@@ -63,9 +64,8 @@ def check_tolerances(where: str, declared: Mapping[str, float], study: Study, ro
                 raise UserError(
                     f"{where}: {KEY}", f"unknown region {region!r}", f"one of {', '.join(regions)}", did_you_mean(region, regions)
                 )  # fmt: skip
-    report = study.report
     if REGION_NSD in (*report.metrics, *(metric for table in report.tables for metric in table.metrics)):
-        for cell in study.cells:
+        for cell in cells:
             if not (cell.spec.tolerances or classes[cell.spec.dataset.name].tolerances):
                 raise UserError(
                     f"{where}: report", f"{REGION_NSD}, and no tolerances for {cell.spec.dataset.name}",
