@@ -47,6 +47,13 @@ def report(
             f"medctx report {' '.join(one.name for one in studies)}", "no --output",
             "a folder for the report of several studies", "Add for example --output results/combined.",
         )  # fmt: skip
+    names = [one.name for one in studies]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"medctx report {' '.join(names)}", f"two studies called {name}", "a name for each: the report tells them apart by it",
+                "Name it once, or rename one of the files.",
+            )  # fmt: skip
     folder = _made(Path(output)) if output is not None else None
     store = Store(Path(results))
     known = [known_with_published(one, store, say) for one in studies]

@@ -26,7 +26,7 @@ from harness.records.schema import (
     read_record,
 )
 from harness.records.store import Store
-from harness.reporting.wording import UNSET, is_number
+from harness.reporting.wording import UNSET, factor_value, is_number
 from harness.spec import canonical_json
 from harness.study.members import OVER, groups_of_members
 from harness.study.study import Study
@@ -68,7 +68,7 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
     ]
     store = Store(results, writable=False)
     rows = [
-        {"id": cell.spec.id, **{key: _factor(cell.factors.get(key)) for key in study.factors},
+        {"id": cell.spec.id, **{key: factor_value(cell.factors.get(key)) for key in study.factors},
          **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
         for cell in study.cells
     ]  # fmt: skip
@@ -207,12 +207,6 @@ def write_frames(trials: pd.DataFrame, cases: pd.DataFrame, folder: Path) -> Non
 
 def _complete(trials: pd.DataFrame) -> list[str]:
     return list(trials.loc[trials["status"] == "complete", "id"])
-
-
-def _factor(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return UNSET if value is None else value
 
 
 def _outcome(store: Store, trial_id: str) -> dict[str, Any]:

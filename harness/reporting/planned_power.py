@@ -12,9 +12,10 @@ import numpy as np
 from harness.data.part_counts import FEWEST_TESTED_RETRAINING
 from harness.reporting.arm_scores import ArmScores, Sample
 from harness.reporting.contrast_words import contrast_words
-from harness.reporting.contrasts import contrasts_of
+from harness.reporting.contrasts import contrasts_of, is_pooled_over_datasets
 from harness.reporting.report_data import ReportData
-from harness.reporting.statistics.mean_variance import Components, MeanVariance, components, together
+from harness.reporting.statistics.datasets import LEAST_DATASETS, between_datasets
+from harness.reporting.statistics.mean_variance import Components, MeanVariance, Part, components, together
 from harness.reporting.statistics.power import (
     LEVEL,
     WANTED,
@@ -69,16 +70,28 @@ class PlannedPower:
 
 @dataclass(frozen=True)
 class _Known:
-    """Variance components of a contrast, and the patients, of each dataset; how many seeds they come from."""
+    """What is known of a contrast.
+
+    Attributes:
+        parts: variance components on each dataset, of its share in the contrast.
+        patients: of each dataset.
+        seeds: how many they come from.
+        between: the variance of the true difference between datasets, where these are random; else None.
+    """
 
     parts: tuple[Components, ...]
     patients: tuple[int, ...]
     seeds: int
+    between: float | None = None
 
     def variance(self, seeds: int, patients: Sequence[int]) -> MeanVariance:
-        return together(
+        fixed = together(
             [expected_variance(own, seeds, n) for own, n in zip(self.parts, patients, strict=True)]
         )
+        if self.between is None:
+            return fixed
+        number = len(self.parts)
+        return MeanVariance((Part(self.between / number + float(fixed.variance), number - 1),), (), ())
 
 
 def planned_powers(
@@ -145,20 +158,32 @@ def _known_of(source: ReportData, metric: str) -> Iterator[tuple[str, _Known]]:
     for contrast, terms in contrasts_of(source):
         if contrast.primary and all(scores.has(one.arm, one.role, metric) for one in terms):
             sample = scores.sample(terms, metric)
-            if (known := _known(sample)) is not None:
+            pooled = is_pooled_over_datasets(contrast, sample)
+            if (known := _known(sample, pooled and len(sample.sets) >= LEAST_DATASETS)) is not None:
                 yield _words(source, contrast), known
 
 
-def _known(sample: Sample) -> _Known | None:
+def _known(sample: Sample, random_datasets: bool) -> _Known | None:
     """Return the variances of a sample; arms with seeds of their own are set beside each other as they come."""
-    parts, patients, fewest = [], [], min(len(group) for groups in sample.sets for group in groups)
+    parts, patients, means = [], [], []
+    fewest = min(len(group) for groups in sample.sets for group in groups)
     for groups in sample.sets:
         table = np.sum([group[:fewest] for group in groups], axis=0)
         if min(table.shape) < _LEAST:
             return None
         parts.append(components(table))
         patients.append(table.shape[1])
-    return _Known(tuple(parts), tuple(patients), fewest)
+        means.append(float(table.mean()))
+    number = len(parts)  # of datasets; each has its share in the contrast
+    variances = [
+        float(expected_variance(own, fewest, n).variance) for own, n in zip(parts, patients, strict=True)
+    ]
+    between = (
+        between_datasets([number * mean for mean in means], [number**2 * own for own in variances])
+        if random_datasets
+        else None
+    )
+    return _Known(tuple(parts), tuple(patients), fewest, between)
 
 
 def _typical(known: Sequence[_Known]) -> _Known | None:

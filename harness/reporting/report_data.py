@@ -15,7 +15,7 @@ from harness.reporting.folds import Folds, fold_notes, folds_of_seeds, is_folded
 from harness.reporting.patients import patient_means
 from harness.reporting.provenance import drawn_by_seed, undeclared_differences
 from harness.reporting.statistics import estimates
-from harness.reporting.wording import UNSET, is_number
+from harness.reporting.wording import UNSET, factor_value, is_number
 from harness.study.axes import REPEATED, is_shared, row_keys
 from harness.study.names import Names
 from harness.study.study import Study
@@ -60,6 +60,20 @@ class ReportData:
             cases=self.cases[self.cases["id"].isin(trials["id"])],
             cases_of_trials=self.cases_of_trials[self.cases_of_trials["id"].isin(trials["id"])],
         )
+
+    @cached_property
+    def parts(self) -> tuple[ReportData, ...]:
+        """The data of each study that this one combines, told apart by its own factors; none where it is one study."""
+        return tuple(self._part(study) for study in self.study.parts)
+
+    def _part(self, study: Study) -> ReportData:
+        own = pd.DataFrame([
+            {"id": cell.spec.id, **{key: factor_value(cell.factors.get(key)) for key in study.factors}} for cell in study.cells
+        ]).astype(object)  # fmt: skip
+        others = self.trials.drop(columns=list(self.study.factors))
+        trials = own.merge(others, on="id", how="left")
+        cases = self.cases_of_trials
+        return build_report_data(study, trials, cases[cases["id"].isin(own["id"])])
 
     @property
     def baseline(self) -> str:

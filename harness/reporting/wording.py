@@ -60,6 +60,13 @@ def metric_of(name: str, unit: str = "") -> Metric:
     return METRICS.get(name) or Metric(name, name, unit or "1", 1.0, True, unit or "1", "as recorded")
 
 
+def factor_value(value: Any) -> Any:
+    """Return the value of a factor as frames have it: a list as a tuple, :data:`UNSET` where there is none."""
+    if isinstance(value, list):
+        return tuple(value)
+    return UNSET if value is None else value
+
+
 def is_number(value: Any) -> bool:
     """Return whether a factor's value is a number."""
     return isinstance(value, Real) and not isinstance(value, bool)

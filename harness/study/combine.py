@@ -18,7 +18,7 @@ STUDY = "study"
 def combine(studies: Sequence[Study], name: str) -> Study:
     """Return a study of all cells; a trial that several studies share counts once.
 
-    Baseline and tables are those of the first study, and so is a label that several have. Where two trials that differ have the same factors, which study they
+    Baseline, metrics and tables are those of the first study, and so is a label that several have; each keeps its contrasts. Where two trials that differ have the same factors, which study they
     belong to becomes a factor.
 
     Args:
@@ -35,6 +35,7 @@ def combine(studies: Sequence[Study], name: str) -> Study:
             if STUDY in factors:
                 values[STUDY] = study.name
             cells.setdefault(cell.spec.id, replace(cell, factors=values))
+    labels = _joined([study.labels for study in studies])
     nodes = {node.spec.id: node for study in studies for node in study.nodes}
     return replace(
         studies[0],
@@ -45,7 +46,8 @@ def combine(studies: Sequence[Study], name: str) -> Study:
         factors=factors,
         nodes=tuple(nodes.values()),
         commands=tuple(command for study in studies for command in study.commands),
-        labels=_joined([study.labels for study in studies]),
+        labels=labels,
+        parts=tuple(replace(study, labels=labels) for study in studies),
     )
 
 

@@ -21,6 +21,7 @@ from harness.spec import Frozen
 Arm = Mapping[str, Any]
 ROLE = "role"
 """A key of a selection beside the factors: the student's scores, or the teacher's."""
+DATASET = "dataset"
 _OWNED = ("method", "architecture")  # whose parameters another one of them does not have
 
 
@@ -29,7 +30,7 @@ class ContrastSpec(Frozen):
 
     ``of`` minus ``to`` is estimated; each is the name of a method, or values of factors. What ``to`` does not say is as in
     ``of``; without it ``of`` is set against the report's baseline. ``pairs`` sets each of its members against each earlier one.
-    ``pool`` averages over all values of factors. ``between`` is the difference of the differences at two values of a factor, ``trend`` the
+    ``pool`` averages over all values of factors, of several datasets over each by itself first. ``between`` is the difference of the differences at two values of a factor, ``trend`` the
     slope over a numeric one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every
     other factor that varies. ``primary`` ones are corrected together, the others are exploratory.
     """
@@ -168,7 +169,9 @@ class _Expansion:
             if all(arm.get(key) == value for key, value in chosen.items()):
                 places[tuple((key, value) for key, value in arm.items() if key not in settled)] = None
         for place in map(dict, places):
-            weighted = list(self._pooled({**place, **chosen}, spec.pool))
+            # datasets weigh the same also where one lacks levels of other factors
+            pool = sorted(spec.pool, key=lambda key: key != DATASET)
+            weighted = list(self._pooled({**place, **chosen}, pool))
             terms = [
                 Term(weight * term.weight, term.arm, term.role) for weight, own in weighted for term in own
             ]

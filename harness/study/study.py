@@ -29,7 +29,8 @@ class Study:
 
     ``cells`` are what it compares; ``nodes`` are the pretrainings that cells start from, each once; ``commands`` run it, overrides
     included. Where it searches, ``cells`` are the trials that confirm, as far as they are known. ``weights`` are the files that
-    networks start from, by SHA-256, and ``weights_lines`` say what of them fits.
+    networks start from, by SHA-256, and ``weights_lines`` say what of them fits. ``parts`` are the studies that this one combines,
+    for one report.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Study:
     labels: Labels = field(default_factory=Labels)
     weights: Mapping[str, Path] = field(default_factory=dict)
     weights_lines: tuple[str, ...] = ()
+    parts: tuple[Study, ...] = ()
 
     @cached_property
     def names(self) -> Names:

@@ -47,7 +47,8 @@ def _tested_answer(rows: Sequence[dict[str, Any]], metric: Metric) -> str:
     """Return each verdict where they are few; else how many there are of each, and the largest difference that holds."""
     if len(rows) == 1:
         return f"{_told(rows[0], metric)}."
-    head = f"{len(rows)} primary contrasts in {metric.label} for retraining (5 %, Holm-corrected): "
+    within = " within each study" if rows[0]["study"] else ""
+    head = f"{len(rows)} primary contrasts in {metric.label} for retraining (5 %, Holm-corrected{within}): "
     if len(rows) <= _MOST_TOLD:
         return head + "; ".join(_told(row, metric) for row in rows) + "."
     found = [row["verdict"] for row in rows]
@@ -84,7 +85,7 @@ def contrast_text(row: dict[str, Any]) -> str:
     """Return what a contrast tells apart, and where: ``MedContext against Supervised (U-Net, mean over 5 values of shots)``."""
     sides = " against ".join(text for text in (row["of"], row["to"]) if text)
     over = f"mean over {row['pooled']}" if row["pooled"] else ""
-    where = ", ".join(text for text in (row["place"], over) if text)
+    where = ", ".join(text for text in (row["study"], row["place"], over) if text)
     return f"{sides or row['contrast']} ({where})" if where else sides or row["contrast"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import TARGETS
+from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.frames import row_dicts
 from harness.reporting.page.answer import contrast_text
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
@@ -92,14 +93,25 @@ def verdicts(data: ReportData, comparisons: pd.DataFrame, contrasts: pd.DataFram
 
 
 def _primary(data: ReportData, contrasts: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the primary contrasts as lines; none where each is one arm against the baseline, which has a line already."""
-    rows = row_dicts(contrasts[contrasts["primary"] & contrasts["difference"].notna()])
-    if not any(spec.primary for spec in data.study.report.contrasts) and all(
-        row["levels"] == 1 for row in rows
-    ):
+    """Return the primary contrasts as lines, and below one of several datasets a line for each of them.
+
+    There are none where each is one arm against the baseline, which has a line already.
+    """
+    rows, pooled = [], False
+    for row in row_dicts(contrasts[contrasts["difference"].notna()]):
+        of_dataset = isinstance(row["dataset"], str)
+        pooled = bool(row["primary"]) or (of_dataset and pooled)
+        if pooled:
+            name = (
+                f"{UNSET} {data.names.value('dataset', row['dataset'])}" if of_dataset else contrast_text(row)
+            )
+            rows.append({**row, "arm": name})
+    studies = studies_with_contrasts(data)
+    declared = any(spec.primary for one in studies for spec in one.study.report.contrasts)
+    if not declared and all(row["levels"] == 1 for row in rows):
         return []
     lacking = {"p_networks": math.nan, "low_networks": math.nan, "high_networks": math.nan}
-    return [{**row, **lacking, "arm": contrast_text(row), "panel": PRIMARY} for row in rows][:MOST_VERDICTS]
+    return [{**row, **lacking, "panel": PRIMARY} for row in rows][:MOST_VERDICTS]
 
 
 def _note(rows: Sequence[dict[str, Any]]) -> str:
@@ -113,6 +125,9 @@ def _note(rows: Sequence[dict[str, Any]]) -> str:
         return f"No verdict on retraining: too few seeds or cases. {note}"
     if any(row.get("panel") == PRIMARY for row in rows):
         note = f"Single arms are exploratory. {note}"
+    disagree = [f"{100 * row['i_squared']:.0f} %" for row in rows if row.get("i_squared", math.nan) >= 0]
+    if disagree:
+        note += f" {UNSET}: on each dataset, exploratory; I², how much these disagree beyond chance: {', '.join(disagree)}."
     return f"Gain, loss, equivalent, undecided: at {LEVEL * 100:g} % after Holm's correction, see the notes below the tests. {note}"
 
 

@@ -137,12 +137,13 @@ def pairing_notes(tests: pd.DataFrame) -> list[str]:
 
 def margin_note(tests: pd.DataFrame) -> str:
     """Return what the verdicts mean, with the margin of each metric."""
-    rows = tests[["metric", "margin"]].dropna().drop_duplicates("metric").itertuples(index=False)
-    margins = [(metric_of(str(name)), margin) for name, margin in rows]
-    within = ", ".join(
-        f"{margin * metric.scale:g} {'points' if metric.unit == '%' else metric.unit} of {metric.label}"
-        for metric, margin in margins
-    )
+    margins = tests[["metric", "margin"]].dropna().drop_duplicates().groupby("metric", sort=False)["margin"]
+    texts = []
+    for name, own in margins:  # studies of one report may have their own
+        metric = metric_of(str(name))
+        told = " or ".join(f"{margin * metric.scale:g}" for margin in own)
+        texts.append(f"{told} {'points' if metric.unit == '%' else metric.unit} of {metric.label}")
+    within = ", ".join(texts)
     return (
         "Verdict, for retraining, after Holm's correction: gain or loss where the difference holds at 5 %; equivalent where two one-sided "
         f"tests show it to be within the margin ({within or 'none'}); else undecided. Detectable: the smallest true difference that such a design finds "

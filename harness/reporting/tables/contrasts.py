@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import ReportData
@@ -30,11 +31,20 @@ def contrast_table(data: ReportData, contrasts: pd.DataFrame) -> Table:
         data: of the report.
         contrasts: of ``contrast_frame``.
     """
-    shown = contrasts.sort_values("primary", ascending=False, kind="stable")
+    names = list(dict.fromkeys(contrasts["study"]))
+    order = sorted(
+        range(len(contrasts)),
+        key=lambda row: (names.index(contrasts["study"].iloc[row]), not contrasts["primary"].iloc[row]),
+    )
+    shown = contrasts.iloc[order]
     rows, grouped = row_dicts(shown), has_grouped_cases(contrasts.dropna(subset=["patients"]))
     several = bool(contrasts["dataset"].notna().any())
     refused = bool((contrasts["reason"].fillna("") != "").any())
-    header = [Column(text) for text in ("Contrast", "Of", "Against", "Where", "Mean over")]
+    studies = len(names) > 1
+    header = [
+        *[Column("Study")] * studies,
+        *(Column(text) for text in ("Contrast", "Of", "Against", "Where", "Mean over")),
+    ]
     header += [*[Column("Dataset")] * several, Column("Family"), Column("Metric")]
     header += [Column(text, "number") for text in ("Difference", "95 % interval", "p", "p, Holm")]
     header += [Column("Verdict"), Column("Detectable", "number"), Column("Seeds", "number")]
@@ -45,10 +55,12 @@ def contrast_table(data: ReportData, contrasts: pd.DataFrame) -> Table:
         title="Contrasts",
         caption="What the study asks of its arms: weighted sums of their mean scores. All values that are averaged over weigh the same.",
         columns=tuple(header),
-        rows=tuple(_cells(data, row, grouped, several, refused) for row in rows),
-        breaks=breaks_between([row["primary"] for row in rows]),
+        rows=tuple(
+            (*[Cell(row["study"])] * studies, *_cells(data, row, grouped, several, refused)) for row in rows
+        ),
+        breaks=breaks_between([(row["study"], row["primary"]) for row in rows]),
         footnotes=_notes(data, contrasts),
-        data=contrasts,
+        data=contrasts if studies else contrasts.drop(columns="study"),
     )
 
 
@@ -85,23 +97,36 @@ def _notes(data: ReportData, contrasts: pd.DataFrame) -> tuple[str, ...]:
             "A slope has no margin: it is a gain where scores get better as the factor rises, a loss where they get worse."
         )
     notes += pairing_notes(contrasts)
-    for row in row_dicts(contrasts[contrasts["q"].notna()]):
-        where = ", ".join(
-            text for text in (row["contrast"], row["place"], metric_of(row["metric"]).label) if text
-        )
-        how = (
-            "datasets are random, so that it is one of other datasets too (Paule and Mandel's variance, Hartung and Knapp's interval)"
-            if row["random_datasets"] is True
-            else f"these datasets are fixed: fewer than {LEAST_DATASETS} do not tell of others"
-        )
-        notes.append(
-            f"{where}: {how}. Heterogeneity: Q {row['q']:.2f}, p {p_text(row['p_q'])}, I² {100 * row['i_squared']:.0f} %."
-        )
+    notes += [_datasets_note(row) for row in row_dicts(contrasts[contrasts["random_datasets"].notna()])]
     return (*notes, *data.fold_notes)
 
 
+def _datasets_note(row: dict[str, Any]) -> str:
+    """Return whether the datasets of a contrast are drawn anew too, and how much they disagree."""
+    where = ", ".join(
+        text for text in (row["study"], row["contrast"], row["place"], metric_of(row["metric"]).label) if text
+    )
+    if row["random_datasets"]:
+        how = "datasets are random, so that it is one of other datasets too: the t test of the datasets' differences, which weigh the same"
+    elif row["q"] == row["q"]:
+        how = f"these datasets are fixed: fewer than {LEAST_DATASETS} do not tell of others"
+    else:
+        how = "these datasets are fixed: it says nothing of others"
+    if row["q"] != row["q"]:
+        return f"{where}: {how}."
+    return f"{where}: {how}. Heterogeneity: Q {row['q']:.2f}, p {p_text(row['p_q'])}, I² {100 * row['i_squared']:.0f} %."
+
+
 def _family_notes(data: ReportData, contrasts: pd.DataFrame) -> list[str]:
-    """Return what is primary, and how many tests each family has."""
+    """Return what is primary in each study, and how many tests each family has."""
+    studies = studies_with_contrasts(data)
+    notes = [_families_of(one, contrasts, one.study.name if len(studies) > 1 else "") for one in studies]
+    if len(studies) > 1:
+        notes.append(["Each study's contrasts are of its own trials, and are corrected among themselves."])
+    return [note for own in notes for note in own]
+
+
+def _families_of(data: ReportData, contrasts: pd.DataFrame, study: str) -> list[str]:
     declared = any(spec.primary for spec in data.study.report.contrasts)
     how = (
         "declared by the study"
@@ -109,11 +134,12 @@ def _family_notes(data: ReportData, contrasts: pd.DataFrame) -> list[str]:
         else "none is declared, so each network's contrast of each method with the baseline is"
     )
     notes = []
-    for primary, rows in contrasts.groupby("primary", sort=False):
+    for primary, rows in contrasts[contrasts["study"] == study].groupby("primary", sort=False):
         size = int(rows["family_retraining"].max())
         if not size:
             continue
         name = f"Primary ({how})" if primary else "Exploratory"
         again = "" if primary else "; they are no confirmation of what they suggest"
-        notes.append(f"{name}: corrected over {count(size, 'contrast')} of each metric{again}.")
+        of = f"{study}: " if study else ""
+        notes.append(f"{of}{name}: corrected over {count(size, 'contrast')} of each metric{again}.")
     return sorted(notes, reverse=True)

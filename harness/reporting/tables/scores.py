@@ -27,6 +27,7 @@ from harness.reporting.wording import (
     metric_of,
     signed,
 )
+from harness.study.file import FALSE_POSITIVES
 
 DECIMALS = 2
 _FEW_REGIONS = 6  # with more of them the mean and the gain stand first
@@ -276,19 +277,24 @@ def _caption(data: ReportData, metric: Metric, has_gains: bool) -> str:
 
 def _footnotes(data: ReportData, cells: ScoreCells, interval: str, has_gains: bool) -> tuple[str, ...]:
     """Return cautions first, then what the columns mean."""
-    done, own = data.complete, _score_notes(data, cells.numbers)
+    done, own = data.complete, _score_notes(data, cells.numbers, cells.metric.name)
     if not len(done):
         return (*own, "No trial is complete yet.")
     tests = significance_notes(cells.comparisons, interval) + (cells.gain_notes() if has_gains else [])
     return (*version_notes(done), *tests, *own)
 
 
-def _score_notes(data: ReportData, numbers: pd.DataFrame) -> list[str]:
+def _score_notes(data: ReportData, numbers: pd.DataFrame, metric: str) -> list[str]:
+    counted = (
+        "Cases: test cases. Misses: rows of all regions and seeds in which one of prediction and reference is empty; they count as "
+        "Dice 0, or as the convention's largest distance."
+    )
+    if metric == FALSE_POSITIVES:
+        counted = "Cases: test cases that lack a region. Misses: the false positives themselves, of all regions and seeds."
+        counted += "" if len(numbers) else " No test case lacks a region, so that there are none."
     notes = [
         *data.fold_notes,
-        f"Seeds: {'those' if data.is_folded else 'trials'} with a value, of those planned. Cases: test cases. Misses: rows of all regions and seeds "
-        "in which one of prediction and reference is empty; they count as Dice 0, or as the convention's "
-        "largest distance.",
+        f"Seeds: {'those' if data.is_folded else 'trials'} with a value, of those planned. {counted}",
     ]
     nothing = numbers[(numbers["region"] != MEAN) & (numbers["uncounted"] > 0)]
     if len(nothing):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import case_row, make_cell, make_record, make_study, write_trial
+from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
+from fake_tables import load, tables_of
 
 from harness.commands.power import report_data
 from harness.reporting.absent_regions import with_false_positives
 from harness.reporting.comparisons import comparison_frame
+from harness.reporting.contrasts import contrast_frame
 from harness.reporting.report_data import ReportData
-from harness.study.file import FALSE_POSITIVES
+from harness.study.file import FALSE_POSITIVES, ReportSpec
 
 CASES = [f"case_{n:02d}" for n in range(24)]
 ABSENT = CASES[:14]  # in which the only region is not
@@ -66,3 +69,25 @@ def test_rows_are_made_of_dice_alone_and_only_where_a_region_is_absent() -> None
         ["b", FALSE_POSITIVES, 0.0],
     ]
     assert with_false_positives(cases.iloc[4:]) is not None and len(with_false_positives(cases.iloc[4:])) == 1
+
+
+def test_they_can_be_a_metric_of_the_report_with_a_table_and_contrasts(tmp_path: Path) -> None:
+    data = written(tmp_path, {"supervised": 0, "medcontext": 9})
+    study = replace(data.study, report=ReportSpec(metrics=("dice", FALSE_POSITIVES)))
+    table = tables_of(study, tmp_path)[FALSE_POSITIVES]
+    assert table.title == "False positives (%)" and "Cases: test cases that lack a region." in "\n".join(
+        table.notes
+    )
+    rows = {row["method"]: row for row in table.data.to_dict("records") if row["region"] == "mean"}
+    assert rows["medcontext"]["mean"] == pytest.approx(10 / 14) and rows["supervised"][
+        "mean"
+    ] == pytest.approx(1 / 14)
+    contrasts = contrast_frame(load(study, tmp_path)).set_index("metric")
+    assert contrasts.loc[FALSE_POSITIVES, "difference"] == pytest.approx(9 / 14)
+    assert contrasts.loc[FALSE_POSITIVES, "verdict"] == "loss"
+
+
+def test_a_table_of_them_says_where_no_region_is_absent(fake: Fake) -> None:
+    study = replace(fake.study, report=ReportSpec(metrics=("dice", FALSE_POSITIVES)))
+    table = tables_of(study, fake.results)[FALSE_POSITIVES]
+    assert "No test case lacks a region, so that there are none." in "\n".join(table.notes)

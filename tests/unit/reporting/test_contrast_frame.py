@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from fake_results import case_row, make_cell, make_record, make_study, write_trial
 from fake_tables import load, tables_of
+from made_up_scores import CASES, draws, key, written
 from scipy import stats
 
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.contrasts import contrast_frame
 from harness.reporting.statistics.significance import mean_test
 from harness.study.contrasts import ContrastSpec
-from harness.study.file import ReportSpec
-from harness.study.study import Study
-
-Scores = dict[tuple[Any, ...], np.ndarray]
-
-
-def written(
-    results: Path, scores: Mapping[tuple[tuple[str, Any], ...], np.ndarray], cases: list[str], **report: Any
-) -> Study:
-    """Write a trial for each row of the scores ``(seeds, cases)`` of arms, told by their factors."""
-    cells = []
-    for arm, table in scores.items():
-        factors = {"architecture": "unet", "shots": 5, **dict(arm)}
-        first = factors.pop("first_seed", 0)
-        for seed, row in enumerate(table, first):
-            cells.append(make_cell(**factors, seed=seed))
-            rows = [case_row(case, "lobe", float(value)) for case, value in zip(cases, row, strict=True)]
-            write_trial(results, make_record(cells[-1], test_cases=cases), rows, [])
-    return make_study(cells, report=ReportSpec(metrics=("dice",), **report))
-
-
-def key(**factors: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(factors.items())
-
-
-def draws(*shape: int, seed: int = 0, level: float = 0.7) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (
-        level
-        + rng.normal(0, 0.03, shape)
-        + rng.normal(0, 0.02, (*shape[:-1], 1))
-        + rng.normal(0, 0.05, shape[-1])
-    )
-
-
-CASES = [f"{c:02d}" for c in range(13)]
 
 
 def test_a_pooled_contrast_is_the_two_way_test_of_the_mean_difference(tmp_path: Path) -> None:
@@ -137,38 +98,6 @@ def test_a_patient_that_one_network_has_no_value_for_is_left_out_and_counted(tmp
     kept = np.arange(13) != 4
     assert (row["patients"], row["dropped"]) == (12, 1)
     assert row["p_retraining"] == pytest.approx(mean_test((other - base)[:, kept]).p)
-
-
-def of_datasets(results: Path, gains: list[float]) -> pd.DataFrame:
-    """Return the contrasts of two arms on as many datasets as gains, 13 patients each."""
-    arms = {}
-    for place, gain in enumerate(gains):
-        base = draws(3, 13, seed=place)
-        arms[key(method="supervised", dataset=f"set{place}")] = base
-        arms[key(method="medcontext", dataset=f"set{place}")] = (
-            base + gain + np.random.default_rng(place).normal(0, 0.01, (3, 13))
-        )
-    return contrast_frame(load(written(results, arms, CASES), results))
-
-
-def test_few_datasets_are_fixed_and_have_a_line_each(tmp_path: Path) -> None:
-    pooled, *own = of_datasets(tmp_path, [0.02, 0.04]).to_dict("records")
-    assert [row["dataset"] for row in own] == ["set0", "set1"] and not any(row["primary"] for row in own)
-    assert pooled["difference"] == pytest.approx(np.mean([row["difference"] for row in own]))
-    assert pooled["random_datasets"] is not True and pooled["patients"] == 26
-    assert pooled["high_retraining"] - pooled["low_retraining"] < 0.02  # of these two, not of others
-    assert pooled["q"] > 3.84 and pooled["i_squared"] > 0.5
-
-
-def test_five_datasets_are_random_and_their_disagreement_widens_the_interval(tmp_path: Path) -> None:
-    gains = [0.01, 0.06, -0.02, 0.05, 0.0]
-    pooled, *own = of_datasets(tmp_path, gains).to_dict("records")
-    assert pooled["random_datasets"] is True and len(own) == 5
-    spread = stats.ttest_1samp([row["difference"] for row in own], 0).confidence_interval(0.95)
-    assert (pooled["low_retraining"], pooled["high_retraining"]) == pytest.approx(
-        (spread.low, spread.high), abs=2e-3
-    )
-    assert pooled["verdict"] == "undecided"
 
 
 def test_verdicts_are_corrected_within_their_family(tmp_path: Path) -> None:

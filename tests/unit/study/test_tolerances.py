@@ -48,7 +48,7 @@ def test_trials_without_a_declared_region_keep_their_id(study) -> None:
 def test_a_pretraining_does_not_know_how_it_is_scored(study) -> None:
     text = BASE.replace("method: supervised", "method: masked_volume")
     (plain,), (told,) = study(text).nodes, study(text + BOTH).nodes
-    assert plain.id == told.id and told.spec.tolerances is None
+    assert plain.spec.id == told.spec.id and told.spec.tolerances is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_regions_of_a_folder_are_checked_where_it_lies_and_its_ids_do_not_de
     study, tmp_path: Path
 ) -> None:
     text = BASE.replace("hippocampus", "nnunet:mine").replace(
-        "{pipeline: short}", "{patch: [8, 8, 8], spacing: [1, 1, 1]}"
+        "{pipeline: short}", "{patch: [16, 16, 16], spacing: [1, 1, 1]}"
     )
     wrong = study(text + "tolerances: {liver: 1, spleen: 1}\n").cells[0].spec
     images = tmp_path / "data" / "mine" / "imagesTr"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from harness.reporting.statistics.datasets import heterogeneity, random_effects
+from harness.reporting.statistics.datasets import between_datasets, heterogeneity, mean_of_datasets
 
 # Log odds ratios and variances of the seven magnesium trials before 1991 (Sterne, Bradburn and Egger 2001).
 EFFECTS = [-0.83, -1.056, -1.278, -0.043, 0.2231, -2.4075, -1.2809]
@@ -25,29 +23,27 @@ def test_heterogeneity_by_hand() -> None:
     assert heterogeneity([1.0, 1.0], [1.0, 2.0]).i_squared == 0
 
 
-def test_equal_errors_make_students_test_of_the_datasets_differences() -> None:
-    """With one variance for all, the mean and its error are those of the differences alone, whatever is between them."""
+def test_the_mean_over_datasets_is_students_test_of_their_differences() -> None:
     values = [0.3, -0.1, 0.8, 0.5, 0.2, 0.6]
-    mean, variance = random_effects(values, [0.01] * 6)
+    mean, variance = mean_of_datasets(values)
     expected = stats.ttest_1samp(values, 0)
     assert mean == pytest.approx(np.mean(values))
-    assert variance.p(mean) == pytest.approx(expected.pvalue, rel=0.05)  # in its tail a little larger
+    assert variance.p(mean) == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
     assert mean + float(variance.half_width()) == pytest.approx(interval.high)
 
 
-def test_datasets_that_agree_are_weighted_by_their_errors() -> None:
-    mean, _ = random_effects([1.0, 1.1, 0.9, 1.0, 1.02], [0.1, 0.4, 0.4, 0.2, 1.0])
-    weights = [10, 2.5, 2.5, 5, 1]
-    assert mean == pytest.approx(np.average([1.0, 1.1, 0.9, 1.0, 1.02], weights=weights))
+def test_what_is_between_datasets_is_what_their_errors_leave() -> None:
+    assert between_datasets([1.0, 2.0, 3.0], [0.2, 0.3, 0.4]) == pytest.approx(1 - 0.3)
+    assert between_datasets([1.0, 1.1, 0.9], [0.2, 0.3, 0.4]) == 0
 
 
 @pytest.mark.parametrize("between", [0.0, 1.0])
 def test_intervals_cover_the_mean_over_datasets_nineteen_times_of_twenty(between: float) -> None:
-    rng, covered, repeats = np.random.default_rng(1), 0, 2000
-    errors = np.array([0.3, 0.5, 0.6, 1.0, 1.5, 0.8])
+    """Errors that differ by a factor of nine are no reason for an interval that is too short."""
+    rng, covered, repeats = np.random.default_rng(1), 0, 4000
+    errors = np.array([0.2, 0.5, 0.6, 1.0, 1.8, 0.8])
     for _ in range(repeats):
-        mean, variance = random_effects(rng.normal(0, np.sqrt(errors + between)).tolist(), errors.tolist())
+        mean, variance = mean_of_datasets(rng.normal(0, np.sqrt(errors + between)).tolist())
         covered += abs(mean) <= float(variance.half_width())
-    assert 0.93 <= covered / repeats <= 0.97
-    assert not math.isnan(mean)
+    assert 0.943 <= covered / repeats <= 0.97
