@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.records.schema import safe_name
-from harness.reporting.figures import search_plots
+from harness.reporting.figures import parallel, search_plots
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
 from harness.reporting.figures.style import left_out_note
 from harness.reporting.tables.search import searched_names
@@ -18,7 +18,7 @@ from harness.search.findings import Findings
 from harness.study.names import Names
 from harness.study.searches import Dimension
 
-_LEAST_FOR_IMPORTANCES = 10  # suggestions; of fewer, shares are chance
+_LEAST_SUGGESTIONS = 10  # of importances and parallel coordinates; of fewer, what they show is chance
 _OBJECTIVE = "Validation Dice of the student at the selected step, mean over regions, cases and seeds, in %"
 
 
@@ -35,6 +35,7 @@ def plan_search_figures(searches: Sequence[Findings], names: Names) -> Iterator[
         yield plan(
             f"search_slices_{name}", f"Searched parameters of {arm}", partial(_find_slices, found, names)
         )
+        yield plan(f"search_parallel_{name}", f"Suggestions of {arm}", partial(_find_parallel, found, names))
         yield plan(
             f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_find_contours, found, names)
         )
@@ -101,11 +102,11 @@ def _find_importances(
 ) -> DrawingOrReason:
     rows = [
         {"arm": shown[found.arm.name], "label": names.factor(key), "share": share}
-        for found in searches if _completed(found) >= _LEAST_FOR_IMPORTANCES
+        for found in searches if _completed(found) >= _LEAST_SUGGESTIONS
         for key, share in found.importances.items() if len(found.importances) > 1
     ]  # fmt: skip
     if not rows:
-        return f"no arm has two searched parameters and {_LEAST_FOR_IMPORTANCES} complete suggestions"
+        return f"no arm has two searched parameters and {_LEAST_SUGGESTIONS} complete suggestions"
     caption = (
         "How much each parameter decides whether a complete suggestion is among the better ones (PED-ANOVA, "
         "Watanabe et al., IJCAI 2023), shares of 1. From few suggestions it says little."
@@ -122,6 +123,21 @@ def _find_slices(found: Findings, names: Names) -> DrawingOrReason:
     pruned = " Triangles: pruned, at their rung." if (frame["state"] == "pruned").any() else ""
     caption = f"{_OBJECTIVE}, of {count(len(frame), 'suggestion')} against each parameter; later ones are darker.{pruned}"
     return Drawing(search_plots.search_slices, (frame, axes), caption + left_out_note(len(axes)))
+
+
+def _find_parallel(found: Findings, names: Names) -> DrawingOrReason:
+    frame = suggestion_frame(found)
+    frame = frame[frame["state"] == "complete"]
+    if len(frame) < _LEAST_SUGGESTIONS:
+        return f"fewer than {_LEAST_SUGGESTIONS} suggestions are complete"
+    axes = [axis_of(dimension, names) for dimension in _by_importance(found)]
+    if len(axes) < 2:
+        return "a single parameter is searched"
+    caption = (
+        f"Each of {count(len(frame), 'complete suggestion')} is a line through its parameters to its Dice: {_OBJECTIVE[0].lower()}{_OBJECTIVE[1:]}. "
+        f"Better ones are darker, the best is thick. What matters most stands on the left; the parameters that have room are shown."
+    )
+    return Drawing(parallel.search_parallel, (frame, axes), caption)
 
 
 def _find_contours(found: Findings, names: Names) -> DrawingOrReason:

@@ -19,7 +19,7 @@ from matplotlib.tri import LinearTriInterpolator, Triangulation, UniformTriRefin
 
 from harness.reporting.figures import style
 
-_DICE = "Validation Dice (%)"
+DICE = "Validation Dice (%)"
 _COMPLETE: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": ""}
 _PRUNED: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linestyle": "", "markerfacecolor": "white"}
 _FAILED: dict[str, Any] = {"marker": "x", "markersize": 4, "linestyle": "", "color": "0.3"}
@@ -62,7 +62,7 @@ def search_history(frame: pd.DataFrame) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("Suggestion")
         axis.set_title(arm)
-    style.label_left(axes, _DICE)
+    style.label_left(axes, DICE)
     seen = set(frame["state"])
     kinds = {"complete": Line2D([], [], color="0.3", **_COMPLETE),
              "pruned, at its rung": Line2D([], [], markeredgecolor="0.3", **_PRUNED),
@@ -121,7 +121,7 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
             axis.scatter(rows[dimension.column], rows["value"], c=rows["number"], cmap="viridis_r", norm=shades,
                          s=14, marker="o" if edge == "none" else "v", edgecolors=edge, linewidths=0.5)  # fmt: skip
         _scale_axis(axis, dimension)
-    style.label_left(axes, _DICE)
+    style.label_left(axes, DICE)
     _add_colour_bar(figure, axes, ScalarMappable(shades, "viridis_r"), "Suggestion").locator = MaxNLocator(
         integer=True
     )
@@ -152,7 +152,7 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         axis.use_sticky_edges = False
         axis.margins(0.06)
         axis.autoscale_view()
-    _add_colour_bar(figure, axes, ScalarMappable(shades, "viridis"), _DICE)
+    _add_colour_bar(figure, axes, ScalarMappable(shades, "viridis"), DICE)
     return figure
 
 

@@ -6,16 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_trials import STUDY, dice, run_search, write_study
 
 from harness.progress.known import KnownStudy
 from harness.records.store import Store
+from harness.reporting.figures import style
+from harness.reporting.figures.parallel import search_parallel
 from harness.reporting.figures.planned import Drawing
 from harness.reporting.figures.search_figures import plan_search_figures, suggestion_frame
 from harness.reporting.figures.search_plots import Axis, contour_pairs, search_contours
-from harness.reporting.figures.style import MOST_PANELS
 from harness.reporting.tables.search import MOST_SUGGESTIONS, suggestion_table
 from harness.reporting.write import write_report
 from harness.search.findings import Findings, Suggestion
@@ -23,6 +25,7 @@ from harness.search.optuna_journal import read_findings, with_importances
 from harness.study.names import Names
 from harness.study.study import Study
 from harness.sweep.agenda import Agenda, plain_work
+from tests.unit.reporting.figures.texts import faults, laid_out
 
 NAMES = Names({}, {}, {})
 BOTH = STUDY.replace(
@@ -108,6 +111,7 @@ def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, K
     page = (folder / "report.html").read_text()
     section = page[page.index('id="search"') : page.index('id="scores"')]
     assert all(f'id="figure-{name}"' in section for name in drawn)
+    assert "Suggestions of MedContext: fewer than 10 suggestions are complete." in section
     assert (
         "Pairs of parameters of Supervised: fewer than two searched parameters are numbers that vary."
         in section
@@ -162,10 +166,39 @@ def findings_at(tmp_path: Path, ratios: list[float], momenta: list[float]) -> Fi
     )
 
 
-def contours(found: Findings) -> object:
+def contours(found: Findings, kind: str = "contours") -> object:
     return {sketch.name: sketch.find() for sketch in plan_search_figures([found], NAMES)}[
-        "search_contours_medcontext"
+        f"search_{kind}_medcontext"
     ]
+
+
+def test_parallel_coordinates_take_ten_suggestions(tmp_path: Path) -> None:
+    """Each suggestion is a line from its parameters to its Dice, one minus the value where that is searched."""
+    ratios, momenta = [0.1 + 0.05 * n for n in range(10)], [1 - 10 ** -(1 + n / 3) for n in range(10)]
+    few = findings_at(tmp_path, ratios[:9], momenta[:9])
+    assert contours(few, "parallel") == "fewer than 10 suggestions are complete"
+    found = contours(findings_at(tmp_path, ratios, momenta), "parallel")
+    assert isinstance(found, Drawing) and "10 complete suggestions" in found.caption
+    lines = search_parallel(*found.series).axes[0].lines
+    assert len(lines) == 10
+    names = [axis.column for axis in found.series[1]]
+    heights = np.array([line.get_ydata() for line in lines])  # the worst first
+    even = np.linspace(0, 1, 10)
+    assert heights[:, -1] == pytest.approx(even)
+    assert heights[:, names.index("method.masking.ratio")] == pytest.approx(even)
+    assert heights[:, names.index("method.teacher.m0")] == pytest.approx(even[::-1])  # logarithmic
+
+
+@pytest.mark.parametrize("size", ["column", "page"])
+@pytest.mark.parametrize("axes", [2, 3, 9])
+def test_texts_of_parallel_coordinates_lie_apart(size: style.Style, axes: int) -> None:
+    draws = np.random.default_rng(0).uniform(-3.7, -0.4, (30, 9))
+    frame = pd.DataFrame(10**draws, columns=list("abcdefghi")).assign(b=np.arange(30) % 3, value=draws.sum(1))
+    label, words = "A long name of a parameter", ("warm-up cosine", "polynomial", "constant")
+    dimensions = [Axis(name, label, log=name in "acdg") for name in "abcdefghi"]
+    dimensions[1] = Axis("b", label, categories=words)
+    drawing = Drawing(search_parallel, (frame, dimensions[:axes]), "")
+    assert faults(laid_out(drawing, size), style.WIDTHS[size]) == []
 
 
 def test_suggestions_that_span_no_plane_have_no_contours(tmp_path: Path) -> None:
@@ -187,7 +220,7 @@ def test_an_axis_of_one_minus_the_value(tmp_path: Path) -> None:
 def test_contours_put_the_first_axes_first() -> None:
     axes = [Axis(name, name) for name in "abcdef"]
     pairs = ["".join(one.column for one in pair) for pair in contour_pairs(axes)]
-    assert pairs[:4] == ["ab", "ac", "ad", "bc"] and len(pairs) == MOST_PANELS
+    assert pairs[:4] == ["ab", "ac", "ad", "bc"] and len(pairs) == style.MOST_PANELS
     frame = pd.DataFrame({"a": [1.0, 2, 3, 1], "b": [1.0, 3, 1, 2], "value": [50.0, 60, 70, 50]})
     figure = search_contours(frame, axes[:2])
     assert len(figure.axes) == 2  # a panel and the bar of colours
