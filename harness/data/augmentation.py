@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,33 +61,44 @@ class Augmenter:
         labels: Sequence[NDArray[np.uint8]],
         step: int,
         margins: Sequence[Triple] = (),
+        into: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, Tensor]:
-        """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)`` long of update ``step``.
+        """Return images ``(B, C, D, H, W)`` float and labels ``(B, 1, D, H, W)``, bytes, of update ``step``.
 
         Args:
             images: patches, each side longer by twice its margin; they are left as they are.
             labels: theirs, likewise.
             step: number of the update, from 0.
             margins: those of the step; none where no patch has one.
+            into: tensors ``image`` and ``label`` that version 2 writes to, and returns, in place of new ones.
         """
-        changed = self._changed({"image": images, "label": labels}, step, margins)
-        return changed["image"], changed["label"].long()
+        changed = self._changed({"image": images, "label": labels}, step, margins, into)
+        return changed["image"], changed["label"].byte()
 
     def images(
-        self, images: Sequence[NDArray[np.float32]], step: int, margins: Sequence[Triple] = ()
+        self,
+        images: Sequence[NDArray[np.float32]],
+        step: int,
+        margins: Sequence[Triple] = (),
+        into: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Tensor:
         """Return images ``(B, C, D, H, W)`` of update ``step``, of which there are no labels."""
-        return self._changed({"image": images}, step, margins)["image"]
+        return self._changed({"image": images}, step, margins, into)["image"]
 
     def _changed(
-        self, arrays: dict[str, Sequence[NDArray[Any]]], step: int, margins: Sequence[Triple]
+        self,
+        arrays: dict[str, Sequence[NDArray[Any]]],
+        step: int,
+        margins: Sequence[Triple],
+        into: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         count = len(arrays["image"])
         margins = margins or [NO_MARGIN] * count
         numbers = range(step * count, (step + 1) * count)
         if self._settings.version > 1:
             turns = [self._affine(number) for number in numbers]
-            return change_patches(arrays, self._settings, (self._seed, self._stream), numbers, margins, turns)
+            stream = self._seed, self._stream
+            return change_patches(arrays, self._settings, stream, numbers, margins, turns, into)
         set_track_meta(False)
         samples = []
         for index, number in enumerate(numbers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from harness.seeding import numpy_generator
 from harness.spec import Augmentation, Triple
 
 _MODES = {"image": "bilinear", "label": "nearest"}
-_TYPES = {"image": torch.float32, "label": torch.int64}
+_TYPES = {"image": torch.float32, "label": torch.uint8}
 
 
 def change_patches(
@@ -26,8 +27,9 @@ def change_patches(
     numbers: Sequence[int],
     margins: Sequence[Triple],
     turns: Iterable[AffineTransform | None],
+    into: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """Return the batch ``(B, C, X, Y, Z)`` of patches ``image``, float32, and ``label``, int64, where there are labels.
+    """Return the batch ``(B, C, X, Y, Z)`` of patches ``image``, float32, and ``label``, bytes, where there are labels.
 
     Args:
         arrays: patches as they were cut, each side longer by twice its margin; they are left as they are.
@@ -36,8 +38,9 @@ def change_patches(
         numbers: of the samples in that stream.
         margins: theirs.
         turns: how each is turned; None: not at all.
+        into: tensors of the batch to write to; new ones where there are none.
     """
-    batch: dict[str, Tensor] = {}
+    batch = dict(into)
     for index, (number, margin, turn) in enumerate(zip(numbers, margins, turns, strict=True)):
         cut = {key: values[index] for key, values in arrays.items()}
         rng = numpy_generator(*stream, "changes", number)

@@ -58,6 +58,12 @@ class Probabilities:
             return self.held.cpu().numpy()
         return self._array if self._array is not None else np.stack(list(self))
 
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the most probable class ``(X, Y, Z)``, on the CPU the first of equals."""
+        if self.held is not None:
+            return self.held.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return self.array().argmax(axis=0).astype(np.uint8)
+
     def add(self, first: int, planes: Tensor) -> None:
         """Add planes ``(K, n, Y, Z)``, on any device, from ``first`` on."""
         if self.held is not None:

@@ -70,7 +70,7 @@ def measure(spec: TrialSpec, data_root: Path | None) -> Need:
     ready = time.perf_counter() - begun
 
     batches, per_batch = _drawn(draw)
-    trainer = Trainer(method, spec.recipe, spec.seed, device, lambda step: batches[step % _KEPT])
+    trainer = Trainer(method, spec.recipe, spec.seed, device, lambda step, into=None: batches[step % _KEPT])
 
     _run(trainer, _WARM_UP, device)
     start = time.perf_counter()

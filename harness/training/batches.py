@@ -30,9 +30,10 @@ class _Images:
         augment = Augmenter(recipe.augmentation, seed, f"{source} augmentation")
         return cls(sampler, augment, recipe.patch, count)
 
-    def __call__(self, step: int) -> Tensor:
+    def __call__(self, step: int, into: Tensor | None = None) -> Tensor:
         margins = self.augment.margins(self.patch, self.count, step)
-        return self.augment.images(self.sampler.pieces(step, margins), step, margins)
+        given = {} if into is None else {"image": into}
+        return self.augment.images(self.sampler.pieces(step, margins), step, margins, given)
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class _Labelled:
     recipe: Recipe
     unlabelled: _Images | None
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, into: Batch | None = None) -> Batch:
         margins = self.augment.margins(self.recipe.patch, self.recipe.batch, step)
-        image, label = self.augment(*self.sampler.pieces(step, margins), step, margins)
-        return Batch(image, label, self.unlabelled(step) if self.unlabelled else None)
+        given = {} if into is None else {"image": into.image, "label": into.label}
+        image, label = self.augment(*self.sampler.pieces(step, margins), step, margins, given)
+        place = None if into is None else into.unlabelled
+        return Batch(image, label, self.unlabelled(step, place) if self.unlabelled else None)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class _Unlabelled:
 
     images: _Images
 
-    def __call__(self, step: int) -> Batch:
-        return Batch(self.images(step), _NO_LABEL)
+    def __call__(self, step: int, into: Batch | None = None) -> Batch:
+        return Batch(self.images(step, None if into is None else into.image), _NO_LABEL)
 
 
 def training_batches(data: TrialData, method: Method[Any], recipe: Recipe, seed: int) -> DrawBatch:

@@ -146,7 +146,7 @@ class Trainer:
 
         return Batch(
             moved(batch.image),
-            batch.label.to(self.device, non_blocking=True).long(),  # loaders hand over bytes
+            batch.label.to(self.device, non_blocking=True).long(),  # they are drawn as bytes
             None if batch.unlabelled is None else moved(batch.unlabelled),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +14,14 @@ import numpy as np
 
 from harness.data.trial_data import TrialData
 from harness.errors import Interrupted, Paused, TrialFailure
-from harness.evaluation.metrics import dice_by_region, without_ignored
-from harness.evaluation.prediction import predict
+from harness.evaluation.prediction import class_probabilities
 from harness.records.schema import HISTORY, append_history, read_history
 from harness.records.store import RESUME, RESUME_BEFORE, SELECTED, Attempt
 from harness.training.checkpoint import DamagedCheckpointError, load_checkpoint, put_aside, save_checkpoint
-from harness.training.loaders import LOST
 from harness.training.loop import StepResult, Trainer
 from harness.training.method import Batch
+from harness.training.processes import LOST
+from harness.trial.scoring import Beside, Predicted, validation_dice
 from harness.trial.trackers import Trackers
 
 _FLUSH = 2.0  # seconds between writes of the history
@@ -39,6 +39,7 @@ class Fitting:
         held_out: of a pretraining: batches whose loss stands for a validation, at the start too.
         pause_at: step at which to stop before the last one.
         trackers: given the lines of the history too.
+        score: a ``map`` that scores validation cases while the next one is predicted.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Fitting:
         held_out: Sequence[Batch] = (),
         pause_at: int | None = None,
         trackers: Trackers | None = None,
+        score: Beside = map,
     ) -> None:
         self._held_out, self._pause_at, self._trackers = held_out, pause_at, trackers
-        self.trainer, self.data, self.attempt = trainer, data, attempt
+        self.trainer, self.data, self.attempt, self._score = trainer, data, attempt, score
         self.folder = attempt.folder
         self.seconds = self.earlier_seconds = 0.0
         self._best: float | None = None
@@ -197,15 +199,10 @@ class Fitting:
             losses = self.trainer.mean_losses(self._held_out)
             self._lines.append({"step": self.trainer.step, "held_out": losses})
             return
-        trainer, dataset = self.trainer, self.data.dataset
-        regions, ignore = dataset.training_regions(), dataset.training_ignore()
-        student = trainer.method.roles()["student"]
-        scores: dict[str, list[float]] = {region: [] for region in regions}
-        for case in self.data.selection_cases:
-            probabilities = predict(student, self.data.image(case), trainer.recipe, trainer.device)
-            prediction = probabilities.argmax(axis=0).astype(np.uint8)
-            counted = without_ignored(prediction, self.data.selection_label(case), ignore)
-            for region, value in dice_by_region(*counted, regions).items():
+        trainer = self.trainer
+        scores: dict[str, list[float]] = {region: [] for region in self.data.dataset.training_regions()}
+        for of_case in self._score(validation_dice, self._predicted()):
+            for region, value in of_case.items():
                 scores[region].append(value)
             self.attempt.heartbeat()
         means = {region: _nanmean(values) for region, values in scores.items()}
@@ -215,6 +212,15 @@ class Fitting:
             self._best = mean
             self._save_selected()
             self._saved = -math.inf  # a checkpoint follows, so that both are of one course of training
+
+    def _predicted(self) -> Iterator[Predicted]:
+        """Yield the student's prediction of each case to select on, on the preprocessed grid."""
+        trainer, data = self.trainer, self.data
+        regions, ignore = dict(data.dataset.training_regions()), data.dataset.training_ignore()
+        student = trainer.method.roles()["student"]
+        for case in data.selection_cases:
+            found = class_probabilities(student, data.image(case), trainer.recipe, trainer.device)
+            yield Predicted(case, found.labels(), data.selection_label(case), regions, ignore)
 
     def _save_selected(self) -> None:
         state = {"step": self.trainer.step, "method": self.trainer.method.state_dict()}

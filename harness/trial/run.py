@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from harness import registry
-from harness.data.nifti import write_label
 from harness.data.trial_data import TrialData, load_trial_data
+from harness.data.volume import Volume
 from harness.errors import ClaimLost, Interrupted, Paused, TrialFailure, UserError
-from harness.evaluation.conventions import RECORDED_METRICS, REGION_NSD
-from harness.evaluation.metrics import score_case, without_ignored
 from harness.evaluation.prediction import class_probabilities
 from harness.records.contents import CONTENTS, keep_contents
 from harness.records.faults import cause_of, rule_of
@@ -42,6 +41,7 @@ from harness.trial.environment import environment_of, pick_device
 from harness.trial.fitting import Fitting
 from harness.trial.operations import multiply_accumulates
 from harness.trial.protocol import protocol_of
+from harness.trial.scoring import Beside, Tested, beside, scored_rows
 from harness.trial.settings import RunSettings
 from harness.trial.trackers import Trackers
 
@@ -122,28 +122,15 @@ class _TrialRun:
         keep_contents(self.settings.results / CONTENTS, data.contents)
         method = build_method(self.spec, data, self.device, self._given_weights())
         node = self._start_from(method, data) if self.spec.pretraining else None
-        pretrains = self.spec.kind == "pretrain"
-        trainer = build_trainer(
-            self.spec,
-            data,
-            method,
-            self.device,
-            self.settings.loaders_on(self.device.type, self.recipe.threads),
-        )
-        held_out = validation_images(data, self.recipe) if pretrains else ()
-        trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
-        minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
-        fitting = Fitting(trainer, data, self.attempt, minutes, held_out, pause_at, trackers)
+        loaders = self.settings.loaders_on(self.device.type, self.recipe.threads)
         trained = time.time()
-        try:
-            fitting.run()
-        finally:
-            trackers.close()
-        selected = fitting.select()
-        tested = time.time()
-        if self.spec.tested and not pretrains:
-            data.freeze()
-            write_cases(self.attempt.folder, self._test(method, data))
+        with beside(loaders, self.recipe.threads) as score:
+            fitting = self._fit(method, data, loaders, score)
+            selected = fitting.select()
+            tested = time.time()
+            if self.spec.tested and self.spec.kind != "pretrain":
+                data.freeze()
+                write_cases(self.attempt.folder, self._test(method, data, score))
         return TrialRecord(
             id=self.spec.id,
             status="complete",
@@ -157,6 +144,19 @@ class _TrialRun:
             attempts=self.attempt.number,
             transfer=self._transfer,
         )
+
+    def _fit(self, method: Method[Any], data: TrialData, loaders: int, score: Beside) -> Fitting:
+        """Return what has trained to the last step."""
+        trainer = build_trainer(self.spec, data, method, self.device, loaders)
+        held_out = validation_images(data, self.recipe) if self.spec.kind == "pretrain" else ()
+        trackers = Trackers(self.settings.trackers, self.spec, self.attempt.folder)
+        minutes, pause_at = self.settings.checkpoint_minutes, self.settings.pause_at
+        fitting = Fitting(trainer, data, self.attempt, minutes, held_out, pause_at, trackers, score)
+        try:
+            fitting.run()
+        finally:
+            trackers.close()
+        return fitting
 
     def _given_weights(self) -> Callable[[nn.Module], None]:
         """Return what loads the weights that the spec names into a network; the record tells of the first.
@@ -211,30 +211,36 @@ class _TrialRun:
         self._transfer = TransferRecord(source=id, **asdict(method.load_pretrained(state)))
         return node
 
-    def _test(self, method: Method[Any], data: TrialData) -> list[dict[str, Any]]:
+    def _test(self, method: Method[Any], data: TrialData, score: Beside) -> list[dict[str, Any]]:
         """Return the rows of all test cases and roles, each scored once, on native grids."""
-        regions, ignore = data.dataset.training_regions(), data.dataset.training_ignore()
-        tolerances = data.dataset.tolerances
-        metrics = (*RECORDED_METRICS, REGION_NSD) if tolerances else RECORDED_METRICS
         predictions = self.attempt.folder / "predictions"
         shutil.rmtree(predictions, ignore_errors=True)
         predictions.mkdir()
-        rows = []
+        rows: list[dict[str, Any]] = []
+        for of_case in score(scored_rows, self._tested(method, data, predictions)):
+            rows += of_case
+            self.attempt.check_in()
+        return rows
+
+    def _tested(self, method: Method[Any], data: TrialData, predictions: Path) -> Iterator[Tested]:
+        """Yield each role's prediction of each test case."""
+        dataset = data.dataset
+        regions, tolerances = dict(dataset.training_regions()), dict(dataset.tolerances)
         for role, network in method.roles().items():
             for case in data.split.test:
                 begun = time.perf_counter()
                 predicted = class_probabilities(network, data.image(case), self.recipe, self.device)
                 volume = data.to_native(case, predicted)
+                del predicted
                 self._predicting += time.perf_counter() - begun
-                reference = data.test_reference(case)
-                counted = without_ignored(volume.array, reference.array, ignore)
-                scored = score_case(*counted, volume.spacing, regions, metrics, tolerances=tolerances)
-                rows += [{"case": case, "role": role, **row} for row in scored]
+                reference, kept = data.test_reference(case).array, None
                 if self.settings.keep == "all":
-                    labels = data.dataset.to_file(volume.array)
-                    write_label(predictions / f"{case}.{role}.nii.gz", labels, volume.affine)
-                self.attempt.check_in()
-        return rows
+                    in_file = Volume(dataset.to_file(volume.array), volume.affine)
+                    kept = predictions / f"{case}.{role}.nii.gz", in_file
+                yield Tested(
+                    case, volume.array, reference, regions, dataset.training_ignore(), role, volume.spacing, tolerances,
+                    kept,
+                )  # fmt: skip
 
     def _cost(
         self, method: Method[Any], data: TrialData, fitting: Fitting, testing: float, node: TrialRecord | None

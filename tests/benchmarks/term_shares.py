@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,9 @@ def looks(
         for _ in trainer.run_until(step):
             pass
         with weighed() as terms:  # what this step is about to do
-            method.step(draw(step), Progress(step, spec.recipe.steps, spec.seed))
+            batch = draw(step)
+            batch = replace(batch, label=batch.label.long())
+            method.step(batch, Progress(step, spec.recipe.steps, spec.seed))
         yield step, shares_of(terms, student)
 
 

@@ -65,9 +65,9 @@ def test_labels_keep_their_values_and_stay_on_the_image(version: int) -> None:
     moved = 0
     for step in range(10):
         image, label = augment(labels.astype(np.float32), labels, step)
-        assert label.dtype == torch.int64 and label.shape == (2, 1, 10, 8, 6)
+        assert label.dtype == torch.uint8 and label.shape == (2, 1, 10, 8, 6)
         assert set(label.unique().tolist()) <= {0, 2, 7}
-        moved += not torch.equal(label, torch.from_numpy(labels).long())
+        moved += not torch.equal(label, torch.from_numpy(labels))
         # the image is the label map itself, so both must have moved together
         together = np.corrcoef(image.numpy().ravel(), label.numpy().ravel())[0, 1]
         assert together > 0.8
@@ -81,6 +81,15 @@ def test_every_change_of_intensity_changes_the_image_alone(name: str, version: i
     changed, kept = Augmenter(Augmentation(version=version, **{name: 1.0}), 0)(images, labels, 0)
     assert changed.shape == images.shape and torch.isfinite(changed).all()
     assert not torch.allclose(changed, torch.from_numpy(images)) and np.array_equal(kept, labels)
+
+
+def test_a_batch_is_the_same_where_it_is_written_to_given_memory() -> None:
+    augment, (images, labels) = Augmenter(everything(2), seed=3), patches()
+    for step in range(4):
+        place = {"image": torch.full(images.shape, torch.nan), "label": torch.full(labels.shape, 255).byte()}
+        found = augment(images, labels, step, into=place)
+        assert found[0] is place["image"] and found[1] is place["label"]
+        assert all(torch.equal(*pair) for pair in zip(found, augment(images, labels, step), strict=True))
 
 
 @pytest.mark.parametrize("version", [1, 2])

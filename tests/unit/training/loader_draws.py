@@ -21,7 +21,7 @@ class Draw:
     def __init__(self, at: int = -1, act: Any = None, *arguments: Any) -> None:
         self.at, self.act, self.arguments = at, act, arguments
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, into: Batch | None = None) -> Batch:
         if step == self.at:
             self.act(*self.arguments)
         return Batch(torch.full((2,), float(step)), torch.zeros(1), torch.tensor([os.getpid()]))

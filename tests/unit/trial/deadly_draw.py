@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
+from harness.training.loaders import DrawBatch
 from harness.training.method import Batch
 
 
 class Deadly:
     """Draws as another function does; before step 20 it dies unless a file says that it has."""
 
-    def __init__(self, draw: Callable[[int], Batch], died: Path) -> None:
+    def __init__(self, draw: DrawBatch, died: Path) -> None:
         self.draw, self.died = draw, died
 
-    def __call__(self, step: int) -> Batch:
+    def __call__(self, step: int, into: Batch | None = None) -> Batch:
         if step == 20 and not self.died.exists():
             self.died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.draw(step)
+        return self.draw(step, into)
