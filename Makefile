@@ -19,7 +19,7 @@ test-slow: $(VENV)/.installed-dev
 
 # What a GPU shows within eight minutes; on a CPU: python tests/gpu/evidence.py --small
 gpu: $(VENV)/.installed
-	$(BIN)/python tests/gpu/evidence.py --json results/gpu.json
+	$(BIN)/python tests/gpu/evidence.py --json results/gpu.json --table results/gpu.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,14 +1,16 @@
 """What a GPU shows of the harness within eight minutes: a table on the screen, and JSON.
 
-    python tests/gpu/evidence.py [--small] [--seconds 480] [--json FILE]
+    python tests/gpu/evidence.py [--small] [--seconds 480] [--json FILE] [--table FILE]
 
-It needs PyTorch, the checkout and the harness' dependencies on PYTHONPATH; no Ray and no data. ``--small`` runs every
-line on a CPU with the smallest networks. A part that would not end in time is left out, with a line.
+It needs PyTorch, a plain copy of the checkout, and on PYTHONPATH what it says is missing; no Ray and no data. Wheels that
+are pure Python, as MONAI's, work as they are: PYTHONPATH=monai-1.6.0-py3-none-any.whl; others have to be unpacked.
+``--small`` runs every line on a CPU with the smallest networks. A part that would not end in time is left out, with a line.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -20,6 +22,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+NEEDED = ("einops", "monai", "nibabel", "numpy", "pydantic", "scipy", "torch", "yaml")
+if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    sys.exit(
+        f"{', '.join(missing)} cannot be imported: install it, or put its wheel, unpacked, on PYTHONPATH"
+    )
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -31,6 +38,7 @@ from harness.evaluation.metrics import score_case  # noqa: E402
 from harness.evaluation.prediction import class_probabilities  # noqa: E402
 from harness.seeding import clean_process  # noqa: E402
 from harness.study.resolve import Resolver  # noqa: E402
+from harness.training.loop import autocast  # noqa: E402
 from harness.training.losses import segmentation_loss  # noqa: E402
 from harness.training.memory import peak_bytes, reset_peak  # noqa: E402
 from harness.trial.build import build_method, build_trainer  # noqa: E402
@@ -57,7 +65,7 @@ class Size:
     steps: int
     loaders: tuple[int, ...]
     packed: int
-    precisions: tuple[str, ...]
+    in_fp16: tuple[str, ...]  # networks, the one that is put down and resumed first
 
 
 PAPER = Size(
@@ -68,7 +76,7 @@ PAPER = Size(
     8,
     (0, 2, 4, 8),
     4,
-    ("fp32", "bf16", "fp16"),
+    ("dynunet", "unetr", "swin_unetr", "nnformer", "unetr_pp"),
 )
 SMALL = Size(
     dict.fromkeys(PRESETS, "tiny"),
@@ -78,7 +86,7 @@ SMALL = Size(
     1,
     (0, 2),
     2,
-    ("fp32", "bf16"),  # a CPU takes minutes for a step in fp16
+    ("nnformer",),  # of the others a CPU takes many seconds for a step
 )
 
 
@@ -118,15 +126,19 @@ def now() -> float:
 
 
 def bare_loop(trainer: Any) -> Iterator[None]:
-    """Yield after each step of a plain loop with the same network, a fixed batch and the same loss."""
-    network, loss_function = trainer.method.modules["student"], segmentation_loss(trainer.recipe.loss)
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-4)
-    image = torch.randn(2, 1, *trainer.recipe.patch, device=DEVICE)
-    label = torch.zeros(2, 1, *trainer.recipe.patch, device=DEVICE, dtype=torch.long)
+    """Yield after each step of a plain loop with the same network, kernels and loss, and a fixed batch."""
+    network, recipe = trainer.method.modules["student"], trainer.recipe
+    loss_function, optimiser = segmentation_loss(recipe.loss), torch.optim.AdamW(network.parameters(), 1e-4)
+    scaler = torch.amp.GradScaler(DEVICE.type, enabled=recipe.precision == "fp16")
+    image = torch.randn(2, 1, *recipe.patch, device=DEVICE)
+    label = torch.zeros(2, 1, *recipe.patch, device=DEVICE, dtype=torch.long)
     while True:
         optimiser.zero_grad(set_to_none=True)
-        loss_function(network(image), label).backward()
-        optimiser.step()
+        with autocast(DEVICE, recipe.precision):
+            loss = loss_function(network(image), label)
+        scaler.scale(loss).backward()
+        scaler.step(optimiser)
+        scaler.update()
         yield
 
 
@@ -134,15 +146,13 @@ def step_times(size: Size) -> Iterator[Row]:
     """Yield a row for each network, method and choice of kernels."""
     choices: list[Row] = [
         {"precision": precision, "kernels": kernels}
-        for precision in size.precisions
+        for precision in ("fp32", "bf16", "fp16")
         for kernels in ("deterministic", "fast")
     ]
-    for architecture in size.networks:
-        yield measured(size, architecture, "bare", choices[0])
     quick = choices[3]
     for choice in choices:  # so that each network has its turn before the time is out
-        for architecture in size.networks:
-            for method in ("supervised", "medcontext"):
+        for architecture in size.in_fp16 if choice["precision"] == "fp16" else size.networks:
+            for method in ("bare", "supervised", "medcontext"):
                 yield measured(size, architecture, method, choice)
             if choice == quick:
                 yield measured(size, architecture, "medcontext", quick | {"method__one_pass": True})
@@ -205,29 +215,40 @@ def inference(size: Size) -> Iterator[Row]:
         grid = NativeGrid(np.diag([*spacing, 1.0]), spacing, size.native, box)
         labels = grid.labels(found, "linear")
         resampled = now()
-        reference = np.zeros_like(labels)
-        reference[tuple(slice(side // 4, side // 2) for side in size.native)] = 1
-        score_case(labels, reference, spacing, {"organ": (1,)}, ("dice", "hd95"))
+        reference = np.roll(labels, 2, axis=0)  # two voxels away: what is scored is not empty
+        regions = {str(value): (value,) for value in np.unique(labels[labels > 0]).tolist()}
+        rows = score_case(labels, reference, spacing, regions, ("dice", "hd95"))
+        scored = time.perf_counter()
+        peak = peak_bytes(DEVICE) / 2**30
+        others = grid.labels(list(found), "linear")  # class by class on the CPU
         yield {
             "precision": precision, "predicting": predicted - start, "resampling": resampled - predicted,
-            "scoring": time.perf_counter() - resampled, "peak_gib": peak_bytes(DEVICE) / 2**30,
-            "on_device": found.held is not None,
+            "scoring": scored - resampled, "peak_gib": peak, "on_device": found.held is not None,
+            "voxels_unlike_cpu": int((labels != others).sum()), **of_regions(rows),
         }  # fmt: skip
 
 
+def of_regions(rows: list[Row]) -> Row:
+    """Return the mean of each metric over regions."""
+    return {
+        metric: float(np.nanmean([row["value"] for row in rows if row["metric"] == metric] or [np.nan]))
+        for metric in ("dice", "hd95")
+    }
+
+
 def resume(size: Size) -> Iterator[Row]:
-    """Yield the largest difference of losses between a run and one put down in its middle, in fp16 where there is a GPU."""
-    steps, precision = 2 * size.steps, size.precisions[-1]
-    whole = trainer_of(size, "dynunet", precision=precision)
+    """Yield the largest difference of losses between a run and one put down in its middle, in fp16."""
+    steps, network = 2 * size.steps, size.in_fp16[0]
+    whole = trainer_of(size, network, precision="fp16")
     calm = [result.losses["total"] for result in whole.run_until(steps)]
-    first = trainer_of(size, "dynunet", precision=precision)
+    first = trainer_of(size, network, precision="fp16")
     put_down = [result.losses["total"] for result in first.run_until(size.steps)]
     state = first.state_dict()
-    second = trainer_of(size, "dynunet", precision=precision)
+    second = trainer_of(size, network, precision="fp16")
     second.load_state_dict(state)
     put_down += [result.losses["total"] for result in second.run_until(steps)]
     yield {
-        "precision": precision,
+        "network": network,
         "steps": steps,
         "largest_difference": float(np.abs(np.subtract(calm, put_down)).max()),
     }
@@ -286,6 +307,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="the smallest sizes, for a CPU")
     parser.add_argument("--seconds", type=float, default=480, help="after which nothing new begins")
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--table", type=Path, help="Markdown file to write")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     size = SMALL if given.small else PAPER
@@ -296,12 +318,26 @@ def main() -> None:
     if DEVICE.type == "cpu" and not given.small:
         sys.exit("no CUDA device: on a CPU, run it with --small")
     name = torch.cuda.get_device_name(DEVICE) if DEVICE.type == "cuda" else "CPU"
-    print(
-        f"{name}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}, {'small' if given.small else 'paper'} size"
-    )
-    found = {"device": name, "torch": torch.__version__, "parts": run_parts(size, given.seconds)}
+    form = "small" if given.small else "paper"
+    title = f"{name}, PyTorch {torch.__version__}, Python {sys.version.split()[0]}, {form} size"
+    print(title)
+    parts = run_parts(size, given.seconds)
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+        given.json.write_text(
+            json.dumps({"device": name, "torch": torch.__version__, "parts": parts}, indent=1)
+        )
+    if given.table:
+        given.table.write_text(as_tables(title, parts))
+
+
+def as_tables(title: str, parts: dict[str, list[Row]]) -> str:
+    """Return a Markdown table of each part."""
+    lines = [f"# {title}"]
+    for name, rows in parts.items():
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        lines += ["", f"## {name}", "", f"| {' | '.join(keys)} |", "| --- " * len(keys) + "|"]
+        lines += [f"| {' | '.join(_shown(row.get(key, '')) for key in keys)} |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
