@@ -1,10 +1,12 @@
 """Peak memory and seconds of `medctx predict` on a large CT volume with 14 classes, on a CPU.
 
     python tests/benchmarks/inference_memory.py --shape 512,512,600 --to 1.5,1.5,2.0
-    python tests/benchmarks/inference_memory.py --shape 512,512,140 --before    whole float volumes, as MONAI's window and
-                                                                            one array of all classes need, for comparison
+    python tests/benchmarks/inference_memory.py --shape 512,512,140 --spacing 0.8,0.8,3 --before
 
 A network of one step on a synthetic twin of Synapse predicts an image of noise. Each way runs in a process of its own.
+With ``--before``, for comparison: MONAI's sliding windows, and all classes at once on the whole grid of the file. Then the
+two are compared: the largest difference of a probability, and of voxels whose labels differ how many there are and how far
+their two most probable classes are apart; the same for the resampling by slabs that a GPU does.
 """
 
 from __future__ import annotations
@@ -63,28 +65,74 @@ def predict(folder: Path, id: str) -> None:
 
 def predict_whole(folder: Path, id: str) -> None:
     """Predict with whole float volumes of all classes."""
-    import torch
-    from monai.inferers import sliding_window_inference
+    network, image, array, grid = prepared(folder, id)
+    output = by_monai(network, array)
+    shape = tuple(last - first for first, last in grid.box)
+    native = np.stack([resampled(channel, shape) for channel in output])
+    labels = np.zeros(grid.ras_shape, np.uint8)
+    labels[grid.kept] = native.argmax(axis=0)
+    (folder / "before").mkdir()
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), folder / "before" / "image.nii.gz")
 
+
+def compare(folder: Path, id: str) -> None:
+    """Print how far both ways are apart, on the grid of the network and in the written labels."""
+    import torch
+
+    from harness.data.resampling import most_probable_on
+    from harness.evaluation.prediction import predict
+
+    network, _, array, grid = prepared(folder, id)
+    ours = predict(network.network, array, network.recipe, torch.device("cpu"))
+    before = by_monai(network, array)
+    print(f"largest difference of a probability: {np.abs(before - ours).max():.1e}")
+    one, other = (
+        np.asanyarray(nibabel.load(folder / way / "image.nii.gz").dataobj)[grid.kept]
+        for way in ("before", "after")
+    )
+    shape = tuple(last - first for first, last in grid.box)
+    slabs = most_probable_on(torch.from_numpy(ours), shape, None)
+    for name, labels in ("after", other), ("by slabs, as on a GPU", slabs):
+        unlike = one != labels
+        count = f"labels that differ, {name}: {int(unlike.sum())} of {unlike.size}"
+        if unlike.any():
+            there = np.sort([resampled(channel, shape)[unlike] for channel in before], axis=0)
+            count += (
+                f"; their two most probable classes are at most {(there[-1] - there[-2]).max():.1e} apart"
+            )
+        print(count)
+
+
+def prepared(folder: Path, id: str) -> tuple[Any, Any, Any, Any]:
+    """Return the network, the image, what the network is given of it, and its grid."""
     from harness.data.images import preprocess_image
     from harness.data.nifti import read_image
-    from harness.data.resampling import resample_linear
     from harness.inference.trained import load_networks
 
     (network,), _ = load_networks([id], folder / "results", None, "student", "cpu")
-    image, recipe = read_image(folder / "image.nii.gz"), network.recipe
-    array, grid = preprocess_image(image, recipe)
+    image = read_image(folder / "image.nii.gz")
+    return network, image, *preprocess_image(image, network.recipe)
+
+
+def by_monai(network: Any, array: Any) -> Any:
+    """Return the probabilities of all classes on the grid of the network, from MONAI's sliding windows."""
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    recipe = network.recipe
     with torch.no_grad():
         output: Any = sliding_window_inference(
             torch.from_numpy(array)[None], recipe.patch, recipe.batch, lambda window: network.network(window).softmax(1),
             recipe.overlap, recipe.window,
         )  # fmt: skip
-    shape = tuple(last - first for first, last in grid.box)
-    native = np.stack([resample_linear(channel, shape) for channel in output[0].numpy()])
-    labels = np.zeros(grid.ras_shape, np.uint8)
-    labels[grid.kept] = native.argmax(axis=0)
-    (folder / "before").mkdir()
-    nibabel.save(nibabel.Nifti1Image(labels, image.affine), folder / "before" / "image.nii.gz")
+    return output[0].numpy()
+
+
+def resampled(channel: Any, shape: tuple[int, ...]) -> Any:
+    """Return a class on the grid of the file."""
+    from harness.data.resampling import resample_linear
+
+    return resample_linear(channel, shape)
 
 
 def measured(way: str, folder: Path, id: str) -> None:
@@ -94,14 +142,18 @@ def measured(way: str, folder: Path, id: str) -> None:
     pid = subprocess.Popen(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}).pid
     _, status, used = os.wait4(pid, 0)
     assert status == 0, status
-    print(f"{way}: {time.perf_counter() - begun:.0f} s, peak {used.ru_maxrss * 1024 / GIB:.2f} GiB")
+    if way != "compare":
+        print(
+            f"{way}: {time.perf_counter() - begun:.0f} s, peak {used.ru_maxrss * 1024 / GIB:.2f} GiB",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Print peak memory and seconds of each way."""
     if sys.argv[1:2] == ["--way"]:
         way, folder, id = sys.argv[2:]
-        {"after": predict, "before": predict_whole}[way](Path(folder), id)
+        {"after": predict, "before": predict_whole, "compare": compare}[way](Path(folder), id)
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -118,15 +170,14 @@ def main() -> None:
         folder = Path(name)
         id = train(folder, to, given.overlap)
         write_image(folder / "image.nii.gz", shape, spacing)
-        print(f"{given.shape} voxels of {given.spacing} mm, network at {given.to} mm, 14 classes, one thread")
+        print(
+            f"{given.shape} voxels of {given.spacing} mm, network at {given.to} mm, 14 classes, one thread",
+            flush=True,
+        )
         measured("after", folder, id)
         if given.before:
             measured("before", folder, id)
-            one, other = (
-                np.asanyarray(nibabel.load(folder / way / "image.nii.gz").dataobj)
-                for way in ("before", "after")
-            )
-            print(f"labels that differ: {int((one != other).sum())} of {one.size}")
+            measured("compare", folder, id)
 
 
 if __name__ == "__main__":

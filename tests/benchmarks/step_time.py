@@ -5,7 +5,7 @@ milliseconds of processor time per step (median), so that other processes distur
 method's step against the supervised one. Then, each in a fresh process and three times, the peak of resident
 memory while training, less that after building: of a method that pretrains, in its fine-tuning.
 
-    python tests/benchmarks/step_time.py [--steps N] [--architecture NAME]
+    python tests/benchmarks/step_time.py [--steps N] [--architecture NAME] [--skip-memory]
 """
 
 from __future__ import annotations
@@ -40,18 +40,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--architecture", default="unet")
+    parser.add_argument("--skip-memory", action="store_true")
     options = parser.parse_args()
 
-    def spec_of(method: str):
+    def spec_of(method: str, **parameters: bool):
         settings = {
             "dataset": "phantom", "architecture": options.architecture, "method": method,
             "shots": 2, "subset": 0, "seed": 0, "recipe.steps": options.steps + WARM_UP,
             "recipe.patch": [32, 32, 32] if options.architecture != "swin_unetr" else [64, 32, 32],
-        }  # fmt: skip
+        } | {f"method.{name}": value for name, value in parameters.items()}  # fmt: skip
         return Resolver("step_time").trial(settings)
 
     loops = {"bare": bare_loop(spec_of("supervised"))}
     loops |= {name: harness_loop(spec_of(name)) for name in registry.names("method")}
+    loops["medcontext, one pass"] = harness_loop(spec_of("medcontext", one_pass=True))
     times: dict[str, list[float]] = {name: [] for name in loops}
     for step in range(options.steps + WARM_UP):
         for name, loop in loops.items():
@@ -63,6 +65,8 @@ def main() -> None:
     print(f"{'loop':24}{'ms/step':>10}{'to bare':>10}{'to supervised':>16}")
     for name, value in medians.items():
         print(f"{name:24}{value:10.1f}{value / medians['bare']:10.3f}{value / medians['supervised']:16.2f}")
+    if options.skip_memory:
+        return
     memory = {name: median_growth(spec_of(name)) for name in registry.names("method")}
     print(f"{'method':24}{'peak MiB':>10}{'to supervised':>16}")
     for name, value in memory.items():
@@ -122,7 +126,7 @@ def bare_loop(spec):
     for step in range(recipe.steps):
         image, label = augment(*sampler.draw(step), step)
         optimiser.zero_grad(set_to_none=True)
-        loss = loss_function(network(image.to(memory_format=memory_format(recipe))), label)
+        loss = loss_function(network(image.to(memory_format=memory_format(recipe))), label.long())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
         optimiser.step()
