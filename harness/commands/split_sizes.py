@@ -79,9 +79,8 @@ def _size(folds: Sequence[DatasetSpec], root: Path | None) -> SplitSize:
     except UserError as error:
         return SplitSize(name, None, declared, str(error))
     named = folds[0].split_parts is not None
-    return SplitSize(
-        name, count_parts(splits, cases), declared, note="" if named else unread_split_file(dataset, root)
-    )
+    counts = count_parts(splits, cases, dataset.knows_patients(cases))
+    return SplitSize(name, counts, declared, note="" if named else unread_split_file(dataset, root))
 
 
 def _listed_cases(dataset: Dataset, folds: Sequence[DatasetSpec]) -> list[Case]:

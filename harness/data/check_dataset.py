@@ -95,7 +95,8 @@ def _count_parts(
     present = {case.id for case in cases}
     if split is not None:
         kept = {part: tuple(id for id in ids if id in present) for part, ids in split.parts.items()}
-        found.parts = count_parts([Split(**kept, rule=split.rule, subsets={})], cases)
+        present_parts = Split(**kept, rule=split.rule, subsets={})
+        found.parts = count_parts([present_parts], cases, dataset.knows_patients(cases))
         found.rule = split.rule
     if unread := unread_split_file(dataset, root):
         own = (

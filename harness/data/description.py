@@ -94,6 +94,21 @@ def msd_description(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "modality": _channels(content, "modality", _MSD), "labels": numbers}
 
 
+def patients_of(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return whom each case belongs to, case -> patient, as a ``dataset.json`` may say under ``patients``; else nothing.
+
+    Raises:
+        UserError: it is no such mapping.
+    """
+    found = content.get("patients", {})
+    if not isinstance(found, dict) or not all(isinstance(one, str) and one for one in found.values()):
+        raise UserError(
+            _FILE, f"patients {_shortened(found)}", "an object of case: patient, both text",
+            'Write for example "patients": {"a_1": "a", "a_2": "a", "b_1": "b"}.',
+        )  # fmt: skip
+    return found
+
+
 def _channels(content: Mapping[str, Any], key: str, example: str) -> dict[str, str]:
     """Return channels by number, in order."""
     names = _object(content, key, example)

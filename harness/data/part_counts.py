@@ -15,6 +15,7 @@ FEWEST_TESTED, FEWEST_TESTED_RETRAINING = 7, 12
 """Fewest test patients of the report's tests: for these networks, and for retraining (docs/statistics.md)."""
 _UNREAD = "splits_final.json"
 _WORDS = {"train": "training", "validation": "validation", "test": "test"}
+PATIENTS_NOT_KNOWN = "which cases are of one patient is not known, so each counts as one"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class PartCounts:
         folds: how many splits were counted.
         cases, patients: of each part, ``(fewest, most)``.
         tested, tested_patients: cases and patients that are tested, those of all folds together.
+        patients_known: whether it is known which cases are of one patient; else each counts as one.
     """
 
     folds: int
@@ -32,6 +34,7 @@ class PartCounts:
     patients: Mapping[str, tuple[int, int]]
     tested: int
     tested_patients: int
+    patients_known: bool = True
 
     def text(self) -> str:
         """Return the counts in words: ``130 training, 20 validation and 50 test cases``."""
@@ -40,9 +43,9 @@ class PartCounts:
         if self.cases != self.patients:
             train, validation, test = (_span(*self.patients[name]) for name in _WORDS)
             text += f" of {train}, {validation} and {test} patients"
-        return (
-            text if self.folds == 1 else f"{text} in each of {self.folds} folds, {self.tested} tested in all"
-        )
+        if self.folds > 1:
+            text += f" in each of {self.folds} folds, {self.tested} tested in all"
+        return text if self.patients_known else f"{text}; {PATIENTS_NOT_KNOWN}"
 
     def warning(self) -> str:
         """Return what tests the test patients are too few for; empty where they are enough."""
@@ -60,12 +63,13 @@ class PartCounts:
         return {**asdict(self), "warning": self.warning()}
 
 
-def count_parts(splits: Sequence[Split], cases: Sequence[Case]) -> PartCounts:
+def count_parts(splits: Sequence[Split], cases: Sequence[Case], patients_known: bool = True) -> PartCounts:
     """Return the size of a split, or of the folds of one.
 
     Args:
         splits: at least one.
         cases: those that they divide, with their patients.
+        patients_known: of ``Dataset.knows_patients``.
     """
     patient_of = {case.id: case.patient for case in cases}
     counted = {name: [len(split.parts[name]) for split in splits] for name in _WORDS}
@@ -79,6 +83,7 @@ def count_parts(splits: Sequence[Split], cases: Sequence[Case]) -> PartCounts:
         {name: (min(own), max(own)) for name, own in owners.items()},
         len(tested),
         len({patient_of[id] for id in tested}),
+        patients_known,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,22 @@ class TrialData:
         dataset: says labels and regions.
         split: all case ids by part.
         training: ids of the labelled training cases (the shots).
+        patients: test case -> patient; None where that is not known.
         contents: hash of the files of each case.
         content: hash of all of them.
     """
 
     def __init__(
-        self, dataset: Dataset, split: Split, training: tuple[str, ...], cache: CaseCache, spec: TrialSpec
+        self,
+        dataset: Dataset,
+        split: Split,
+        training: tuple[str, ...],
+        cache: CaseCache,
+        spec: TrialSpec,
+        patients: Mapping[str, str] | None = None,
     ) -> None:
         self.dataset, self.split, self.training = dataset, split, training
+        self.patients = patients
         self.contents, self.content = cache.contents, cache.content
         self._cache = cache.with_locked(() if spec.recipe.selection == "test_oracle" else split.test)
         self._spec, self._frozen = spec, False
@@ -131,4 +139,6 @@ def load_trial_data(
     divided = set(split.cases)
     used = [case for case in cases if case.id in divided]  # not the excluded ones: they may be broken
     cache = prepare(dataset, name, used, spec.recipe, heartbeat)
-    return TrialData(dataset, split, training, cache, spec)
+    patients = {case.id: case.patient for case in cases if case.id in split.test}
+    known = dataset.knows_patients(cases)
+    return TrialData(dataset, split, training, cache, spec, patients if known else None)

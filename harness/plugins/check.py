@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.architectures.contract import Architecture
 from harness.data.default_recipe import DefaultRecipes
+from harness.data.part_counts import PATIENTS_NOT_KNOWN
 from harness.errors import UserError
 from harness.parsing import parse
 from harness.plugins.parameters import parameter_findings
@@ -234,7 +235,8 @@ def _dataset(entry: type[Any], name: str, root: Path | None) -> Iterator[tuple[s
         ids = [case.id for case in cases]
         _expect(len(set(ids)) == len(ids) >= 3, f"{len(ids)} cases, {len(set(ids))} ids; 3 at least")
         _expect(ids == sorted(ids), "cases that are not sorted by id")
-        return f"{len(ids)} cases of {len({case.patient for case in cases})} patients"
+        patients = f" of {len({case.patient for case in cases})} patients"
+        return f"{len(ids)} cases" + (patients if dataset.knows_patients(cases) else f"; {PATIENTS_NOT_KNOWN}")
 
     def declarations() -> str:
         recipe = parse(Recipe, DefaultRecipes(root).of(entry, {}), f"dataset {name}: recipe")

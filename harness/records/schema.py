@@ -51,7 +51,8 @@ class Protocol(Frozen):
     """What every number of the trial rests on; two cells of a table must agree in it but for their factors.
 
     What is None was not written down by the version that ran the trial. ``ignore`` is the label in the dataset's files whose
-    voxels count nowhere, ``tolerances`` are those of ``nsd@region``, in mm by region.
+    voxels count nowhere, ``tolerances`` are those of ``nsd@region``, in mm by region, and
+    ``patients`` says whom each test case belongs to.
     """
 
     dataset: str
@@ -81,6 +82,7 @@ class Protocol(Frozen):
     pretraining: str = "none"
     ignore: int | Literal["none"] = "none"
     tolerances: dict[str, float] | Literal["none"] = "none"
+    patients: dict[str, str] | Literal["one for each case", "not known"] | None = None
 
 
 class Cost(Frozen):

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.records.schema import INFERENCE_FIELDS, SPEED_FIELDS, TRAINING_FIELDS
 from harness.reporting.folds import folds_text, tested_cases
 from harness.reporting.frames import PROTOCOL_COLUMNS
+from harness.reporting.patients import patients_note, patients_text
 from harness.reporting.wording import UNSET, count, value_text
 from harness.study.cells import FOLD, PER_SEED, SETTING
 from harness.study.names import Names
@@ -27,6 +28,7 @@ _DECLARED_BY: dict[str, tuple[str, ...]] = {
     "training_cases": ("shots", "subset", "split."),
     "validation_cases": ("split.",),
     "test_cases": ("split.",),
+    "patients": ("split.",),
     "split_hash": ("split.",),
     "split_rule": ("split.",),
     "inference": tuple(f"recipe.{name}" for name in INFERENCE_FIELDS),
@@ -67,13 +69,16 @@ def protocol_notes(trials: pd.DataFrame, names: Names) -> list[str]:
             f"pretraining: {text['pretraining']}. Metric convention: {text['convention']}."
             + _ignored_note(rows)
             + _tolerance_note(rows, names)
+            + patients_note(rows)
         )
     return notes
 
 
 def protocol_words(rows: pd.DataFrame, names: Names) -> dict[str, str]:
     """Return each field of the protocol of one dataset's trials in words; lists of cases as their number."""
-    words = {name: _by_method(rows, name, names) for name in PROTOCOL_COLUMNS if name not in _CASES}
+    told = [name for name in PROTOCOL_COLUMNS if name not in (*_CASES, "patients")]
+    words = {name: _by_method(rows, name, names) for name in told}
+    words["patients"] = patients_text(rows)
     for name in _CASES:
         words[name] = " / ".join(str(n) for n in dict.fromkeys(map(len, _distinct(rows[name]))))
     if drawn_by_seed(rows).any():

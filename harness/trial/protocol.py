@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from harness.data.trial_data import TrialData
 from harness.evaluation.conventions import HARNESS
@@ -39,10 +39,18 @@ def protocol_of(spec: TrialSpec, data: TrialData, method: Method[Any], node: Tri
         inference={name: settings[name] for name in INFERENCE_FIELDS if name in settings},
         convention=HARNESS.name,
         ignore="none" if data.dataset.ignore is None else data.dataset.ignore,
+        patients=_patients(data),
         tolerances=dict(data.dataset.tolerances) or "none",
         extra_data=f"images of {images} training cases without their labels" if images else "none",
         pretraining=_pretraining(node.spec) if node else _weights(spec),
     )
+
+
+def _patients(data: TrialData) -> dict[str, str] | Literal["one for each case", "not known"]:
+    if data.patients is None:
+        return "not known"
+    several = len({*data.patients.values()}) < len(data.patients)
+    return dict(sorted(data.patients.items())) if several else "one for each case"
 
 
 def _pretraining(node: TrialSpec) -> str:

@@ -152,7 +152,9 @@ def test_tolerances_by_region_are_scored_beside_the_rest(evaluate: Callable, tmp
         for region, same in (("near", "nsd@1"), ("far", "nsd@2")):
             case = f"case_{number}"
             assert value(rows, case, region, "nsd@region") == value(rows, case, region, same)
-    assert any(value(rows, "case_2", r, "nsd@1") != value(rows, "case_2", r, "nsd@2") for r in ("near", "far"))
+    assert any(
+        value(rows, "case_2", r, "nsd@1") != value(rows, "case_2", r, "nsd@2") for r in ("near", "far")
+    )
     card = json.loads((tmp_path / "scores.json").read_text())
     assert card["tolerances"] == {"near": 1.0, "far": 2.0} and card["metrics"][-1] == "nsd@region"
 

@@ -9,7 +9,9 @@ from harness.parsing import merge
 
 
 class BraTS(Dataset):
-    """Four MRI sequences of 484 patients, skull-stripped, 1 mm; regions overlap and are scored as such.
+    """484 cases of four MRI sequences, skull-stripped, 1 mm; regions overlap and are scored as such.
+
+    The Decathlon's files do not say which cases are of one patient.
 
     Labels are numbered as in the Decathlon: 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. The challenge's
     own files have 2, 1 and 4 for them.

@@ -10,6 +10,8 @@ from harness.parsing import merge
 class Hippocampus(Dataset):
     """Single-channel MRI at 1 mm, about 35 x 50 x 36 voxels; every case has both parts.
 
+    The Decathlon's files do not say which cases are of one patient.
+
     Mirrored along x only: along y the anterior part would become the posterior one. Pipelines: ``short`` trains small
     networks on a CPU core in one to three minutes; ``half_hour`` a DynUNet of preset small on one core in that time.
     """

@@ -28,6 +28,7 @@ class Synapse(Dataset):
     source = "Landman et al., MICCAI 2015 challenge 'Beyond the Cranial Vault'; synapse.org syn3193805"
     register = "an account at https://www.synapse.org (syn3193805, Abdomen/RawData.zip)"
     channels = ("CT",)
+    one_case_per_patient = True
     labels = {0: "background"} | {value: name for value, (name, _) in ORGANS.items()}
     regions = {ORGANS[value][1]: (value,) for value in REPORTED}
     splits = (

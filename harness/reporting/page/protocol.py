@@ -17,7 +17,10 @@ from harness.reporting.report_data import ReportData
 from harness.spec import Recipe, plain
 
 _UNITS = {"spacing": " mm", "tolerances": " mm"}
-_TITLES = {"ignore": "Ignored label", "tolerances": "Tolerance of NSD by region"}  # where the key in words does not say what it is
+_TITLES = {
+    "ignore": "Ignored label",
+    "tolerances": "Tolerance of NSD by region",
+}  # where the key in words does not say what it is
 
 
 @dataclass(frozen=True)

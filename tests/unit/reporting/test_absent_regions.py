@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import Fake, case_row, make_cell, make_record, make_study, write_trial
-from fake_tables import load, tables_of
+from fake_results import case_row, make_cell, make_record, make_study, write_trial
+from fake_tables import load, scored, tables_of
 
 from harness.commands.power import report_data
 from harness.reporting.absent_regions import with_false_positives
@@ -87,7 +87,8 @@ def test_they_can_be_a_metric_of_the_report_with_a_table_and_contrasts(tmp_path:
     assert contrasts.loc[FALSE_POSITIVES, "verdict"] == "loss"
 
 
-def test_a_table_of_them_says_where_no_region_is_absent(fake: Fake) -> None:
-    study = replace(fake.study, report=ReportSpec(metrics=("dice", FALSE_POSITIVES)))
-    table = tables_of(study, fake.results)[FALSE_POSITIVES]
+def test_a_table_of_them_says_where_no_region_is_absent(tmp_path: Path) -> None:
+    scored(tmp_path, 0.9)
+    study = make_study([scored(tmp_path, 0.8, seed=1)], report=ReportSpec(metrics=("dice", FALSE_POSITIVES)))
+    table = tables_of(study, tmp_path)[FALSE_POSITIVES]
     assert "No test case lacks a region, so that there are none." in "\n".join(table.notes)
