@@ -44,6 +44,20 @@ def score_case(
         ValueError: the maps differ in shape or are not uint8 volumes.
         UserError: a metric is unknown, or a region has no tolerance.
     """
+    (rows,) = score_case_by([convention], prediction, reference, spacing, regions, metrics, tolerances)
+    return rows
+
+
+def score_case_by(
+    conventions: Sequence[Convention],
+    prediction: Labels,
+    reference: Labels,
+    spacing: Sequence[float],
+    regions: Regions,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    tolerances: Mapping[str, float] = MappingProxyType({}),
+) -> list[list[dict[str, Any]]]:
+    """Return the rows of :func:`score_case` by each of several conventions; surfaces are measured once for each unit."""
     chosen = [metric_named(name) for name in metrics]
     if any(metric.by_region for metric in chosen) and (lacking := regions.keys() - tolerances):
         raise UserError(
@@ -52,22 +66,22 @@ def score_case(
         )  # fmt: skip
     counted = region_voxels(prediction, reference, regions)
     both = {name: regions[name] for name, voxels in counted.items() if voxels.empty == "none"}
-    measured = _surface_values(prediction, reference, convention.spacing(spacing), both, chosen, tolerances)
-    diagonal = float(np.linalg.norm(np.array(prediction.shape) * convention.spacing(spacing)))
+    measured = {
+        unit: _surface_values(prediction, reference, unit, both, chosen, tolerances)
+        for unit in {convention.spacing(spacing) for convention in conventions}
+    }
     millilitres = float(np.prod(spacing)) / 1000
-    return [
-        {
-            "region": name,
-            "metric": metric.name,
-            "value": voxels.value(
-                metric, convention, measured.get((name, metric.name)), diagonal, millilitres
-            ),
-            "unit": convention.unit_of(metric),
-            "empty": voxels.empty,
-        }
-        for name, voxels in counted.items()
-        for metric in chosen
-    ]
+    found = []
+    for convention in conventions:
+        unit = convention.spacing(spacing)
+        diagonal = float(np.linalg.norm(np.array(prediction.shape) * unit))
+        found.append([
+            {"region": name, "metric": metric.name,
+             "value": voxels.value(metric, convention, measured[unit].get((name, metric.name)), diagonal, millilitres),
+             "unit": convention.unit_of(metric), "empty": voxels.empty}
+            for name, voxels in counted.items() for metric in chosen
+        ])  # fmt: skip
+    return found
 
 
 def without_ignored(prediction: Labels, reference: Labels, ignore: int | None) -> tuple[Labels, Labels]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from harness.data.nifti import read_label
 from harness.data.volume import ROUNDING
 from harness.errors import UserError
 from harness.evaluation.conventions import HARNESS, Convention
-from harness.evaluation.metrics import DEFAULT_METRICS, score_case, without_ignored
+from harness.evaluation.metrics import DEFAULT_METRICS, score_case_by, without_ignored
 from harness.evaluation.summary import OVER_REGIONS, summarise
 from harness.files.whole import whole
 from harness.records.schema import RESCORED
@@ -32,6 +34,8 @@ from harness.study.study import Study
 
 _SUFFIX = ".nii.gz"
 COLUMNS = ("id", "role", "variant", "metric", "value", "misses")
+SOURCE = "source"
+"""Column of the kept file alone: the checksum of all that a row was made from."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,12 @@ VARIANTS = (
 def rescore(study: Study, results: Path, data_root: Path | None, workers: int = 1) -> pd.DataFrame:
     """Score the kept predictions of a study's complete trials by every variant, and keep the result for its report.
 
+    What has been scored before from the same files and by the same variants is not scored again.
+
     Returns:
-        one row per trial, role, variant and metric, :data:`COLUMNS`: ``value`` is the mean over regions, ``misses`` the
-        number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet`` has it;
-        rows of the study's trials whose predictions are not here are kept from there.
+        one row per trial, role, variant and metric, :data:`COLUMNS` and :data:`SOURCE`: ``value`` is the mean over regions,
+        ``misses`` the number of cases and regions of which one mask alone is empty. ``<results>/<study>/conventions.parquet``
+        has it; rows of the study's trials whose predictions are not here are kept from there.
 
     Raises:
         UserError: no complete trial has kept its predictions, a file of them or of the references is missing, or one of
@@ -86,19 +92,38 @@ def rescore(study: Study, results: Path, data_root: Path | None, workers: int = 
             f"study {study.name}", f"no complete trial with predictions in {results}", "trials that keep them",
             _how_to_keep(study),
         )  # fmt: skip
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        rows = [row for scored in pool.map(_score_all, jobs) for row in scored]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     folder = results / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / RESCORED
-    if kept.is_file():  # it may have trials whose predictions are not here: published, or of another machine
-        known = pd.read_parquet(kept)
-        elsewhere = {cell.spec.id for cell in study.cells} - {job.id for job in jobs}
-        frame = pd.concat([known[known["id"].isin(elsewhere)], frame], ignore_index=True)
-    with whole(kept) as partial:
+    known = _kept_rows(folder / RESCORED)
+    done = set(zip(known["id"], known["role"], known[SOURCE], strict=True))
+    missing = [job for job in jobs if (job.id, job.role, job.source) not in done]
+    places = {cell.spec.id: place for place, cell in enumerate(study.cells)}
+    again = {(job.id, job.role) for job in missing}
+    kept = [
+        id in places and (id, role) not in again for id, role in zip(known["id"], known["role"], strict=True)
+    ]
+    parts = [known[kept], pd.DataFrame(_scored(missing, workers), columns=[*COLUMNS, SOURCE])]
+    frame = pd.concat([part for part in parts if len(part)])
+    frame = frame.sort_values("id", key=lambda ids: ids.map(places), kind="stable", ignore_index=True)
+    with whole(folder / RESCORED) as partial:
         frame.to_parquet(partial, index=False)
     return frame
+
+
+def _kept_rows(path: Path) -> pd.DataFrame:
+    """Return what has been scored before; rows of earlier versions have no source."""
+    columns = [*COLUMNS, SOURCE]
+    return (pd.read_parquet(path) if path.is_file() else pd.DataFrame(columns=columns)).reindex(
+        columns=columns
+    )
+
+
+def _scored(jobs: Sequence[_Job], workers: int) -> list[dict[str, Any]]:
+    """Score in as many processes as are worth starting: this one alone, where there is little to do."""
+    if min(workers, len(jobs)) < 2:
+        return [row for job in jobs for row in _score_all(job)]
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+        return [row for scored in pool.map(_score_all, jobs) for row in scored]
 
 
 def _how_to_keep(study: Study) -> str:
@@ -122,6 +147,17 @@ class _Job:
     data_root: Path | None
     cases: tuple[str, ...]
     folder: Path
+
+    def prediction(self, case: str) -> Path:
+        return self.folder / f"{case}.{self.role}{_SUFFIX}"
+
+    @cached_property
+    def source(self) -> str:
+        """The checksum of the predictions, of the record's scores that they are held to, and of the variants."""
+        digest = sha256(repr((VARIANTS, DEFAULT_METRICS)).encode())
+        for path in (self.folder.parent / "cases.parquet", *map(self.prediction, self.cases)):
+            digest.update(sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+        return digest.hexdigest()
 
 
 def _jobs(study: Study, results: Path, data_root: Path | None) -> Iterator[_Job]:
@@ -153,24 +189,31 @@ def _score_all(job: _Job) -> list[dict[str, Any]]:
     rows: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in VARIANTS}
     for id in job.cases:
         reference = dataset.training_label(cases[id])
-        kept = read_label(job.folder / f"{id}.{job.role}{_SUFFIX}", dataset.labels).array
+        kept = read_label(job.prediction(id), dataset.labels).array
         prediction = dataset.to_training(kept)
         cleaned = largest_components(prediction, [value for (value,) in every.values()])
-        for variant in VARIANTS:
-            chosen = cleaned if variant.largest_component else prediction
-            scored = score_case(
-                *without_ignored(chosen, reference.array, ignore), reference.spacing,
-                every if variant.every_label else regions, DEFAULT_METRICS, variant.convention,
-            )  # fmt: skip
-            rows[variant.name] += [{"case": id, **row} for row in scored]
+        for (largest, all_labels), variants in _variants_by_maps().items():
+            maps = without_ignored(cleaned if largest else prediction, reference.array, ignore)
+            conventions = [variant.convention for variant in variants]
+            scored = score_case_by(conventions, *maps, reference.spacing, every if all_labels else regions)
+            for variant, own in zip(variants, scored, strict=True):
+                rows[variant.name] += [{"case": id, **row} for row in own]
     _check_unchanged(job, rows[VARIANTS[0].name])
     return [
         {"id": job.id, "role": job.role, "variant": variant.name, "metric": one.metric, "value": one.mean,
-         "misses": one.misses}
+         "misses": one.misses, SOURCE: job.source}
         for variant in VARIANTS
         for one in summarise(rows[variant.name], variant.convention)
         if one.region == OVER_REGIONS
     ]  # fmt: skip
+
+
+def _variants_by_maps() -> dict[tuple[bool, bool], list[Variant]]:
+    """Return the variants that are scored from the same maps and regions together."""
+    found: dict[tuple[bool, bool], list[Variant]] = {}
+    for variant in VARIANTS:
+        found.setdefault((variant.largest_component, variant.every_label), []).append(variant)
+    return found
 
 
 def _check_unchanged(job: _Job, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -182,7 +225,7 @@ def _check_unchanged(job: _Job, rows: Sequence[Mapping[str, Any]]) -> None:
     if not same.all():
         other = both[~same].iloc[0]
         raise UserError(
-            f"{job.folder / other['case']}.{job.role}{_SUFFIX}",
+            job.prediction(other["case"]),
             f"{other['metric']} {other['value_now']:.4f} of {other['region']}",
             f"{other['value']:.4f}, as the record has it",
             "The prediction or the reference has changed since; name the data root of the trial with --data.",

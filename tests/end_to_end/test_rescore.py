@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from harness import registry
+from harness.commands.arguments import study_of
+from harness.evaluation import rescoring
 from harness.evaluation.conventions import HARNESS
 from harness.evaluation.metrics import score_case
 from harness.evaluation.summary import OVER_REGIONS, summarise
@@ -57,6 +59,19 @@ def test_predictions_are_scored_again_by_every_convention(
     assert found[plan[0], "zero for empty", "dice"] == found[plan[0], "harness", "dice"]
     page = (results / "told" / "report.html").read_text()
     assert "One set of predictions by several conventions" in page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rescoring, "_score_all", None)  # what has been scored is not scored again
+        kept = rescoring.rescore(study_of(str(study), None), results, None)
+    pd.testing.assert_series_equal(kept.set_index(["id", "variant", "metric"])["value"], found)
+    scored = kept[kept["id"] == plan[1]].set_index(["variant", "metric"])["value"]
+    (results / "told" / "conventions.parquet").unlink()
+    kept[kept["id"] == plan[0]].to_parquet(results / "told" / "conventions.parquet")  # one is missing
+    rest = rescoring.rescore(study_of(str(study), None), results, None)
+    assert list(rest["id"].unique()) == plan[:2]
+    pd.testing.assert_series_equal(
+        rest[rest["id"] == plan[1]].set_index(["variant", "metric"])["value"], scored
+    )
 
     shutil.rmtree(results / "trials" / plan[0] / "predictions")  # as of a published trial
     assert medctx("rescore", study, "--results", results, "--workers", "1").code == 0

@@ -11,7 +11,13 @@ from medpy.metric import binary
 
 from harness.errors import UserError
 from harness.evaluation.conventions import CONVENTIONS, SYNAPSE_8, SYNAPSE_13, Convention, metric_named
-from harness.evaluation.metrics import dice_by_region, joint_histogram, score_case, without_ignored
+from harness.evaluation.metrics import (
+    dice_by_region,
+    joint_histogram,
+    score_case,
+    score_case_by,
+    without_ignored,
+)
 from tests.unit.evaluation.test_surface import SHAPES, SPACINGS, Labels, Spacing, random_labels, random_mask
 
 REGIONS = {"a": (1,), "b": (2,), "both": (1, 2)}
@@ -113,6 +119,16 @@ def test_conventions_report_the_organs_of_their_scripts() -> None:
     assert CONVENTIONS["released_unetr"].regions == SYNAPSE_13 and len(SYNAPSE_13) == 13
     assert CONVENTIONS["released_brats"].regions == {"ET": (3,), "TC": (2, 3), "WT": (1, 2, 3)}
     assert CONVENTIONS["harness"].regions is None
+
+
+def test_scores_by_several_conventions_are_those_by_each() -> None:
+    rng = np.random.default_rng(0)
+    maps = random_labels(rng, (9, 8, 7)), random_labels(rng, (9, 8, 7))
+    regions = {"one": (1,), "two": (2,), "none": (200,)}
+    together = score_case_by([*CONVENTIONS.values()], *maps, (1.0, 2.0, 0.5), regions)
+    for convention, rows in zip(CONVENTIONS.values(), together, strict=True):
+        alone = score_case(*maps, (1.0, 2.0, 0.5), regions, convention=convention)
+        np.testing.assert_equal(rows, alone)
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest() -> None:
