@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -298,7 +298,8 @@ class TrialSpec(Frozen):
     pretraining: str | None = later(None, description="id of the pretraining whose weights it starts from")
     weights: WeightsSpec | None = later(None, description="that its networks start from, made elsewhere")
     tolerances: dict[str, PositiveFloat] | None = later(
-        None, description="of normalised surface Dice by region, mm; None: those of the dataset, if it has any"
+        None,
+        description="of normalised surface Dice by region, mm; None: those of the dataset, if it has any",
     )
     tested: bool = later(True, description="False: of a search, scored on the validation cases alone")
 
@@ -316,11 +317,10 @@ class TrialSpec(Frozen):
 
 def identity(model: BaseModel) -> dict[str, Any]:
     """Return the fields of ``model`` that enter its hash, as plain data."""
-    fields = type(model).model_fields
     values: dict[str, Any] = {}
-    for name, field in fields.items():
+    for name, later_default in _hashed_fields(type(model)).items():
         value = getattr(model, name)
-        if _is_later(field) and value == field.default:
+        if value == later_default:
             continue
         values[name] = identity(value) if isinstance(value, BaseModel) else value
     return values
@@ -329,6 +329,15 @@ def identity(model: BaseModel) -> dict[str, Any]:
 def plain(model: BaseModel) -> dict[str, Any]:
     """Return ``identity`` as JSON gives it back: lists for tuples, so that a spec equals its stored self."""
     return json.loads(canonical_json(identity(model)))
+
+
+_ALWAYS = object()  # equals no value
+
+
+@cache
+def _hashed_fields(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return for each field the default at which it enters no hash."""
+    return {name: field.default if _is_later(field) else _ALWAYS for name, field in kind.model_fields.items()}
 
 
 def _is_later(field: FieldInfo) -> bool:

@@ -31,12 +31,20 @@ def damage_of(folder: Path) -> str | None:
     """Return what is wrong with the files that a record's scores are read from; None where nothing is."""
     try:
         text = (folder / _TRIAL).read_bytes()
+    except FileNotFoundError:
+        return f"{_TRIAL} is missing"
+    except OSError as error:
+        return f"{_TRIAL} cannot be read ({str(error).splitlines()[0]})"
+    return damage_around(folder, text)
+
+
+def damage_around(folder: Path, text: bytes) -> str | None:
+    """Return the same where ``trial.json`` has been read already."""
+    try:
         record = json.loads(text)
         complete, kind = record["status"] == "complete", record["kind"]
         scored = complete and kind == "train" and record["spec"].get("tested", True)
-    except FileNotFoundError:
-        return f"{_TRIAL} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{_TRIAL} cannot be read ({str(error).splitlines()[0]})"
     try:
         sums = _read_sums(folder)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import dataset
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.files.whole import whole
-from harness.records.damage import is_history_whole
+from harness.records.damage import damage_around, is_history_whole
 from harness.records.ensembles import has_changed, read_ensembles, read_members
 from harness.records.schema import (
     CASE_COLUMNS,
@@ -23,7 +23,6 @@ from harness.records.schema import (
     Protocol,
     TrialRecord,
     read_history,
-    read_record,
 )
 from harness.records.store import Store
 from harness.reporting.wording import UNSET, factor_value, is_number
@@ -82,39 +81,37 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
 
     ``trial_frame`` has the factors and the protocol of each ``id``.
     """
-    paths = [str(trial_folder(results, id) / "cases.parquet") for id in _complete(trials)]
+    ids = _complete(trials)
     words = [name for name in CASE_COLUMNS if name != "value"]
-    if not paths:
+    if not ids:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
-    read = dataset.ParquetReadOptions(dictionary_columns=words)
-    files = dataset.dataset(paths, format=dataset.ParquetFileFormat(read_options=read))
-    batches, ids = [], []
-    try:
-        for tagged in files.scanner(columns=list(CASE_COLUMNS)).scan_batches():
-            batches.append(tagged.record_batch)
-            ids.append(Path(tagged.fragment.path).parent.name)
-    except (pa.ArrowException, OSError) as error:
+    try:  # file by file: a data set of many small files takes twice as long
+        tables = [
+            pq.ParquetFile(trial_folder(results, id) / "cases.parquet", read_dictionary=words)
+            .read(use_threads=False)
+            .select(CASE_COLUMNS)
+            for id in ids
+        ]
+        frame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise UserError(
             results / "trials", f"scores that cannot be read ({str(error).splitlines()[0]})", "cases.parquet as a trial wrote it",
             "Remove the folder of that trial; 'medctx run' trains it again.",
         ) from error  # fmt: skip
-    frame = pa.Table.from_batches(batches).unify_dictionaries().to_pandas()
-    codes, names = pd.factorize(np.asarray(ids))
-    rows = np.repeat(codes, [len(batch) for batch in batches])
-    frame.insert(0, "id", pd.Categorical.from_codes(rows, names))
+    rows = np.repeat(np.arange(len(ids)), [len(table) for table in tables])
+    frame.insert(0, "id", pd.Categorical.from_codes(rows, ids))
     return frame
 
 
-def history_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
-    """Return training curves of complete trials whose history is whole: ``id``, ``step``, ``kind``, ``name``, ``value``.
+def history_frame(trials: pd.DataFrame, results: Path, torn: Collection[str] = ()) -> pd.DataFrame:
+    """Return training curves of complete trials but the ``torn`` ones: ``id``, ``step``, ``kind``, ``name``, ``value``.
 
     ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
     ``mean``).
     """
     columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
-    damaged = damaged_histories(trials, results)
     for id in _complete(trials):
-        if id in damaged:
+        if id in torn:
             continue
         points = list(_points(trial_folder(results, id)))
         columns["id"] += [id] * len(points)
@@ -135,7 +132,7 @@ def rescored_frame(study: Study, results: Path) -> pd.DataFrame | UserError | No
     """
     path = results / study.name / RESCORED
     try:
-        return pd.read_parquet(path) if path.is_file() else None
+        return pd.read_parquet(path).drop(columns="source", errors="ignore") if path.is_file() else None
     except (OSError, ValueError, pa.ArrowException) as error:
         return UserError(
             path, f"scores that cannot be read ({str(error).splitlines()[0]})", "the file as 'medctx rescore' wrote it",
@@ -211,13 +208,14 @@ def _complete(trials: pd.DataFrame) -> list[str]:
 
 def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
     folder = trial_folder(store.results, trial_id)
-    if not (folder / "trial.json").is_file():
-        return {"status": store.status(trial_id)}
-    if damage := store.damage(trial_id):
-        return {"status": "damaged", "cause": "damaged record", "message": damage}
     try:
-        return _record_columns(read_record(folder))
-    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        text = (folder / "trial.json").read_bytes()  # once: there may be thousands
+        if damage := damage_around(folder, text):
+            return {"status": "damaged", "cause": "damaged record", "message": damage}
+        return _record_columns(TrialRecord.model_validate_json(text))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {"status": store.status(trial_id)}
+    except (ValidationError, OSError) as error:
         return {"status": "damaged", "cause": "damaged record", "message": str(error).splitlines()[0]}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.reporting.report_data import ReportData, with_arm_names, with_print_names
+from harness.reporting.report_data import ReportData, with_print_names
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.mean_variance import FloatArray
 from harness.reporting.statistics.ranking import (
@@ -67,7 +67,7 @@ def rank_groups(data: ReportData, metric: str = "dice") -> Iterator[RankGroup]:
         data: of the report.
         metric: a recorded one.
     """
-    trials = with_print_names(with_arm_names(data.complete, data.study), data.names).set_index("id")
+    trials = with_print_names(data.complete_arms, data.names).set_index("id")
     means = data.patient_means
     chosen = means[(means["metric"] == metric) & (means["role"] == STUDENT)]
     table = chosen.pivot(index="id", columns="patient", values="value")

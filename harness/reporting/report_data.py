@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from harness.reporting.absent_regions import with_false_positives
 from harness.reporting.folds import Folds, fold_notes, folds_of_seeds, is_folded, pooled_cases, whole_seeds
 from harness.reporting.patients import patient_means
-from harness.reporting.provenance import drawn_by_seed, undeclared_differences
+from harness.reporting.provenance import drawn_by_seed, protocol_notes, undeclared_differences
 from harness.reporting.statistics import estimates
 from harness.reporting.wording import UNSET, factor_value, is_number
 from harness.study.axes import REPEATED, is_shared, row_keys
@@ -106,6 +106,11 @@ class ReportData:
         return self.trials[self.trials["status"] == "complete"]
 
     @cached_property
+    def complete_arms(self) -> pd.DataFrame:
+        """The complete rows of the trials, of :func:`with_arm_names`."""
+        return with_arm_names(self.complete, self.study)
+
+    @cached_property
     def undeclared_differences(self) -> list[str]:
         """What differs between the complete trials though no factor declares it."""
         return undeclared_differences(self.complete, self.study.factors)
@@ -147,7 +152,17 @@ class ReportData:
 
     def trials_of(self, arm: Arm) -> tuple[str, ...]:
         """Return the ids of all trials that an arm's numbers rest on."""
-        return tuple(one for id in self.ids_by_arm[arm] for one in self.whole_seeds[id])
+        return self._trials_by_arm[arm]
+
+    @cached_property
+    def _trials_by_arm(self) -> dict[Arm, tuple[str, ...]]:
+        seeds = self.whole_seeds
+        return {arm: tuple(one for id in ids for one in seeds[id]) for arm, ids in self.ids_by_arm.items()}
+
+    @cached_property
+    def protocol_notes(self) -> tuple[str, ...]:
+        """What all numbers rest on, of :func:`protocol_notes`; nothing while no trial is complete."""
+        return tuple(protocol_notes(self.complete, self.names)) if len(self.complete) else ()
 
     @cached_property
     def seeds_of_drawn_cases(self) -> dict[str, int]:
@@ -240,7 +255,7 @@ def value_order(values: Iterable[Any]) -> dict[Any, int]:
 def with_print_names(frame: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Return ``frame`` with the names for print of datasets, architectures, regions and all that is no number."""
     shown = {
-        key: frame[key].map(partial(names.value, key))
+        key: frame[key].map(lru_cache(maxsize=None, typed=True)(partial(names.value, key)))
         for key in names.values
         if key in frame and key not in ("method", "shots")
     }

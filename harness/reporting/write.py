@@ -129,26 +129,28 @@ def _write(
     from harness.reporting.figures.study_figures import plan_study_figures
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
+    from harness.reporting.rank_groups import rank_groups
     from harness.reporting.report_data import build_report_data
     from harness.reporting.slices.galleries import all_galleries
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
 
     trials = frames.trial_frame(study, results)
-    cases, history = frames.case_frame(trials, results), frames.history_frame(trials, results)
+    cases, torn = frames.case_frame(trials, results), frames.damaged_histories(trials, results)
+    history = frames.history_frame(trials, results, torn)
     suggested = [frames.trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
     comparisons, ensembles = comparison_frame(data), frames.ensemble_frame(study, trials, results)
-    contrasts = contrast_frame(data)
+    contrasts, groups = contrast_frame(data), list(rank_groups(data))
     tables = all_tables(
-        data, comparisons, contrasts, published, frames.rescored_frame(study, results), ensembles
+        data, comparisons, contrasts, groups, published, frames.rescored_frame(study, results), ensembles
     )
     of_searches = search_tables(searches, data, history, suggested)
     _write_tables([*tables, *of_searches], folder / "tables", study.name)
     frames.write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
-        plan_study_figures(data, comparisons, history, galleries),
+        plan_study_figures(data, comparisons, groups, history, galleries),
         plan_ensemble_figures(data, ensembles),
         plan_search_figures(searches, data.names),
     )
@@ -160,9 +162,7 @@ def _write(
     refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
     damaged = trials.loc[trials["status"] == "damaged", "id"]
-    return Report(
-        page, found, refused, captions, tuple(damaged), tuple(frames.damaged_histories(trials, results))
-    )
+    return Report(page, found, refused, captions, tuple(damaged), tuple(torn))
 
 
 def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:

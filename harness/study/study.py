@@ -73,6 +73,10 @@ class Study:
 
     def varying(self) -> tuple[str, ...]:
         """Return the factors that take more than one value, in the order of declaration."""
+        return self._varying
+
+    @cached_property
+    def _varying(self) -> tuple[str, ...]:
         values = {key: {repr(cell.factors.get(key)) for cell in self.cells} for key in self.factors}
         return tuple(key for key in self.factors if len(values[key]) > 1)
 

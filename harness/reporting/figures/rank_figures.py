@@ -10,8 +10,7 @@ import pandas as pd
 
 from harness.reporting.figures import profiles, ranks, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
-from harness.reporting.rank_groups import GROUP, RankGroup, rank_groups
-from harness.reporting.report_data import ReportData
+from harness.reporting.rank_groups import GROUP, RankGroup
 from harness.reporting.statistics.mean_variance import FloatArray
 from harness.reporting.statistics.ranking import RESAMPLES, rank_frequencies
 from harness.reporting.statistics.robust import performance_profile
@@ -24,14 +23,10 @@ _FEW = f"from {LEAST_SEEDS} seeds and {LEAST_CASES_RETRAINING} patients on"
 
 
 class _Groups:
-    """The groups of a report, made when a figure first asks for them."""
+    """The groups of a report, with the titles of their panels."""
 
-    def __init__(self, data: ReportData) -> None:
-        self._data = data
-
-    @cached_property
-    def all(self) -> list[RankGroup]:
-        return list(rank_groups(self._data))
+    def __init__(self, groups: Sequence[RankGroup]) -> None:
+        self.all = groups
 
     @cached_property
     def titles(self) -> list[str]:
@@ -49,9 +44,9 @@ class _Groups:
         ]
 
 
-def plan_rank_figures(data: ReportData) -> Iterator[PlannedFigure]:
+def plan_rank_figures(found: Sequence[RankGroup]) -> Iterator[PlannedFigure]:
     """Yield the figures of ranks: critical difference, stability, profiles, probability of improvement."""
-    groups = _Groups(data)
+    groups = _Groups(found)
     yield PlannedFigure(
         "critical_difference", "Ranks over patients", partial(_find_critical_difference, groups)
     )

@@ -16,8 +16,8 @@ from harness.reporting.comparisons import mean_intervals
 from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
 from harness.reporting.figures.rank_figures import plan_rank_figures
-from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
+from harness.reporting.rank_groups import RankGroup
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
@@ -30,19 +30,24 @@ _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds
 
 
 def plan_study_figures(
-    data: ReportData, comparisons: pd.DataFrame, history: pd.DataFrame, galleries: Mapping[str, Gallery | str]
+    data: ReportData,
+    comparisons: pd.DataFrame,
+    groups: Sequence[RankGroup],
+    history: pd.DataFrame,
+    galleries: Mapping[str, Gallery | str],
 ) -> Iterator[PlannedFigure]:
     """Yield every figure of a study except the figures of its searches.
 
     Args:
         data: of the report.
         comparisons: of ``comparison_frame``.
+        groups: of ``rank_groups``.
         history: of ``history_frame``.
         galleries: of ``all_galleries``.
     """
     scores = dice_series(data)
     sample = sample_note(data.complete, map(len, data.ids_by_arm.values())) if len(scores) else ""
-    for planned in _score_figures(data, comparisons, scores):
+    for planned in _score_figures(data, comparisons, groups, scores):
         if data.undeclared_differences:
             reason = f"refused: {data.undeclared_differences[0]}"
             yield replace(planned, find=partial(str, reason))
@@ -64,7 +69,7 @@ def _with_sample(find: Callable[[], DrawingOrReason], note: str) -> DrawingOrRea
 
 
 def _score_figures(
-    data: ReportData, comparisons: pd.DataFrame, scores: pd.DataFrame
+    data: ReportData, comparisons: pd.DataFrame, groups: Sequence[RankGroup], scores: pd.DataFrame
 ) -> Iterator[PlannedFigure]:
     typed, scores = scores, with_print_names(scores, data.names)
     students = scores[scores["role"] == STUDENT]
@@ -77,7 +82,7 @@ def _score_figures(
         yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", find)
     yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_find_roles, scores))
     yield from _box_figures(data)
-    yield from plan_rank_figures(data)
+    yield from plan_rank_figures(groups)
     yield PlannedFigure("cost", "Dice against time", partial(_find_cost, data, students))
 
 
@@ -106,8 +111,8 @@ def dice_series(data: ReportData) -> pd.DataFrame:
     scores = data.scores
     chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
     rows = scores[chosen & scores["value"].notna()]
-    training = {row["id"]: len(row["training_cases"]) for row in row_dicts(data.complete)
-                if isinstance(row["training_cases"], tuple)}  # fmt: skip
+    listed = zip(data.complete["id"], data.complete["training_cases"], strict=True)
+    training = {id: len(cases) for id, cases in listed if isinstance(cases, tuple)}
     rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
     return with_arm_names(rows, data.study)
 
@@ -126,7 +131,7 @@ def _find_gains(data: ReportData, comparisons: pd.DataFrame) -> DrawingOrReason:
     rows = comparisons[(comparisons["metric"] == "dice") & (comparisons["role"] == STUDENT)]
     if not len(rows):
         return "no arm has a baseline to be compared with"
-    every = with_arm_names(data.complete, data.study)
+    every = data.complete_arms
     by = ("dataset", "architecture", "shots", *(["subset"] if "subset" in data.keys else []))
     alone = {key: every[key].iloc[0] for key in by if key not in rows}
     rows = with_print_names(with_arm_names(rows.assign(**alone), data.study), data.names)
@@ -217,7 +222,7 @@ def _find_roles(scores: pd.DataFrame) -> DrawingOrReason:
 
 
 def _find_boxes(data: ReportData, shots: Any, metric_name: str) -> DrawingOrReason:
-    every = with_arm_names(data.complete, data.study).set_index("id")
+    every = data.complete_arms.set_index("id")
     arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
     if arms["arm"].nunique() > MOST_BOXED_ARMS:
         return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
@@ -274,12 +279,14 @@ def _find_cost(data: ReportData, scores: pd.DataFrame) -> DrawingOrReason:
 
 def _find_training(data: ReportData, history: pd.DataFrame) -> DrawingOrReason:
     total = (history["kind"] == "loss") & (history["name"] == "total")
-    rows = history[total | ((history["kind"] == "dice") & (history["name"] == MEAN))]
+    chosen = total | ((history["kind"] == "dice") & (history["name"] == MEAN))
+    rows = history.loc[chosen, ["id", "step", "kind", "value"]]
     if not len(rows):
         return "no complete trial has a history"
-    factors = data.trials[["id", *data.study.factors]]
-    series = with_arm_names(rows.astype({"id": object}).merge(factors, on="id"), data.study)
-    series = with_print_names(series, data.names)
+    arms = with_print_names(data.complete_arms, data.names).set_index("id")
+    series = rows.assign(
+        **{key: _of_trials(rows["id"], arms[key]) for key in (*curves.TRAINING_PANELS, "arm")}
+    )
     caption = (
         "Total loss (on a logarithmic axis where none is negative), and validation Dice of the student in % where it was measured, by step. Thick lines: mean "
         f"over seeds, with gaps that show a line below; thin lines: seeds, where they are at most {style.MOST_POINTS}; the loss in at most 150 bins of steps. "

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between
-from harness.reporting.provenance import protocol_notes, version_notes
+from harness.reporting.provenance import version_notes
 from harness.reporting.report_data import Arm, ReportData, value_order
 from harness.reporting.statistics.estimates import MEAN
 from harness.reporting.tables.comparisons import significance_notes
@@ -99,7 +99,7 @@ class _Pivot:
                 *(self._test_notes() if spec.gain else []),
                 *nothing,
             ),
-            protocol=tuple(protocol_notes(done, self.data.names)) if len(done) else (),
+            protocol=self.data.protocol_notes,
         )
 
     def _scores(self, column: dict[str, Any]) -> list[tuple[Column, list[Cell]]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.reporting.comparisons import NETWORKS_STAR, TARGETS, mean_intervals
 from harness.reporting.formats.table import Cell, Column, Table, breaks_between, factor_cells, factor_columns
 from harness.reporting.frames import row_dicts
-from harness.reporting.provenance import protocol_notes, version_notes
+from harness.reporting.provenance import version_notes
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics import estimates
 from harness.reporting.statistics.estimates import MEAN, STUDENT
@@ -85,7 +85,7 @@ def score_table(
         data=_with_tests(numbers, cells.comparisons, data.keys),
         breaks=breaks_between(groups),
         footnotes=_footnotes(data, cells, interval, has_gains),
-        protocol=tuple(protocol_notes(data.complete, data.names)) if len(data.complete) else (),
+        protocol=data.protocol_notes,
         metric=metric_name,
     ).with_parts(data.study.report.columns)
 
@@ -242,8 +242,10 @@ def _numbers(data: ReportData, scores: pd.DataFrame, metric: Metric) -> pd.DataF
 def best_in_groups(values: Sequence[float], groups: Sequence[Any]) -> list[int]:
     """Return 1 for the largest value of each group as printed, 2 for the second largest, 0 for the others."""
     found = [0] * len(values)
-    for group in dict.fromkeys(groups):
-        members = [i for i, own in enumerate(groups) if own == group]
+    places_of: dict[Any, list[int]] = {}
+    for place, group in enumerate(groups):
+        places_of.setdefault(group, []).append(place)
+    for members in places_of.values():
         places = estimates.best_two([values[i] for i in members], DECIMALS)
         for i, place in zip(members, places, strict=True):
             found[i] = place

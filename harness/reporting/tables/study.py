@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.records.schema import safe_name
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.provenance import selection_notes
-from harness.reporting.rank_groups import rank_groups
+from harness.reporting.rank_groups import RankGroup
 from harness.reporting.references import Reference
 from harness.reporting.report_data import ReportData
 from harness.reporting.tables.comparisons import comparison_table
@@ -30,6 +30,7 @@ def all_tables(
     data: ReportData,
     comparisons: pd.DataFrame,
     contrasts: pd.DataFrame,
+    groups: Sequence[RankGroup],
     published: Mapping[str, Reference] | None = None,
     rescored: pd.DataFrame | UserError | None = None,
     ensembles: pd.DataFrame | UserError | None = None,
@@ -40,6 +41,7 @@ def all_tables(
         data: of the report.
         comparisons: of ``comparison_frame``.
         contrasts: of ``contrast_frame``.
+        groups: of ``rank_groups``.
         published: published numbers by name; each has two tables.
         rescored: of ``rescored_frame``.
         ensembles: of ``ensemble_frame``.
@@ -56,7 +58,7 @@ def all_tables(
         tables += [refuse_if_incomparable(scores, own), with_selection_caution(protocol, own)]
     tables.append(refuse_if_incomparable(contrast_table(data, contrasts), data))
     tables.append(refuse_if_incomparable(comparison_table(data, comparisons), data))
-    if groups := list(rank_groups(data)):
+    if groups:
         tables.append(refuse_if_incomparable(rank_table(data, groups), data))
     tables += [with_selection_caution(table, data) for table in (cost_table(data), trials_table(data))]
     beside = {"ensembles": (ensemble_table, ensembles), "conventions": (convention_table, rescored)}

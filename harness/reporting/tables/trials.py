@@ -22,7 +22,7 @@ def trials_table(data: ReportData) -> Table:
     told_apart = (*data.keys, "seed", *([FOLD] if data.is_folded else []))
     keys = [key for key in study.factors if key in told_apart]
     rows: list[dict[str, Any]] = []
-    for row in row_dicts(data.trials):
+    for row in row_dicts(data.trials[["id", *keys, "status", "seconds", "cause", "message"]]):
         cause = ": ".join(str(row[part]) for part in ("cause", "message") if isinstance(row[part], str))
         rows.append({"id": row["id"], **{k: row[k] for k in keys}, "status": row["status"],
                      "seconds": row["seconds"], "cause": cause})  # fmt: skip

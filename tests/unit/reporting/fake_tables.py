@@ -12,6 +12,7 @@ from harness.reporting.comparisons import comparison_frame
 from harness.reporting.contrasts import contrast_frame
 from harness.reporting.formats.table import Cell, Column, Table
 from harness.reporting.frames import case_frame, trial_frame
+from harness.reporting.rank_groups import rank_groups
 from harness.reporting.report_data import ReportData, build_report_data
 from harness.reporting.tables.study import all_tables
 from harness.study.cells import Cell as TrialCell
@@ -31,7 +32,8 @@ def loaded(study: Study, results: Path) -> tuple[ReportData, pd.DataFrame, pd.Da
 
 
 def tables_of(study: Study, results: Path) -> dict[str, Table]:
-    return {table.name: table for table in all_tables(*loaded(study, results))}
+    data, *tests = loaded(study, results)
+    return {table.name: table for table in all_tables(data, *tests, [*rank_groups(data)])}
 
 
 SPECIAL = r"50% of a_b & #1 {x} $y ~ ^ \ <z> |w| ± − é 漢"

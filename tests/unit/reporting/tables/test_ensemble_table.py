@@ -185,7 +185,7 @@ def test_a_damaged_file_costs_one_table_and_not_the_report(
     data = build_report_data(study, trials, case_frame(trials, tmp_path))
     read = ensemble_frame(study, trials, tmp_path) if name == "ensembles" else rescored_frame(study, tmp_path)
     assert isinstance(read, UserError) and str(path) in str(read)
-    tables = all_tables(data, comparison_frame(data), contrast_frame(data), **_given(name, read))
+    tables = all_tables(data, comparison_frame(data), contrast_frame(data), [], **_given(name, read))
     (shown,) = (one for one in tables if one.refused)
     assert shown.name == name and str(path) in shown.rows[0][0].text
 

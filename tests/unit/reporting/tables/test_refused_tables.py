@@ -10,6 +10,7 @@ from fake_tables import loaded, scored, tables_of
 from harness.records.schema import Protocol
 from harness.reporting.formats.latex import to_latex
 from harness.reporting.formats.markdown import to_markdown
+from harness.reporting.rank_groups import rank_groups
 from harness.reporting.references import read_reference
 from harness.reporting.tables.study import all_tables
 from harness.study.cells import PER_SEED
@@ -92,7 +93,7 @@ def test_a_selection_on_test_cases_is_marked_in_every_table(tmp_path: Path) -> N
     study = oracle_study(tmp_path, "last", "test_oracle", report=ReportSpec(tables=(spec,)))
     found, *tests = loaded(study, tmp_path)
     reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
-    tables = all_tables(found, *tests, {"published": reference})
+    tables = all_tables(found, *tests, [*rank_groups(found)], {"published": reference})
     names = [
         "dice",
         "hd95",
@@ -125,7 +126,7 @@ def test_comparisons_and_published_numbers_are_refused_too(tmp_path: Path) -> No
     ]
     found, *tests = loaded(make_study(cells), tmp_path)
     reference = read_reference("synapse_published").model_copy(update={"dataset": "phantom"})
-    tables = {table.name: table for table in all_tables(found, *tests, {"published": reference})}
+    tables = {table.name: table for table in all_tables(found, *tests, [], {"published": reference})}
     refused = [name for name, table in tables.items() if table.refused]
     assert refused == ["dice", "hd95", "reference_published", "contrasts", "comparisons"]
     assert tables["comparisons"].rows[0][0].text.startswith("split hash differs")
