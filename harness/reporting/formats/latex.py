@@ -1,20 +1,21 @@
 """LaTeX of a table: booktabs in black and white, for a text of 122 mm; compiles as it is or as input of a paper.
 
-A table that is too wide is printed smaller, down to 7 pt, and then in blocks of columns one below the other. A long one is
-split where a factor changes, and what is the same in all rows of a part heads it.
+It has what a paper prints; minor columns are on the page and in CSV. A table that is too wide is printed smaller, down to
+7 pt, and then in blocks of columns one below the other. A long one is split where a factor changes, and what rows share
+heads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby, takewhile
 from math import ceil
 from unicodedata import normalize
 
 from harness.records.schema import safe_name
-from harness.reporting.formats.table import Cell, Column, Table
+from harness.reporting.formats.table import Cell, Column, Table, breaks_between
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#",
@@ -32,9 +33,10 @@ _SIZES = {
 }  # letters (small ones of Computer Modern are broad) and lines, points
 _MOST_NAMES = 0.45 * _WIDTH  # points that columns of words may take beside numbers
 _LEAST_PROSE = 75.0
-_PAGE = 440.0  # points that a float may be high
-_HEIGHT = 400.0  # of them for rows beside a caption
-_LEAST_PART = 4  # rows of a part, on average
+_PAGE = 515.0  # points that a float may be high
+_HEIGHT = 470.0  # of them for rows beside a caption
+_LEAST_GROUP = 4.0, 1.5  # rows that share a head, on average: where a table is long, and where it is too wide
+_RULE = 0.6  # lines
 _MOST_FLOATS = 12
 """Floats that LaTeX can hold back."""
 _ALONE = r"""% Input it into a document that loads booktabs and array, or compile it as it is.
@@ -49,27 +51,33 @@ _ALONE = r"""% Input it into a document that loads booktabs and array, or compil
 
 @dataclass(frozen=True)
 class _Block:
-    """Columns that fit beside each other, by place, with the width of those that wrap."""
+    """Columns that fit beside each other, by place, with the width of those that wrap, and about that of all."""
 
     places: tuple[int, ...]
     wrapped: dict[int, float]
+    width: float
 
 
 def to_latex(table: Table, label: str) -> str:
     """Return the floats of a table; ``label`` goes before its name in LaTeX's label."""
-    most = int(_HEIGHT / _SIZES["small"][1]) - 4
-    size, blocks, lead = _fitted(table, most)
+    table = _printed(table)
+    size, blocks, lead = _fitted(table)
     letter, line = _SIZES[size]
     title = latex_escape(f"{table.title}. {table.caption}")
     start = f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
     goes_on = f"\\par {latex_escape(table.title)}, continued.\\par"
-    heights = [max(_lines(row, block, letter) for block in blocks) for row in table.rows]
-    parts = list(_parts(table, heights, int(_HEIGHT / line) - 4, lead))
+    heights = [float(max(_lines(row, block, letter) for block in blocks)) for row in table.rows]
     floats: list[list[str]] = [[]]
     room = _PAGE - 13.0 * ceil(len(title) / 70)
-    for rows in parts:
-        for block in blocks:
-            taken = line * (sum(heights[row] for row in rows) + 5)
+    heads = [_head_lines(table, block) for block in blocks]
+    least = min(block.width for block in blocks)
+    for run in _runs(table, lead) if lead and table.rows else []:
+        words = _ems(_words(table, run.start, lead)) * letter
+        heights[run.start] += _RULE + ceil(words / least)
+    for rows in _parts(table, heights, int(_HEIGHT / line - max(heads)), lead):
+        own = sum(heights[row] for row in rows)
+        for block, head in zip(blocks, heads, strict=True):
+            taken = line * (own + head)
             if floats[-1] and taken > room:
                 floats.append([])
                 room = _PAGE
@@ -90,43 +98,63 @@ def to_latex(table: Table, label: str) -> str:
     return _ALONE + "\\clearpage\n".join(pages) + "\\medctxend\n"
 
 
-def _fitted(table: Table, most: int) -> tuple[str, list[_Block], list[int]]:
-    """Return the largest size of letters at which all columns fit, or the least one with its blocks, and what heads parts.
+def _printed(table: Table) -> Table:
+    """Return the table without minor columns, rows with the same value of a column that splits it together."""
+    kept = [place for place, column in enumerate(table.columns) if not column.minor]
+    splitting = [place for place in kept if table.columns[place].splits]
+    words = [tuple(row[place].text for place in splitting) for row in table.rows]
+    seen = list(dict.fromkeys(words))
+    order = sorted(range(len(words)), key=lambda row: seen.index(words[row]))
+    group = [sum(start <= row for start in table.breaks) for row in order]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in kept),
+        rows=tuple(tuple(table.rows[row][place] for place in kept) for row in order),
+        breaks=breaks_between(group),
+    )
 
-    What heads parts takes no column: there is such where a table is too wide, or has more than so many rows.
+
+def _fitted(table: Table) -> tuple[str, list[_Block], list[int]]:
+    """Return the largest size of letters at which all columns fit, or the least one with its blocks, and what heads rows.
+
+    What heads rows takes no column: there is such where a table is too wide, or longer than a page.
     """
     kinds = [column.kind for column in table.columns]
     words = list(takewhile(lambda place: kinds[place] == "text", range(len(kinds))))
     whole = _blocks(table, words, [], _SIZES["small"][0])
-    if len(whole) == 1 and len(table.rows) <= most:
+    if len(whole) == 1 and len(table.rows) <= int(_HEIGHT / _SIZES["small"][1]) - 4:
         return "small", whole, []
-    lead = _lead(table, words)
-    rest = [place for place in words if place not in lead]
-    found = {size: _blocks(table, rest, lead, points) for size, (points, _) in _SIZES.items()}
-    size = next((size for size, blocks in found.items() if len(blocks) == 1), "scriptsize")
-    return size, found[size], lead
+    found: list[tuple[str, list[_Block], list[int]]] = []
+    for least in _LEAST_GROUP:
+        lead = _lead(table, words, least)
+        rest = [place for place in words if place not in lead]
+        for size, (points, _) in list(_SIZES.items())[len(whole) == 1 :]:
+            found.append((size, _blocks(table, rest, lead, points), lead))
+            if len(found[-1][1]) == 1:
+                return found[-1]
+    return min(found, key=lambda one: len(one[1]))
 
 
-def _lead(table: Table, words: Sequence[int]) -> list[int]:
-    """Return the first columns of words whose values change seldom, and those that never do."""
+def _lead(table: Table, words: Sequence[int], least: float) -> list[int]:
+    """Return the columns of words that split the table, those that change seldom, and those that never do."""
     if not table.rows:
         return []
     same = [
         place for place in words if len(table.rows) > 1 and len({row[place].text for row in table.rows}) == 1
     ]
-    lead: list[int] = []
-    for place in (place for place in words if place not in same):
-        if len(list(_runs(table, [*lead, place]))) * _LEAST_PART > len(table.rows):
-            break
-        lead.append(place)
-    return sorted([*lead, *same])
+    lead = [place for place in words if table.columns[place].splits and place not in same]
+    for place in (place for place in words if place not in (*same, *lead)):
+        if len(list(_runs(table, [*lead, place]))) * least <= len(table.rows):
+            lead.append(place)
+    return [*same, *lead]
 
 
-def _runs(table: Table, places: Sequence[int]) -> Iterator[range]:
-    """Yield the rows that follow each other with the same words in some columns."""
-    start = 0
-    for _, rows in groupby(table.rows, lambda row: [row[place].text for place in places]):
-        stop = start + len(list(rows))
+def _runs(table: Table, places: Sequence[int], rows: range | None = None) -> Iterator[range]:
+    """Yield the rows that follow each other with the same words in some columns, of all rows or of some."""
+    rows = range(len(table.rows)) if rows is None else rows
+    start = rows.start
+    for _, group in groupby(rows, lambda row: [table.rows[row][place].text for place in places]):
+        stop = start + len(list(group))
         yield range(start, stop)
         start = stop
 
@@ -162,7 +190,11 @@ def _blocks(table: Table, words: Sequence[int], lead: Sequence[int], points: flo
         left = room
     texts = {place: max(left / len(prose), _LEAST_PROSE) - _GAP for place in prose}
     rows[-1] += prose
-    return [_Block(tuple(sorted([*words, *own])), wrapped | texts) for own in rows]
+    widths = [texts.get(place, width) for place, width in enumerate(widths)]
+    return [
+        _Block(tuple(sorted([*words, *own])), wrapped | texts, named + sum(widths[place] for place in own))
+        for own in rows
+    ]
 
 
 def _heading(table: Table, place: int) -> float:
@@ -195,26 +227,43 @@ def _lines(row: Sequence[Cell], block: _Block, letter: float) -> int:
     return max(1, ceil(max(wraps, default=1.0)))
 
 
-def _parts(table: Table, heights: Sequence[int], most: int, lead: Sequence[int]) -> Iterator[range]:
-    """Yield the rows of each part: those with one head, in pieces where they have more than so many lines."""
-    for run in _runs(table, lead) if table.rows else [range(0)]:
-        start, lines = run.start, 0
+def _head_lines(table: Table, block: _Block) -> float:
+    """Return about how many lines a tabular takes beside its rows: headings, rules, what all rows share, and room."""
+    columns = [table.columns[place] for place in block.places]
+    return (
+        max((len(_heading_words(one)) for one in columns), default=1)
+        + 1.2 * any(one.group for one in columns)
+        + 4
+    )
+
+
+def _parts(table: Table, heights: Sequence[float], most: int, lead: Sequence[int]) -> Iterator[range]:
+    """Yield the rows of each tabular: those that are not split, in pieces of at most so many lines, heads among them."""
+    split = [place for place in lead if table.columns[place].splits]
+    for run in _runs(table, split) if table.rows else [range(0)]:
+        start, lines = run.start, 0.0
         for row in run:
             if lines + heights[row] > most and row > start:
                 yield range(start, row)
-                start, lines = row, 0
+                start, lines = row, 0.0
             lines += heights[row]
         yield range(start, run.stop)
 
 
 def _tabular(table: Table, rows: range, block: _Block, lead: Sequence[int]) -> str:
-    """Return a block of columns for some rows, and above it the words that all of them share."""
+    """Return a block of columns for some rows; above it, and within, stand the words that rows share."""
     places = block.places
-    shared = ", ".join(f"{table.columns[place].heading}: {table.rows[rows[0]][place].text}" for place in lead)
+    values = {place: {table.rows[row][place].text for row in rows} for place in lead}
+    shared = _told(table, rows.start, [place for place in lead if len(values[place]) == 1])
+    heading = [place for place in lead if len(values[place]) > 1]
+    heads = {run.start for run in _runs(table, heading, rows)} if heading else set()
     lines = _head([table.columns[place] for place in places])
+    across = rf"@{{}}>{{\raggedright\arraybackslash}}p{{{0.8 * block.width:.0f}pt}}@{{}}"
     for index in rows:
-        if index in table.breaks and index > rows.start:
+        if index > rows.start and (index in table.breaks or index in heads):
             lines.append(r"\midrule")
+        if index in heads:
+            lines.append(rf"\multicolumn{{{len(places)}}}{{{across}}}{{{_told(table, index, heading)}}} \\")
         lines.append(" & ".join(_entry(table.rows[index][place]) for place in places) + r" \\")
     kinds = {"text": "l", "number": "r"}
     spec = "".join(
@@ -223,10 +272,10 @@ def _tabular(table: Table, rows: range, block: _Block, lead: Sequence[int]) -> s
         else kinds[table.columns[place].kind]
         for place in places
     )
-    head = [rf"\textit{{{latex_escape(shared)}}}\par\smallskip"] if shared else []
+    above = [rf"{shared}\par\smallskip"] if shared else []
     return "\n".join(
         [
-            *head,
+            *above,
             rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
             r"\toprule",
             *lines,
@@ -234,6 +283,16 @@ def _tabular(table: Table, rows: range, block: _Block, lead: Sequence[int]) -> s
             r"\end{tabular}",
         ]
     )
+
+
+def _told(table: Table, row: int, places: Sequence[int]) -> str:
+    """Return the words of some columns of a row, slanted."""
+    return rf"\textit{{{latex_escape(_words(table, row, places))}}}" if places else ""
+
+
+def _words(table: Table, row: int, places: Sequence[int]) -> str:
+    """Return the words of some columns of a row: ``Shots: 2, Network: U-Net``."""
+    return ", ".join(f"{table.columns[place].heading}: {table.rows[row][place].text}" for place in places)
 
 
 def _head(columns: Sequence[Column]) -> list[str]:

@@ -39,13 +39,16 @@ class Cell:
 class Column:
     """``kind`` is ``text``, ``number`` (aligned right) or ``prose`` (wrapped); ``group`` heads adjacent columns.
 
-    ``part`` is what a study calls it that chooses columns.
+    ``part`` is what a study calls it that chooses columns. In print, a ``minor`` column is left out, and rows with one value of
+    a column that ``splits`` the table stand together.
     """
 
     heading: str
     kind: str = "text"
     group: str = ""
     part: str = ""
+    minor: bool = False
+    splits: bool = False
 
     @property
     def full_heading(self) -> str:

@@ -24,13 +24,16 @@ def comparison_table(data: ReportData, comparisons: pd.DataFrame) -> Table:
     grouped = has_grouped_cases(comparisons)
     header = factor_columns(data.names, data.keys) + [Column("Role")] * has_roles
     counts = [*(["Patients"] if grouped else []), "Cases", "Seeds"]
-    header += [Column("Metric"), *(Column(text, "number") for text in ("Difference", *counts))]
+    header += [Column("Metric", splits=True), Column("Difference", "number")]
+    header += [Column(text, "number", minor=text == "Cases") for text in counts]
+    tested = bool((comparisons["verdict"].fillna("") != "").any())
     for target in TARGETS:
         group = TARGET_WORDS[target].capitalize()
-        header += [Column(text, "number", group) for text in ("95 % interval", "p", "p, Holm")]
+        minor = target == "networks" and tested
+        header += [Column(text, "number", group, minor=minor or text == "p") for text in ("95 % interval", "p", "p, Holm")]  # fmt: skip
         if target == "retraining":
             header += [Column("Verdict", "text", group), Column("Detectable", "number", group)]
-    header += [Column(text, "number") for text in ("Smallest p", "Rank-biserial", "d_z")]
+    header += [Column(text, "number", minor=True) for text in ("Smallest p", "Rank-biserial", "d_z")]
     reasons = [_reason(row) for row in row_dicts(comparisons)]
     apart = len({*reasons}) > 1  # one for all rows is a note
     header += [Column("No test because", "prose")] * apart

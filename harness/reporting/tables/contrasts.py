@@ -45,10 +45,19 @@ def contrast_table(data: ReportData, contrasts: pd.DataFrame) -> Table:
         *[Column("Study")] * studies,
         *(Column(text) for text in ("Contrast", "Of", "Against", "Where", "Mean over")),
     ]
-    header += [*[Column("Dataset")] * several, Column("Family"), Column("Metric")]
-    header += [Column(text, "number") for text in ("Difference", "95 % interval", "p", "p, Holm")]
-    header += [Column("Verdict"), Column("Detectable", "number"), Column("Seeds", "number")]
-    header += [*[Column("Patients", "number")] * grouped, Column("Cases", "number")]
+    header += [*[Column("Dataset")] * several, Column("Family"), Column("Metric", splits=True)]
+    header += [
+        Column("Difference", "number"),
+        Column("95 % interval", "number"),
+        Column("p", "number", minor=True),
+    ]
+    header += [
+        Column("p, Holm", "number"),
+        Column("Verdict"),
+        Column("Detectable", "number"),
+        Column("Seeds", "number"),
+    ]
+    header += [*[Column("Patients", "number")] * grouped, Column("Cases", "number", minor=True)]
     header += [Column("No test because", "prose")] * refused
     return Table(
         name="contrasts",

@@ -84,6 +84,35 @@ def test_a_long_table_is_split_where_a_factor_changes_which_heads_the_part() -> 
     assert "Network: " not in to_latex(grouped(2, 3), "study")
 
 
+def asked(metrics: int, questions: int) -> Table:
+    """Return a table such as that of contrasts: many words, and metrics in turns."""
+    words = ("Contrast", "Of", "Against", "Where", "Mean over", "Family")
+    rows = [
+        (*(Cell(f"{word.lower()} with a long name {question}") for word in words), Cell(f"metric {metric}"),
+         *(Cell("−0.38 to +0.12") for _ in range(3)), Cell(f"minor {question}"))
+        for question in range(questions) for _ in range(2) for metric in range(metrics)
+    ]  # fmt: skip
+    columns = (*map(Column, words), Column("Metric", splits=True), *(Column(f"95 % interval {n}", "number") for n in range(3)),
+               Column("Minor", "number", minor=True))  # fmt: skip
+    return Table("asked", "Asked", "Rows.", columns, tuple(rows), pd.DataFrame(), frozenset({4}))
+
+
+def test_rows_of_one_metric_stand_together_and_minor_columns_are_left_out() -> None:
+    text = to_latex(asked(2, 5), "study")
+    assert "Minor" not in text and "minor 0" not in text
+    assert text.count("Metric: metric 0") == text.count("Metric: metric 1") == 1
+    assert text.index("Metric: metric 0") < text.index("Metric: metric 1")
+    first = text[: text.index("Metric: metric 1")]
+    assert all(first.count(f"Of: of with a long name {n}") == 1 for n in range(5))
+    assert text.count(r"\toprule") == 2
+
+
+def test_many_long_words_and_numbers_leave_no_box_overfull(tmp_path: Path) -> None:
+    write_table(asked(3, 9), tmp_path, "study")
+    log = compile_tex(tmp_path / "asked.tex")
+    assert "Overfull" not in log and "Float too large" not in log
+
+
 def test_columns_that_have_no_room_stand_in_blocks_with_their_rows_names() -> None:
     text = to_latex(grouped(1, 3, 40), "study")
     assert "scriptsize" in text and text.count(r"\toprule") > 1
