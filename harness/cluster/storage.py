@@ -78,17 +78,17 @@ def file_system(path: Path) -> str:
 
 def _check_file_system(kind: str, alone: bool) -> CheckResult:
     if kind in _SHARED:
-        return CheckResult("file system", "ok", f"{kind}, which nodes share")
+        return CheckResult("file system", "ok", f"{kind}, shared by nodes")
     if kind in _MEMORY:
         return CheckResult(
-            "file system", "warning", f"{kind}: records lie in memory", "Choose a folder on a disk."
+            "file system", "warning", f"{kind}: records would be kept in memory and be lost at a restart", "Choose a folder on a disk."
         )
     if alone:
         return CheckResult(
-            "file system", "ok", f"{kind}, of this machine; a cluster needs one that nodes share"
+            "file system", "ok", f"{kind}, local to this machine; a cluster needs a shared one"
         )
     remedy = "Choose a folder on NFS, Lustre or the like, unless 'visible' is ok on every node."
-    return CheckResult("file system", "warning", f"{kind}, which is mostly of one machine", remedy)
+    return CheckResult("file system", "warning", f"{kind}, which is usually local to one machine", remedy)
 
 
 def _check_lock(folder: Path) -> CheckResult:
@@ -100,9 +100,9 @@ def _check_lock(folder: Path) -> CheckResult:
     for process in contenders:
         process.communicate()
     if sorted(results) == ["lost", "won"]:
-        return CheckResult("lock", "ok", "of two processes one got the lock")
+        return CheckResult("lock", "ok", "two processes asked for a lock, and one got it")
     said = " and ".join(result or "nothing" for result in results)
-    return CheckResult("lock", "error", f"two processes that contended for a lock: {said}", _LOCK_REMEDY)
+    return CheckResult("lock", "error", f"two processes asked for one lock; their answers: {said}", _LOCK_REMEDY)
 
 
 _LOCK_REMEDY = (
@@ -113,8 +113,8 @@ _LOCK_REMEDY = (
 def held_lock_result(node: str, taken: bool) -> CheckResult:
     """Return what it means that another node could, or could not, take a lock that this process holds."""
     if taken:
-        return CheckResult("lock", "error", "took a lock that is held on another node", _LOCK_REMEDY, node)
-    return CheckResult("lock", "ok", "respects a lock that is held on another node", node=node)
+        return CheckResult("lock", "error", "took a lock that another node holds", _LOCK_REMEDY, node)
+    return CheckResult("lock", "ok", "respects a lock that another node holds", node=node)
 
 
 def _check_rename(folder: Path) -> CheckResult:
@@ -128,9 +128,9 @@ def _check_rename(folder: Path) -> CheckResult:
     (attempt / "file").write_text("whole")
     attempt.rename(final)
     if old.read_text() == "new" and not new.exists() and (final / "file").read_text() == "whole":
-        return CheckResult("rename", "ok", "files and folders are renamed whole")
+        return CheckResult("rename", "ok", "files and folders are renamed at once")
     return CheckResult(
-        "rename", "error", "a renamed file or folder is not whole", "Put the results on another file system."
+        "rename", "error", "a renamed file or folder is incomplete", "Put the results on another file system."
     )
 
 

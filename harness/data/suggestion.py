@@ -1,4 +1,4 @@
-"""The recipe for a dataset by nnU-Net's published rules, as pure functions of its fingerprint; each value with its reason.
+"""The recipe for a dataset by nnU-Net's published rules: pure functions of its fingerprint. Each value has its reason.
 
 Isensee et al., Nature Methods 18, 2021, in the form of nnU-Net v2; docs/suggest.md says where these rules differ.
 """
@@ -142,10 +142,10 @@ def median_volume(fingerprint: Fingerprint, spacing: Spacing) -> tuple[float, fl
 def _patch(spacing: Spacing, sides: Sequence[float], classes: int, memory: float) -> tuple[Rule, Topology]:
     patch, net = fit_patch(spacing, sides, classes, memory)
     volume = " x ".join(f"{side:g}" for side in sides)
-    reason = f"the largest of which a batch of 2 fits into {memory:g} GB; the median volume is {volume}"
+    reason = f"the largest patch with which a batch of 2 fits into {memory:g} GB; the median volume is {volume}"
     if len(net.strides) < 3:
         patch, net = fit_patch(spacing, [max(side, _SMALLEST) for side in sides], classes, memory)
-        reason = f"at least {_SMALLEST} voxels, which can be halved twice; the median volume is {volume}"
+        reason = f"at least {_SMALLEST} voxels a side, so that it can be halved twice; the median volume is {volume}"
     halvings = ", ".join(f"{axis} {number}" for axis, number in zip(_AXES, net.halvings, strict=True))
     return Rule("patch", patch, f"{reason}; halved {halvings} times"), net
 
@@ -157,24 +157,24 @@ def _batch(
     batch = batch_size(patch, net, fingerprint.classes, voxels, memory)
     more = batch_size(patch, net, fingerprint.classes, 2 * voxels, memory)
     why = "at most 5 % of the dataset's voxels" if more > batch else f"what fits into {memory:g} GB"
-    return Rule("batch", batch, "the least, for which the patch is made" if batch == LEAST_BATCH else why)
+    return Rule("batch", batch, "the smallest batch; the patch is chosen for it" if batch == LEAST_BATCH else why)
 
 
 def intensity(fingerprint: Fingerprint) -> Iterator[Rule]:
     """Yield how intensities are normalised: CT by those of what is labelled in all cases, others each volume by itself."""
-    yield Rule("crop", "foreground", "always to the box of what is not 0")
+    yield Rule("crop", "foreground", "always: to the box around all voxels that are not 0")
     if fingerprint.is_ct and fingerprint.levels is None:
-        yield Rule("intensity", "ct_soft_tissue", "CT, of which voxels were not read: a fixed window")
+        yield Rule("intensity", "ct_soft_tissue", "CT, but its voxels were not read: a fixed window")
     elif fingerprint.is_ct and fingerprint.levels:
         levels = fingerprint.levels
         values = [round(one, 2) for one in (levels.low, levels.high, levels.mean, levels.deviation)]
         yield Rule("intensity", "ct", "every channel is CT: one scale for all cases")
         yield Rule("intensity_levels", values, "percentiles 0.5 and 99.5, mean and sd of labelled voxels")
     elif fingerprint.share is not None and fingerprint.share < _CROPPED:
-        reason = f"no CT; what is not 0 takes a box of {fingerprint.share:.0%} of a volume, below 75 %"
+        reason = f"not CT; the voxels that are not 0 lie in a box of {fingerprint.share:.0%} of a volume, below 75 %"
         yield Rule("intensity", "zscore_nonzero", reason)
     else:
-        yield Rule("intensity", "zscore", "no CT: each volume by itself")
+        yield Rule("intensity", "zscore", "not CT: each volume by itself")
 
 
 def loss(patch: Triple, sides: Sequence[float]) -> Rule:
@@ -194,7 +194,7 @@ def mirror_axes(labels: Sequence[str]) -> Rule:
         if any(one in own and [other if word == one else word for word in own] in words for own in words):
             kept.discard(axis)
     without = " and ".join(_AXES[axis] for axis in range(3) if axis not in kept)
-    reason = f"not along {without}: labels differ in that side alone (nnU-Net takes all axes)"
+    reason = f"not along {without}: some labels differ only by that side (nnU-Net mirrors all axes)"
     return Rule("augmentation.mirror_axes", tuple(sorted(kept)), reason if without else "all axes")
 
 
@@ -206,13 +206,13 @@ def turning(patch: Triple, spacing: Spacing) -> Iterator[Rule]:
     if not thin:
         degrees = NNUNET["augmentation"]["rotation"]
         yield Rule(
-            f"{where}.rotation", degrees, f"no side of the patch is over 3 times that along {_AXES[coarse]}"
+            f"{where}.rotation", degrees, f"no side of the patch is over 3 times as long as that along {_AXES[coarse]}"
         )
     elif coarse == 2:
         for key, value in PLANAR.items():
-            yield Rule(f"{where}.{key}", value, "the patch is thin along z: slices are turned")
+            yield Rule(f"{where}.{key}", value, "the patch is thin along z: it is turned within slices")
     else:
-        reason = f"the patch is thin along {_AXES[coarse]}: slices would be mixed (nnU-Net turns within them)"
+        reason = f"the patch is thin along {_AXES[coarse]}: turning it would mix slices (nnU-Net turns within them)"
         yield Rule(f"{where}.rotation", 0.0, reason)
 
 
@@ -235,7 +235,7 @@ def _set_back(default: Mapping[str, Any], rules: Sequence[Rule]) -> Iterator[Rul
             path = f"{key}.{part}".rstrip(".")
             fields = Augmentation.model_fields if part else Recipe.model_fields
             if path not in known and path not in _TRAINING:
-                yield Rule(path, fields[part or key].default, "not the value of the dataset's own recipe")
+                yield Rule(path, fields[part or key].default, "the harness' default, in place of the dataset's own value")
 
 
 def _coarsest(spacing: Sequence[float]) -> int:

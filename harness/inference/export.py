@@ -52,7 +52,7 @@ def export_trained(trained: Trained, format: str, output: Path) -> Path:
         raise UserError("--format", repr(format), f"one of {', '.join(FORMATS)}", "Correct the option.")
     if output.exists():
         raise UserError(
-            output, "a folder or file that is there", "a new folder", "Name another, or remove it."
+            output, "a folder or file that exists already", "a new folder", "Name another one, or remove it."
         )
     partial = output.with_name(f".{uuid4().hex}.{output.name}")
     try:
@@ -62,8 +62,8 @@ def export_trained(trained: Trained, format: str, output: Path) -> Path:
     except OSError as error:
         raise UserError(
             output,
-            f"a folder that cannot be written ({error.strerror})",
-            "a folder to write to",
+            f"a folder that cannot be made ({error.strerror})",
+            "a folder that you may write to",
             "Name another.",
         ) from error
     finally:
@@ -90,8 +90,8 @@ def _onnx(trained: Trained, folder: Path) -> str:
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(
-            "--format onnx", f"no package {' and '.join(missing)}", "onnx and onnxscript, by which PyTorch writes ONNX",
-            "Install them (pip install onnx onnxscript), or give --format torchscript.",
+            "--format onnx", f"no package {' and '.join(missing)}", "onnx and onnxscript, which PyTorch needs to write ONNX",
+            "Install them (pip install onnx onnxscript), or use --format torchscript.",
         )  # fmt: skip
     network, path = _Finest(trained.network).eval(), folder / "model.onnx"
     window, batch = _windows(trained, 2), torch.export.Dim("batch", min=1)
@@ -155,7 +155,7 @@ def _check(trained: Trained, format: str, exported: Callable[[Tensor], Tensor], 
         expected = finest(trained.network(given))
         apart = (exported(given) - expected).abs() - _CLOSE * expected.abs()
     if not float(apart.max()) <= _CLOSE:
-        raise _refused(trained, format, f"its logits are {float(apart.max()):.2g} apart from the network's")
+        raise _refused(trained, format, f"its logits differ from the network's by {float(apart.max()):.2g}")
 
 
 def _windows(trained: Trained, count: int, seed: int = 0) -> Tensor:
@@ -166,8 +166,8 @@ def _windows(trained: Trained, count: int, seed: int = 0) -> Tensor:
 def _refused(trained: Trained, format: str, reason: str) -> UserError:
     told = (reason.strip().splitlines() or ["no reason given"])[0][:200]
     return UserError(
-        f"--format {format}", f"a network of {trained.record.spec.architecture.name} that cannot be written so ({told})",
-        "one of which the exported program gives the same logits", "Choose another format.",
+        f"--format {format}", f"{trained.record.spec.architecture.name} cannot be exported in this format ({told})",
+        "an exported program that gives the same logits", "Choose another format.",
     )  # fmt: skip
 
 

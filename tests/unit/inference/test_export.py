@@ -80,7 +80,7 @@ def test_numbers_of_files_stand_in_the_order_of_the_classes(finished: Finished) 
     ("options", "message"),
     [
         ({"format": "caffe"}, "--format: found 'caffe'; expected one of torchscript, onnx, monai-bundle"),
-        ({"output": "."}, "a folder or file that is there"),
+        ({"output": "."}, "a folder or file that exists already"),
         ({"trial": "nothing"}, "0 trials"),
     ],
 )
