@@ -37,6 +37,7 @@ _PAGE = 515.0  # points that a float may be high
 _HEIGHT = 470.0  # of them for rows beside a caption
 _LEAST_GROUP = 4.0, 1.5  # rows that share a head, on average: where a table is long, and where it is too wide
 _RULE = 0.6  # lines
+_ACROSS = 0.8  # of a block, for the words that head rows: none may widen its columns
 _MOST_FLOATS = 12
 """Floats that LaTeX can hold back."""
 _ALONE = r"""% Input it into a document that loads booktabs and array, or compile it as it is.
@@ -70,7 +71,7 @@ def to_latex(table: Table, label: str) -> str:
     floats: list[list[str]] = [[]]
     room = _PAGE - 13.0 * ceil(len(title) / 70)
     heads = [_head_lines(table, block) for block in blocks]
-    least = min(block.width for block in blocks)
+    least = _ACROSS * min(block.width for block in blocks)
     for run in _runs(table, lead) if lead and table.rows else []:
         words = _ems(_words(table, run.start, lead)) * letter
         heights[run.start] += _RULE + ceil(words / least)
@@ -258,7 +259,7 @@ def _tabular(table: Table, rows: range, block: _Block, lead: Sequence[int]) -> s
     heading = [place for place in lead if len(values[place]) > 1]
     heads = {run.start for run in _runs(table, heading, rows)} if heading else set()
     lines = _head([table.columns[place] for place in places])
-    across = rf"@{{}}>{{\raggedright\arraybackslash}}p{{{0.8 * block.width:.0f}pt}}@{{}}"
+    across = rf"@{{}}>{{\raggedright\arraybackslash}}p{{{_ACROSS * block.width:.0f}pt}}@{{}}"
     for index in rows:
         if index > rows.start and (index in table.breaks or index in heads):
             lines.append(r"\midrule")

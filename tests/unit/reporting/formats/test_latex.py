@@ -98,12 +98,12 @@ def asked(metrics: int, questions: int) -> Table:
 
 
 def test_rows_of_one_metric_stand_together_and_minor_columns_are_left_out() -> None:
-    text = to_latex(asked(2, 5), "study")
+    text = to_latex(asked(2, 2), "study")
     assert "Minor" not in text and "minor 0" not in text
     assert text.count("Metric: metric 0") == text.count("Metric: metric 1") == 1
     assert text.index("Metric: metric 0") < text.index("Metric: metric 1")
     first = text[: text.index("Metric: metric 1")]
-    assert all(first.count(f"Of: of with a long name {n}") == 1 for n in range(5))
+    assert all(first.count(f"Of: of with a long name {n}") == 1 for n in range(2))
     assert text.count(r"\toprule") == 2
 
 
