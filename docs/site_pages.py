@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "build" / "gallery"  # figures that are drawn for the gallery alone
 PUBLISHED = ROOT / "results" / "published"
 FIGURE = re.compile(r"^!\[(.+)\]\((figures/.+\.png)\)\n\n(\*\*.+)$", re.M)
 TABLE = re.compile(r"^(\*\*(.+?)\.\*\*.*)\n\n((?:\|.*\n?)+)", re.M)
+_NOT_SHOWN = """## Not shown here
+
+- The overview of a dataset shows your images: `medctx data check NAME --figure overview.pdf` draws it.
+- Tables that a study declares itself (`report.tables`), published numbers beside yours (`--reference`) and ensembles
+  (`medctx ensemble STUDY`) look like the tables above. [The guide to the report](report.md) describes them.
+"""
 _ROWS = 8  # of a table in the gallery, two of them its head
 _SHIM = "https://unpkg.com/iframe-worker/shim"  # what the theme names
 _ROLE = re.compile(r":(?:class|func|mod|data|meth|attr|exc):<code>~?(.*?)</code>")
@@ -27,6 +35,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=text))
     for path in PUBLISHED.glob("*/figures/*.png"):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    for path in EXAMPLES.glob("*.png"):
+        files.append(File.generated(config, f"gallery/{path.name}", abs_src_path=str(path)))
     return files
 
 
@@ -103,10 +113,25 @@ def _gallery() -> str:
                 head = "\n".join(rows.splitlines()[:_ROWS])
                 tables.setdefault(table.stem, f"### {title}\n\n{made}\n\n{caption}\n\n{head}\n")
     intro = (
-        "# Gallery\n\nEach kind of figure and table, from a published study. The command beside it makes it anew; "
-        "[the guide to the report](report.md) says what each one shows. Of long tables the first rows are shown.\n"
+        "# Gallery\n\nEach kind of figure and table, from a published study. The command beside it makes it again; "
+        "[the guide to the report](report.md) says what each one shows. Of long tables you see the first rows.\n"
     )
-    return "\n".join([intro, "## Figures\n", *figures.values(), "## Tables\n", *tables.values()])
+    drawn = [
+        f"### {title}\n\n`{command}` makes one like it. **Made-up numbers:** no published study has this figure.\n\n"
+        f"![{title}](gallery/{image})\n\n{caption}\n"
+        for title, image, command, caption in _examples() if title not in figures
+    ]  # fmt: skip
+    return "\n".join(
+        [intro, "## Figures\n", *figures.values(), *drawn, "## Tables\n", *tables.values(), _NOT_SHOWN]
+    )
+
+
+def _examples() -> list[tuple[str, str, str, str]]:
+    """Return title, file, command and caption of the figures that no published study has, and draw them."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from gallery_examples import write_examples
+
+    return list(write_examples(EXAMPLES))
 
 
 def _kind(title: str) -> str:

@@ -53,7 +53,11 @@ def test_the_gallery_has_every_figure_and_table_that_is_published(site: Path) ->
     text = (site / "gallery.html").read_text()
     titles = set(re.findall(r'<h3 id="[^"]*">([^<]*)', text))
     assert {"Gains over the baseline", "Ranks over patients", "Comparisons with Supervised"} <= titles
-    for image in re.findall(r'src="(results/[^"]+)"', text):
+    assert {"Parallel coordinates", "What the searched parameters matter", "Not shown here"} <= titles | set(
+        re.findall(r'<h2 id="[^"]*">([^<]*)', text)
+    )
+    assert text.count("Made-up numbers") == text.count('src="gallery/') == 3
+    for image in re.findall(r'src="((?:results|gallery)/[^"]+)"', text):
         assert (site / image).is_file()
     for study in (ROOT / "results" / "published").iterdir():
         assert (site / "results" / "published" / study.name / "index.html").is_file()

@@ -111,7 +111,7 @@ def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, K
     page = (folder / "report.html").read_text()
     section = page[page.index('id="search"') : page.index('id="scores"')]
     assert all(f'id="figure-{name}"' in section for name in drawn)
-    assert "Suggestions of MedContext: fewer than 10 suggestions are complete." in section
+    assert "Parallel coordinates of MedContext: fewer than 10 suggestions are complete." in section
     assert (
         "Pairs of parameters of Supervised: fewer than two searched parameters are numbers that vary."
         in section
