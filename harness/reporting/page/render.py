@@ -18,7 +18,7 @@ from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
 from harness.reporting.frames import row_dicts
 from harness.reporting.page.protocol import protocol_tables
-from harness.reporting.page.verdicts import verdicts
+from harness.reporting.page.verdicts import PRIMARY, verdicts
 from harness.reporting.page.viewer import viewer_data
 from harness.reporting.provenance import environment_rows, selection_notes, version_notes
 from harness.reporting.report_data import ReportData
@@ -71,6 +71,7 @@ def render_page(
         answer=answer,
         running=running,
         verdicts=verdicts(data, comparisons, contrasts),
+        primary=PRIMARY,
         counts=state_counts(data.trials, len(study.skipped)),
         sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
         drawn=[(figure, data_uri(figure_folder, figure.name)) for figure in figures if not figure.reason],
