@@ -13,8 +13,7 @@ from harness.files.whole import write_text
 from harness.records.schema import safe_name
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, FigureEntry, PlannedFigure, Style
-from harness.reporting.figures.style import SUFFIXES
-from harness.reporting.figures.writing import DPI, write_figures
+from harness.reporting.figures.style import DPI, SUFFIXES
 
 _DRAWN = "drawn.json"  # what each figure in a folder was drawn from
 
@@ -35,7 +34,10 @@ def draw_all(figures: Iterable[PlannedFigure], folder: Path, style: Style = "pag
     known = _drawn(folder)
     kept = {name: one for name, one in prints.items() if known.get(name) == [one, _sizes(folder, name)]}
     _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
-    write_figures({name: one for name, one in drawings.items() if name not in kept}, folder, style)
+    if changed := {name: one for name, one in drawings.items() if name not in kept}:
+        from harness.reporting.figures.writing import write_figures  # what writes files takes long to import
+
+        write_figures(changed, folder, style)
     _note(folder, prints)
     return [_entry(figure, one, folder) for figure, one in found]
 

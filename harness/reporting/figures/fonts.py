@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
-from fontTools import subset
 from matplotlib.font_manager import fontManager
 
 from harness.files.whole import whole
@@ -29,6 +28,8 @@ def use_font() -> None:
 
 
 def _cut(source: Path, target: Path) -> None:
+    from fontTools import subset  # takes a while to import, and is needed once
+
     options = subset.Options(layout_features=[], name_IDs=["*"], glyph_names=True, drop_tables=["FFTM"])
     font = subset.load_font(str(source), options)
     cutter = subset.Subsetter(options)

@@ -26,14 +26,16 @@ from harness.study.names import value_text
 
 COLUMN = 3.4  # inches, of a paper with two
 WIDTHS: Mapping[Style, float] = {"column": COLUMN, "page": 7.0}
+MOST_HEIGHT = 9.0  # inches of a page; a figure for a column that is longer takes the width of the page
 SUFFIXES = ("pdf", "svg", "png")
+DPI = 220  # of the PNG
 STYLE: Any = {
     "font.family": "sans-serif", "font.sans-serif": [FAMILY, "DejaVu Sans"], "font.size": 7.5,
     "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#d9d9d9", "grid.linewidth": 0.5,
-    "axes.axisbelow": True, "legend.frameon": False,
+    "axes.axisbelow": True, "legend.frameon": False, "legend.columnspacing": 1.2, "legend.handletextpad": 0.6,
     "pdf.fonttype": 42, "svg.hashsalt": "medctx", "figure.facecolor": "white",
 }  # fmt: skip
 MOST_POINTS = 20
@@ -121,11 +123,17 @@ def panel_groups(frame: pd.DataFrame, keys: Sequence[str]) -> list[tuple[dict[st
     return found[:MOST_PANELS]
 
 
-def panel_grid(number: int, width: float, height: float, share_y: bool = True) -> tuple[Figure, list[Axes]]:
-    """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes."""
+def panel_grid(
+    number: int, width: float, height: float, share_y: bool = True, least: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with room for ``number`` panels of about ``width`` by ``height`` inches, and their axes.
+
+    Where a page has no room for that they are lower, down to ``least`` inches; without it they stay as they are.
+    """
     most = most_width()
     columns = max(1, min(number, int(most // min(width, most))))
     rows = -(-number // columns)
+    height = max(min(height, (MOST_HEIGHT - 1) / rows), least or height)
     size = (min(most, max(COLUMN, width * columns + 0.3)), height * rows + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
@@ -186,13 +194,15 @@ def panel_title(frame: pd.DataFrame, values: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def use_log_scale(axis: Axes, side: Literal["x", "y"]) -> None:
-    """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5."""
+def use_log_scale(axis: Axes, side: Literal["x", "y"], long: bool = False) -> None:
+    """Make a side of a panel logarithmic, with plain numbers at 1, 2 and 5; at fewer places where numbers are ``long``."""
     axis.set(**{f"{side}scale": "log"})
     ticks = axis.xaxis if side == "x" else axis.yaxis
     low, high = axis.get_xlim() if side == "x" else axis.get_ylim()
-    wide = high / max(low, 1e-12) > _MANY_DECADES  # 2 and 5 have no room between so many powers of ten
-    ticks.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    ratio = high / max(low, 1e-12)
+    steps = (1.0, 3.0) if long and ratio > 10 else (1.0, 2.0, 5.0)
+    wide = ratio > (_MANY_DECADES / 8 if long else _MANY_DECADES)  # others have no room between powers of ten
+    ticks.set_major_locator(LogLocator(subs=(1.0,) if wide else steps))
     ticks.set_major_formatter(FuncFormatter(_plain))
     ticks.set_minor_locator(NullLocator())
 
@@ -268,7 +278,7 @@ def legend(figure: Figure, *groups: Mapping[str, Any], title: str = "") -> None:
     columns = max(1, min(max(map(len, groups)), int(room // _entry_width(names))))
     rows: list[list[tuple[str, Any]]] = []
     for group in groups:
-        entries = [(wrap_text(name, room - 0.5), handle) for name, handle in group.items()]
+        entries = [(wrap_text(name, room - 0.42), handle) for name, handle in group.items()]
         rows += [entries[i : i + columns] for i in range(0, len(entries), columns)]
     blank = ("", Line2D([], [], linestyle=""))
     filled = [row + [blank] * (columns - len(row)) for row in rows]
@@ -282,7 +292,7 @@ def legend(figure: Figure, *groups: Mapping[str, Any], title: str = "") -> None:
 
 def _entry_width(names: Sequence[str]) -> float:
     """Return the inches that the widest entry of a legend takes."""
-    return 0.5 + _LETTER * max(len(name) for name in names)
+    return 0.42 + _LETTER * max(len(name) for name in names)
 
 
 def left_out_note(panels: int, most: int = MOST_PANELS, rest: str = "") -> str:

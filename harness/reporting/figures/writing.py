@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -23,8 +24,7 @@ from harness.files.whole import whole
 from harness.reporting.figures import style
 from harness.reporting.figures.planned import Drawing, Style
 
-DPI = 220
-_WORTH = 8  # figures that take as long as a process takes to start
+_WORTH = 4  # figures that take twice as long as a process takes to start
 
 
 def write_figures(
@@ -48,8 +48,13 @@ def write_figures(
     with ExitStack() as started:
         for _ in range(min(most - 1, len(drawings) // _WORTH) if processes is None else most - 1):
             started.enter_context(_helper(waiting, folder, size))
-        for name, drawing in _taken(waiting):
-            write_figure(drawing, name, folder, size)
+        gc.freeze()  # a figure is full of cycles: looked for without what the report is made of, it is let go at once
+        try:
+            for name, drawing in _taken(waiting):
+                write_figure(drawing, name, folder, size)
+                gc.collect()
+        finally:
+            gc.unfreeze()
 
 
 def _taken(waiting: SimpleQueue[tuple[str, Drawing]]) -> Iterator[tuple[str, Drawing]]:
@@ -89,12 +94,19 @@ def _send(waiting: SimpleQueue[tuple[str, Drawing]], out: IO[bytes], back: IO[by
         pass
 
 
+def _drawn(drawing: Drawing, size: Style) -> Figure:
+    """Return a figure; one that would be longer than a page in a column takes the page's width."""
+    with style.fitting(size):
+        figure = drawing.plot(*drawing.series)
+    too_long = size == "column" and figure.get_figheight() > style.MOST_HEIGHT
+    return _drawn(drawing, "page") if too_long else figure
+
+
 @style.applied
 def write_figure(drawing: Drawing, name: str, folder: Path, size: Style) -> None:
     """Draw a figure and write its three files, each whole or not at all, without dates."""
-    with style.fitting(size):
-        figure = drawing.plot(*drawing.series)
-    figure.set_dpi(DPI)
+    figure = _drawn(drawing, size)
+    figure.set_dpi(style.DPI)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
