@@ -66,7 +66,7 @@ def test_not_known_is_told_and_is_not_none(tmp_path: Path, dataset: str, recorde
 def test_tolerances_by_region_are_said_below_the_scores(tmp_path: Path) -> None:
     study, _ = written(tmp_path, "phantom", tolerances={"lobe": 1.0, "duct": 2.5})
     said = "\n".join(tables_of(study, tmp_path)["dice"].notes)
-    assert "NSD at the region's tolerance: lobe 1 mm, duct 2.5 mm." in said
+    assert "NSD at the region's tolerance: duct 2.5 mm, lobe 1 mm." in said
     data = load(study, tmp_path)
     ((_, rows),) = protocol_tables(data)
     (row,) = (row for row in rows if row.field == "Tolerance of NSD by region")
