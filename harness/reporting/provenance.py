@@ -118,10 +118,8 @@ def _by_method(rows: pd.DataFrame, field: str, names: Names) -> str:
     """Return a field of the protocol in words: the value of most trials, and in brackets the methods with another one."""
     methods: dict[str, list[str]] = {}
     trials: dict[str, int] = {}
-    for method, own in rows.groupby("method", sort=False):
-        text = (
-            _joined_alternatives([_effective_settings(value) for value in _distinct(own[field])]) or "unknown"
-        )
+    for method, own in rows.groupby("method", sort=False)[field]:
+        text = _joined_alternatives([_effective_settings(value) for value in _distinct(own)]) or "unknown"
         methods.setdefault(text, []).append(names.value("method", method))
         trials[text] = trials.get(text, 0) + len(own)
     most = max(trials, key=trials.__getitem__)

@@ -67,12 +67,13 @@ def rank_groups(data: ReportData, metric: str = "dice") -> Iterator[RankGroup]:
         data: of the report.
         metric: a recorded one.
     """
-    trials = with_print_names(data.complete_arms, data.names).set_index("id")
+    every = with_print_names(data.complete_arms, data.names).set_index("id")
+    repeats = [key for key in (*REPEATED, "subset") if key in every]
+    trials = every[[*GROUP, *repeats, "arm"]]
     means = data.patient_means
     chosen = means[(means["metric"] == metric) & (means["role"] == STUDENT)]
     table = chosen.pivot(index="id", columns="patient", values="value")
     order = list(dict.fromkeys(trials["arm"]))
-    repeats = [key for key in (*REPEATED, "subset") if key in trials]
     baseline = set(trials.index[data.complete.set_index("id")["method"].loc[trials.index] == data.baseline])
     for values, rows in trials.groupby([*GROUP], sort=False):
         rows = rows.loc[rows.index.intersection(table.index)]
