@@ -267,6 +267,7 @@ def resume(size: Size) -> Iterator[Row]:
     put_down += [result.losses["total"] for result in second.run_until(steps)]
     yield {
         "network": network,
+        "precision": "fp16",
         "steps": steps,
         "largest_difference": float(np.abs(np.subtract(calm, put_down)).max()),
     }
