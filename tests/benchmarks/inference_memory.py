@@ -144,7 +144,8 @@ def measured(way: str, folder: Path, id: str) -> None:
     assert status == 0, status
     if way != "compare":
         print(
-            f"{way}: {time.perf_counter() - begun:.0f} s, peak {used.ru_maxrss * 1024 / GIB:.2f} GiB",
+            f"{way}: {time.perf_counter() - begun:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of a processor, "
+            f"peak {used.ru_maxrss * 1024 / GIB:.2f} GiB",
             flush=True,
         )
 
