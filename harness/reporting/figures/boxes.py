@@ -42,7 +42,6 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     width = min(style.most_width(), max(style.COLUMN, 0.6 + 0.16 * len(arms) * len(regions)))
     figure = Figure(figsize=(width, 0.2 + 1.7 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    far = is_wide(values["value"])
     for axis, (names, rows) in zip(axes, shown, strict=True):
         placed = rows.assign(place=_positions(rows, regions, arms))
         if rows["case"].nunique() >= _LEAST_CASES:  # of fewer, quartiles say nothing
@@ -55,20 +54,37 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
         axis.set(xlabel="", ylabel=label, title=style.panel_title(values, names))
         axis.tick_params(axis="x", length=0)
     # after the last panel: a limit that is set is not widened
-    if far:
-        threshold = float(values["value"].median())
+    if _is_wide(values["value"]):
         for axis in axes:
-            axis.set_yscale("symlog", linthresh=threshold)
-            axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold, subs=(1, 2, 5)))
-            axis.yaxis.set_major_formatter(ScalarFormatter())
+            _use_broken_scale(axis, values["value"])
     axes[0].set_ylim(bottom=max(0, axes[0].get_ylim()[0]))
     style.legend(figure, {arm: Patch(facecolor=palette[arm]) for arm in arms})
     return figure
 
 
-def is_wide(values: pd.Series) -> bool:
+def _is_wide(values: pd.Series) -> bool:
     """Return whether the largest value would squash the boxes of the others on a linear axis."""
     return bool(values.max() > _FAR * values.median() > 0)
+
+
+def axis_note(values: pd.Series) -> str:
+    """Return a sentence on an axis that is not linear, if any."""
+    if not _is_wide(values):
+        return ""
+    if values.min() > 0:
+        return " The axis is logarithmic."
+    return " The axis is linear up to the median of all values, and logarithmic above it."
+
+
+def _use_broken_scale(axis: Axes, values: pd.Series) -> None:
+    """Make the axis logarithmic; linear near zero, where there are zeros."""
+    if values.min() > 0:
+        style.use_log_scale(axis, "y")
+        return
+    threshold = float(values.median())
+    axis.set_yscale("symlog", linthresh=threshold)
+    axis.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold, subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ScalarFormatter())
 
 
 def _positions(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) -> pd.Series:

@@ -26,7 +26,7 @@ def cost_scatter(scores: pd.DataFrame) -> Figure:
     arms, architectures = style.distinct(scores["arm"]), style.distinct(scores["architecture"])
     styles, markers = style.arm_styles(arms), dict(zip(architectures, cycle(style.MARKERS), strict=False))
     shown = style.panel_groups(scores, COST_PANELS)
-    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)
+    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1, least=1.5)
     times = scores.groupby([*COST_PANELS, "architecture", "arm"], observed=True)["minutes"].min()
     limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):

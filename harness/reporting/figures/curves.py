@@ -34,7 +34,7 @@ def few_shot_curves(scores: pd.DataFrame) -> Figure:
     arms = style.distinct(scores["arm"])
     styles = style.arm_styles(arms)
     shown = style.panel_groups(scores, FEW_SHOT_PANELS)
-    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2)
+    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2, least=1.6)
     limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         counts = sorted(rows["training"].unique())
@@ -94,7 +94,7 @@ def factor_curves(scores: pd.DataFrame, label: str, every: Sequence[str]) -> Fig
     styles = {arm: own_looks.get(arm) or style.arm_styles([*every, arm])[arm] for arm in unset}
     places, even = _positions(scores["x"])
     shown = style.panel_groups(scores, FACTOR_PANELS)
-    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2)
+    figure, axes = style.panel_grid(len(shown), width=2.2, height=2.2, least=1.6)
     for axis, (values, rows) in zip(axes, shown, strict=True):
         for arm, own in rows.groupby("arm", sort=False):
             look = styles[str(arm)]

@@ -57,7 +57,7 @@ def _dots(
     each = (min(0.7 + room, style.most_width() / side_by_side) - 0.7) / most
     below, upright = style.names_below(style.distinct(scores[across]), each)
     names = dict(zip(style.distinct(scores[across]), below, strict=True))
-    figure, axes = style.panel_grid(len(shown), width=0.7 + room, height=2.2 + upright)
+    figure, axes = style.panel_grid(len(shown), width=0.7 + room, height=2.2 + upright, least=1.5 + upright)
     limits = style.robust_limits(scores["value"])
     for axis, (values, rows) in zip(axes, shown, strict=True):
         groups = dict(list(rows.groupby([across, kind], sort=False, observed=True)["value"]))

@@ -26,8 +26,10 @@ def qualitative(titles: Sequence[str], rows: Sequence[CaseRow], labels: Mapping[
         labels: names of the label values.
     """
     columns = len(titles)
-    side = min(1.6, (style.most_width() - 0.4) / columns)
     heights = [height for row in rows for height in (_relative_height(row), _relative_height(row))]
+    side = min(
+        1.6, (style.most_width() - 0.4) / columns, (style.MOST_HEIGHT - 1.2 - 0.17 * len(rows)) / sum(heights)
+    )
     size = (side * columns + 0.4, side * sum(heights) + 0.17 * len(rows) + 0.2)
     close = ConstrainedLayoutEngine(compress=True, w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=size, layout=close)

@@ -22,7 +22,7 @@ def performance_profiles(rows: pd.DataFrame) -> Figure:
         rows: ``title`` of the panel, ``arm``, ``level`` (%), ``value``, ``low`` and ``high`` (%, NaN where there is no band).
     """
     groups = style.panel_groups(rows, ["title"])
-    figure, axes = style.panel_grid(len(groups), width=style.COLUMN, height=2.1)
+    figure, axes = style.panel_grid(len(groups), width=style.COLUMN, height=2.1, least=1.5)
     looks = style.arm_styles(style.distinct(rows["arm"]))
     for axis, (values, own) in zip(axes, groups, strict=True):
         for arm, line in own.groupby("arm", sort=False):

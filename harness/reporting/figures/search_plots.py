@@ -47,7 +47,7 @@ def search_history(frame: pd.DataFrame) -> Figure:
     arms = list(dict.fromkeys(frame["arm"]))
     look = style.arm_styles(arms)
     shown = arms[: style.MOST_PANELS]
-    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1)
+    figure, axes = style.panel_grid(len(shown), width=2.4, height=2.1, least=1.5)
     for axis, arm in zip(axes, shown, strict=True):
         rows, colour = frame[frame["arm"] == arm], look[arm].colour
         complete = rows[rows["state"] == "complete"]
@@ -112,7 +112,7 @@ def search_slices(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         dimensions: the axes.
     """
     shown = dimensions[: style.MOST_PANELS]
-    figure, axes = style.panel_grid(len(shown), width=1.75, height=2.0)
+    figure, axes = style.panel_grid(len(shown), width=1.7, height=2.0, least=1.5)
     shades = Normalize(0, max(int(frame["number"].max()), 1))
     pruned = (frame["state"] == "pruned").to_numpy()
     for axis, dimension in zip(axes, shown, strict=True):
@@ -137,7 +137,7 @@ def search_contours(frame: pd.DataFrame, dimensions: Sequence[Axis]) -> Figure:
         dimensions: axes with numbers, at least two.
     """
     pairs = contour_pairs(dimensions)
-    figure, axes = style.panel_grid(len(pairs), width=2.2, height=1.9, share_y=False)
+    figure, axes = style.panel_grid(len(pairs), width=2.2, height=1.9, share_y=False, least=1.6)
     levels = MaxNLocator(10).tick_values(frame["value"].min(), frame["value"].max())
     shades = Normalize(levels[0], levels[-1])
     for axis, (across, up) in zip(axes, pairs, strict=True):
@@ -190,7 +190,7 @@ def _surface(frame: pd.DataFrame, across: Axis, up: Axis) -> tuple[Triangulation
 def _scale_axis(axis: Axes, dimension: Axis, vertical: bool = False) -> None:
     name = "y" if vertical else "x"
     if dimension.log:
-        getattr(axis, f"set_{name}scale")("log")
+        style.use_log_scale(axis, "y" if vertical else "x", long=not vertical)
     elif dimension.categories:
         ticks = range(len(dimension.categories))
         getattr(axis, f"set_{name}ticks")(

@@ -247,8 +247,7 @@ def _find_boxes(data: ReportData, shots: Any, metric_name: str) -> DrawingOrReas
     )
     if any(len(ids) > 1 for ids in data.ids_by_arm.values()):
         caption += " A case's value is the mean over an arm's seeds, which no single network need have."
-    if boxes.is_wide(means["value"]):
-        caption += " The axis is linear up to the median of all values, and logarithmic above it."
+    caption += boxes.axis_note(means["value"])
     series = (means, f"{metric.label} ({metric.unit})", style.distinct(every["arm"]))
     caption += _left_out(means, boxes.BOX_PANELS, boxes.MOST_BOX_PANELS)
     return Drawing(boxes.region_boxes, series, caption)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from harness.reporting.figures import boxes, dots
 from harness.reporting.figures.drawing import draw_all
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, PlannedFigure
+from harness.reporting.figures.style import COLUMN, DPI, MOST_HEIGHT, WIDTHS
 from harness.reporting.figures.writing import write_figure, write_figures
 from tests.unit.reporting.figures.test_figures import SERIES, SHORT, drawing, scores, values
 
@@ -93,3 +95,19 @@ def test_boxes_share_an_axis_that_holds_every_whisker() -> None:
         bottom, top = axis.get_ylim()
         assert bottom <= axis.dataLim.y0 and axis.dataLim.y1 <= top
     assert figure.axes[0].get_ylim()[1] > 300
+
+
+def test_a_figure_for_a_column_that_would_be_longer_than_a_page_takes_its_width(tmp_path: Path) -> None:
+    few = scores(SHORT)
+    many = pd.concat([few.assign(shots=str(shots)) for shots in range(12)])
+    for name, rows in (("few", few), ("many", many)):
+        write_figure(Drawing(dots.role_dots, (rows.assign(role="student"),), ""), name, tmp_path, "column")
+    sizes = {name: np.divide(Image.open(tmp_path / f"{name}.png").size, DPI) for name in ("few", "many")}
+    assert sizes["few"][0] == pytest.approx(COLUMN, abs=0.01)
+    assert COLUMN < sizes["many"][0] <= WIDTHS["page"] + 0.01 and sizes["many"][1] < MOST_HEIGHT + 1
+
+
+def test_a_logarithmic_axis_of_boxes_is_said() -> None:
+    assert boxes.axis_note(pd.Series([1.0, 2, 3])) == ""
+    assert "logarithmic." in boxes.axis_note(pd.Series([1.0, 2, 60]))
+    assert "linear up to the median" in boxes.axis_note(pd.Series([0.0, 2, 60]))
