@@ -130,8 +130,11 @@ class Search:
 
     def factors(self) -> tuple[str, ...]:
         """Return the factors that tell the confirming trials of an arm apart."""
-        searched = dict.fromkeys(one.key for arm in self.arms for one in arm.dimensions)
-        return (*(key for key in searched if _is_declared(key)), *self._grid(), SETTING)
+        return (*(key for key in self.keys() if _is_declared(key)), *self._grid(), SETTING)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return what is searched in any arm."""
+        return tuple(dict.fromkeys(one.key for arm in self.arms for one in arm.dimensions))
 
     def _grid(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key for arm in self.arms for key in arm.grid))

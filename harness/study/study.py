@@ -51,7 +51,8 @@ class Study:
     @cached_property
     def names(self) -> Names:
         """What people read in place of what the study's file calls arms, factors, values and regions."""
-        return names_of(self.cells, self.factors, self.labels)
+        searched = self.search.keys() if self.search else ()
+        return names_of(self.cells, dict.fromkeys((*self.factors, *searched)), self.labels)
 
     def joined_by(self, trials: Sequence[Trials]) -> Study:
         """Return the study with more cells and the pretrainings that they start from, none of them twice."""
