@@ -101,6 +101,7 @@ def test_every_suggestion_stands_in_the_table(finished: tuple[Path, KnownStudy])
         assert own["validation_dice"].tolist() == [one.objective for one in found.suggestions]
     text = (folder / "tables" / "suggestions.md").read_text()
     assert "No test label was read" in text and "in batches of 3, 2 seeds each" in text
+    assert "| Mask ratio | EMA momentum | Learning rate |" in text
 
 
 def test_figures_of_a_search_have_a_section_of_their_own(finished: tuple[Path, KnownStudy]) -> None:

@@ -150,6 +150,22 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: playwright.Browser, addres
     page.close()
 
 
+def test_nothing_is_cut_in_print(browser: playwright.Browser, address: str) -> None:
+    """On A4 within its margins, 190 mm, every table and figure has room."""
+    page = patient(browser.new_page(viewport={"width": 718, "height": 900}))
+    page.goto(address)
+    page.wait_for_selector("html.ready", state="attached")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_timeout(200)
+    rights = page.eval_on_selector_all(
+        ".scroll table, .figures img", "parts => parts.map(part => part.getBoundingClientRect().right)"
+    )
+    assert len(rights) > 10 and max(rights) <= 719
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+    page.close()
+
+
 def test_dark_mode_turns_the_colours_round(browser: playwright.Browser, address: str) -> None:
     levels = {}
     for scheme in ("light", "dark"):
