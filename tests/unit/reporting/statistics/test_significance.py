@@ -53,6 +53,13 @@ def test_signed_rank_with_ties_and_zeros_equals_the_enumeration_of_signs(values:
     assert significance.signed_rank_p(differences) == pytest.approx(enumerated_p(differences))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 70), st.floats(-2, 2))
+@settings(max_examples=50, deadline=None)
+def test_signed_rank_without_ties_is_scipys_to_the_last_bit(seed: int, number: int, shift: float) -> None:
+    differences = np.random.default_rng(seed).normal(shift, 1, number)
+    assert significance.signed_rank_p(differences) == stats.wilcoxon(differences).pvalue
+
+
 def test_bootstrap_t_is_students_interval_for_many_normal_differences_and_wider_than_percentiles_for_few() -> (
     None
 ):
