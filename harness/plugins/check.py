@@ -236,7 +236,9 @@ def _dataset(entry: type[Any], name: str, root: Path | None) -> Iterator[tuple[s
         _expect(len(set(ids)) == len(ids) >= 3, f"{len(ids)} cases, {len(set(ids))} ids; 3 at least")
         _expect(ids == sorted(ids), "cases that are not sorted by id")
         patients = f" of {len({case.patient for case in cases})} patients"
-        return f"{len(ids)} cases" + (patients if dataset.knows_patients(cases) else f"; {PATIENTS_NOT_KNOWN}")
+        return f"{len(ids)} cases" + (
+            patients if dataset.knows_patients(cases) else f"; {PATIENTS_NOT_KNOWN}"
+        )
 
     def declarations() -> str:
         recipe = parse(Recipe, DefaultRecipes(root).of(entry, {}), f"dataset {name}: recipe")
