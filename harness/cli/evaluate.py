@@ -34,6 +34,13 @@ Ignored = Annotated[
     str | None,
     typer.Option(metavar="LABEL", help="Leave out voxels with this label in the reference, e.g. 255."),
 ]
+Tolerances = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=MM,…",
+        help="Score normalised surface Dice at a tolerance of each region too (nsd@region), e.g. liver=2,spleen=1.5.",
+    ),
+]
 Allowed = Annotated[
     bool,
     typer.Option(
@@ -68,13 +75,7 @@ def evaluate(
     prediction_names: Pattern = "{case}",
     reference_names: Pattern = "{case}",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
-    tolerances: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME=MM,…",
-            help="Score normalised surface Dice at a tolerance of each region too (nsd@region), e.g. liver=2,spleen=1.5.",
-        ),
-    ] = None,
+    tolerances: Tolerances = None,
     verify: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score N cases, drawn at random, with medpy too.")
     ] = 0,

@@ -50,17 +50,13 @@ def evaluate(
     """Score predictions against references, files that are paired by case id.
 
     Args:
-        predictions: folder of a file for each case: NIfTI, or ``.mha``, ``.mhd`` and ``.nrrd`` with SimpleITK.
-        references: the same.
+        predictions, references: folders of a file for each case: NIfTI, or ``.mha``, ``.mhd`` and ``.nrrd`` with SimpleITK.
         output: a ``.csv`` file for one row per case, region and metric; beside it, as ``.json``, how they were made.
-        labels: label -> name; a label without a name goes by its number.
-        regions: name -> labels: score these groups alone.
+        labels, regions: label -> name, where others go by their number; or name -> labels, to score these groups alone.
         metrics: names; also ``sensitivity``, ``precision``, ``volume``, ``reference_volume``.
-        convention: unit and rules for empty masks, as ``medctx list conventions`` names them.
-        tolerances: region -> tolerance of normalised surface Dice, in the convention's unit of length; with them ``nsd@region`` is
-            scored too.
-        prediction_names: file name without suffix, with ``{case}`` where the id stands.
-        reference_names: the same.
+        convention: unit and rules for empty masks, of ``medctx list conventions``.
+        tolerances: region -> tolerance of normalised surface Dice, in the convention's unit, for ``nsd@region``.
+        prediction_names, reference_names: file name without suffix, with ``{case}`` where the id stands.
         workers: processes; by default one for each core.
         verify: cases, drawn at random, that medpy scores too.
         ignore: label of the voxels of references that count nowhere; it is no region.
@@ -71,11 +67,8 @@ def evaluate(
         UserError: an unknown name, folders without a common case, other labels than the regions', or no such output.
     """
     chosen = convention_named(convention, "--convention")
-    names = [metric_named(name, "--metrics").name for name in metrics]
-    if tolerances and REGION_NSD not in names:
-        names.append(REGION_NSD)
+    names = _metrics(metrics, tolerances or {})
     _check_options(names, labels or {}, regions or {}, ignore)
-    _check_tolerances(names, tolerances or {})
     target = _csv_file(output)
     from harness.evaluation.folder_scoring import evaluate_pairs
     from harness.evaluation.pairing import pair_files
@@ -131,16 +124,18 @@ def _check_options(
         )
 
 
-def _check_tolerances(metrics: Sequence[str], tolerances: Mapping[str, float]) -> None:
-    """Refuse a tolerance that is none, and to score by region without any."""
+def _metrics(metrics: Sequence[str], tolerances: Mapping[str, float]) -> list[str]:
+    """Return what is scored; refuse a tolerance that is none, and to score by region without any."""
+    names = [metric_named(name, "--metrics").name for name in metrics]
     for region, value in tolerances.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError("--tolerances", f"{region}={value:g}", "a length above 0", "Correct the option.")
-    if REGION_NSD in metrics and not tolerances:
+    if REGION_NSD in names and not tolerances:
         raise UserError(
             "--metrics", f"{REGION_NSD}, without --tolerances", "a tolerance for each region",
             "Add for example --tolerances liver=2,spleen=1.5.",
         )  # fmt: skip
+    return [*names, *([REGION_NSD] if tolerances and REGION_NSD not in names else [])]
 
 
 def _write(

@@ -97,8 +97,7 @@ def evaluate_pairs(
         names: label value -> name of its region; a label without a name is named by its number.
         regions: what is scored, instead of every label.
         metrics: names.
-        convention: unit and rules for empty masks; its own regions are scored where neither ``names`` nor
-            ``regions`` is given.
+        convention: unit and rules for empty masks; without ``names`` and ``regions`` its own regions are scored.
         tolerances: region -> tolerance of ``nsd@region``, in the convention's unit of length.
         ignore: label of the voxels of references that count nowhere.
         allow_missing_labels: whether files may have labels that are in no region, and regions be in no file.
@@ -107,8 +106,7 @@ def evaluate_pairs(
         on_progress: told how many files were worked on, of how many, after each.
 
     Raises:
-        UserError: two labels would go by the same name, there is none, files and regions do not have the same, or tolerances are
-            not of each region.
+        UserError: two labels of one name, none at all, other labels than the regions', or tolerances of other regions.
     """
     names, files = names or {}, pairs.files
     steps = len(files) * 2 + min(verify, len(files))
@@ -118,14 +116,11 @@ def evaluate_pairs(
     labels, unreadable = _run_cases(_labels, to_read, workers, report_from(0))
     in_references = {value for own, _ in labels.values() for value in own} - {0, ignore}
     in_predictions = {value for _, own in labels.values() for value in own} - {0}
-    missing = find_mismatch(in_references, in_predictions, given) if given and labels else Mismatch()
-    if missing and not allow_missing_labels:
-        where = "--regions" if regions else f"--convention {convention.name}"
-        raise mismatch_error(missing, in_references | in_predictions, where)
+    where = "--regions" if regions else f"--convention {convention.name}"
+    missing = _mismatch(in_references, in_predictions, given if labels else None, allow_missing_labels, where)
     known = None if given else frozenset(in_references | names.keys())
     chosen = given or (_regions(in_references, names) if labels else {})
-    if tolerances and labels:
-        _check_tolerances(tolerances, chosen)
+    _check_tolerances(tolerances if labels else {}, chosen)
     scoring = _Scoring(chosen, tuple(metrics), convention, ignore, known, tolerances)
     to_score = {case: (*files[case], scoring) for case in labels}
     scored, failed = _run_cases(_score_pair, to_score, workers, report_from(len(files)))
@@ -141,6 +136,17 @@ def evaluate_pairs(
     return found
 
 
+def _mismatch(
+    in_references: set[int], in_predictions: set[int], given: Regions | None, allowed: bool, where: str
+) -> Mismatch:
+    """Return what labels of the files and regions lack of each other; refuse it where it is not allowed."""
+    occurring = in_references | in_predictions
+    missing = find_mismatch(in_references, in_predictions, given) if given else Mismatch()
+    if missing and not allowed:
+        raise mismatch_error(missing, occurring, where)
+    return missing
+
+
 def _check_tolerances(tolerances: Mapping[str, float], regions: Regions) -> None:
     """Refuse tolerances of other regions than those that are scored, or of some of them alone."""
     for region in tolerances:
@@ -148,7 +154,7 @@ def _check_tolerances(tolerances: Mapping[str, float], regions: Regions) -> None
             raise UserError(
                 "--tolerances", f"unknown region {region!r}", f"one of {', '.join(regions)}", did_you_mean(region, regions)
             )  # fmt: skip
-    if lacking := [region for region in regions if region not in tolerances]:
+    if tolerances and (lacking := [region for region in regions if region not in tolerances]):
         raise UserError(
             "--tolerances", f"none for {', '.join(lacking)}", "one for each region that is scored", "Add it."
         )
