@@ -273,7 +273,10 @@ def _counts_by_text(values: pd.Series) -> dict[str, int]:
 def _distinguishing_text(value: Any, among: Sequence[Any]) -> str:
     """Return a short text of ``value``; a long list or a mapping shows only what is not in all others."""
     if isinstance(value, str) and value.startswith("{"):
-        own, others = json.loads(value), [json.loads(other) for other in among]
+        own, others = (
+            json.loads(value),
+            [json.loads(other) if other.startswith("{") else {} for other in among],
+        )
         telling = {key: part for key, part in own.items() if any(other.get(key) != part for other in others)}
         return ", ".join(f"{key} {_json(part)}" for key, part in telling.items()) or "nothing more"
     if not isinstance(value, tuple) or len(value) <= 4:

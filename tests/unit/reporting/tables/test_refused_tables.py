@@ -38,7 +38,7 @@ CHANGES: dict[str, Any] = {
     "resampling": "cubic", "label_resampling": "linear", "augmentation": {"noise": 0.2}, "steps": 10, "batch": 1,
     "training": {"loss": "dice_ce_nnunet"}, "selection": "best_validation", "inference": {"overlap": 0.0},
     "postprocessing": "largest component", "convention": "released_acdc", "extra_data": "some", "pretraining": "some",
-    "ignore": 4,
+    "ignore": 4, "tolerances": {"lobe": 1.0}, "patients": "not known",
 }  # fmt: skip
 
 
@@ -48,9 +48,12 @@ def test_every_field_of_the_protocol_has_a_change() -> None:
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_a_difference_in_any_field_refuses_the_table_and_is_named(tmp_path: Path, field: str) -> None:
-    before = {"training": {"loss": "dice_ce"}} if field == "training" else {}
+    before = {
+        "training": {"loss": "dice_ce"},
+        "patients": "one for each case",
+    }  # else not written down, which differs from nothing
     cells = [
-        scored(tmp_path, 0.5, seed=0, protocol=before),
+        scored(tmp_path, 0.5, seed=0, protocol={key: before[key] for key in before if key == field}),
         scored(tmp_path, 0.5, seed=1, protocol={field: CHANGES[field]}),
     ]
     table = tables_of(make_study(cells), tmp_path)["dice"]
