@@ -81,7 +81,10 @@ def _check_file_system(kind: str, alone: bool) -> CheckResult:
         return CheckResult("file system", "ok", f"{kind}, shared by nodes")
     if kind in _MEMORY:
         return CheckResult(
-            "file system", "warning", f"{kind}: records would be kept in memory and be lost at a restart", "Choose a folder on a disk."
+            "file system",
+            "warning",
+            f"{kind}: records would be kept in memory and be lost at a restart",
+            "Choose a folder on a disk.",
         )
     if alone:
         return CheckResult(
@@ -102,7 +105,9 @@ def _check_lock(folder: Path) -> CheckResult:
     if sorted(results) == ["lost", "won"]:
         return CheckResult("lock", "ok", "two processes asked for a lock, and one got it")
     said = " and ".join(result or "nothing" for result in results)
-    return CheckResult("lock", "error", f"two processes asked for one lock; their answers: {said}", _LOCK_REMEDY)
+    return CheckResult(
+        "lock", "error", f"two processes asked for one lock; their answers: {said}", _LOCK_REMEDY
+    )
 
 
 _LOCK_REMEDY = (

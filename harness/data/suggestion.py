@@ -142,7 +142,9 @@ def median_volume(fingerprint: Fingerprint, spacing: Spacing) -> tuple[float, fl
 def _patch(spacing: Spacing, sides: Sequence[float], classes: int, memory: float) -> tuple[Rule, Topology]:
     patch, net = fit_patch(spacing, sides, classes, memory)
     volume = " x ".join(f"{side:g}" for side in sides)
-    reason = f"the largest patch with which a batch of 2 fits into {memory:g} GB; the median volume is {volume}"
+    reason = (
+        f"the largest patch with which a batch of 2 fits into {memory:g} GB; the median volume is {volume}"
+    )
     if len(net.strides) < 3:
         patch, net = fit_patch(spacing, [max(side, _SMALLEST) for side in sides], classes, memory)
         reason = f"at least {_SMALLEST} voxels a side, so that it can be halved twice; the median volume is {volume}"
@@ -157,7 +159,9 @@ def _batch(
     batch = batch_size(patch, net, fingerprint.classes, voxels, memory)
     more = batch_size(patch, net, fingerprint.classes, 2 * voxels, memory)
     why = "at most 5 % of the dataset's voxels" if more > batch else f"what fits into {memory:g} GB"
-    return Rule("batch", batch, "the smallest batch; the patch is chosen for it" if batch == LEAST_BATCH else why)
+    return Rule(
+        "batch", batch, "the smallest batch; the patch is chosen for it" if batch == LEAST_BATCH else why
+    )
 
 
 def intensity(fingerprint: Fingerprint) -> Iterator[Rule]:
@@ -206,7 +210,9 @@ def turning(patch: Triple, spacing: Spacing) -> Iterator[Rule]:
     if not thin:
         degrees = NNUNET["augmentation"]["rotation"]
         yield Rule(
-            f"{where}.rotation", degrees, f"no side of the patch is over 3 times as long as that along {_AXES[coarse]}"
+            f"{where}.rotation",
+            degrees,
+            f"no side of the patch is over 3 times as long as that along {_AXES[coarse]}",
         )
     elif coarse == 2:
         for key, value in PLANAR.items():
@@ -235,7 +241,11 @@ def _set_back(default: Mapping[str, Any], rules: Sequence[Rule]) -> Iterator[Rul
             path = f"{key}.{part}".rstrip(".")
             fields = Augmentation.model_fields if part else Recipe.model_fields
             if path not in known and path not in _TRAINING:
-                yield Rule(path, fields[part or key].default, "the harness' default, in place of the dataset's own value")
+                yield Rule(
+                    path,
+                    fields[part or key].default,
+                    "the harness' default, in place of the dataset's own value",
+                )
 
 
 def _coarsest(spacing: Sequence[float]) -> int:
