@@ -35,7 +35,9 @@ def plan_search_figures(searches: Sequence[Findings], names: Names) -> Iterator[
         yield plan(
             f"search_slices_{name}", f"Searched parameters of {arm}", partial(_find_slices, found, names)
         )
-        yield plan(f"search_parallel_{name}", f"Parallel coordinates of {arm}", partial(_find_parallel, found, names))
+        yield plan(
+            f"search_parallel_{name}", f"Parallel coordinates of {arm}", partial(_find_parallel, found, names)
+        )
         yield plan(
             f"search_contours_{name}", f"Pairs of parameters of {arm}", partial(_find_contours, found, names)
         )
