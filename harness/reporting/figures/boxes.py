@@ -7,8 +7,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cbook import boxplot_stats
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
@@ -45,7 +43,7 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     for axis, (names, rows) in zip(axes, shown, strict=True):
         placed = rows.assign(place=_positions(rows, regions, arms))
         if rows["case"].nunique() >= _LEAST_CASES:  # of fewer, quartiles say nothing
-            _draw_boxes(axis, placed, palette, 0.85 * _WIDTH / len(arms))
+            _draw_boxes(axis, rows, regions, palette, arms)
         if rows["case"].nunique() <= _MOST_CASES:
             _draw_points(axis, placed, 0.4 / len(arms))
         axis.set_xticks(range(len(regions)), regions)
@@ -94,23 +92,15 @@ def _positions(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) 
     return rows["region"].map(places).astype(float) + rows["arm"].map(offsets).astype(float)
 
 
-def _draw_boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
-    """Draw all boxes as two collections: hundreds of single lines take seconds to draw and to save."""
-    corners, colours, lines = [], [], []
-    for (arm, place), values in rows.groupby(["arm", "place"], observed=True)["value"]:
-        (box,) = boxplot_stats(values.to_numpy())
-        left, right, cap = place - width / 2, place + width / 2, width / 4
-        corners.append([(left, box["q1"]), (right, box["q1"]), (right, box["q3"]), (left, box["q3"])])
-        colours.append(palette[str(arm)])
-        lines.append([(left, box["med"]), (right, box["med"])])
-        for end, whisker in (("q1", "whislo"), ("q3", "whishi")):
-            lines.append([(place, box[end]), (place, box[whisker])])
-            lines.append([(place - cap, box[whisker]), (place + cap, box[whisker])])
-    axis.add_collection(
-        PolyCollection(corners, facecolors=colours, edgecolors=_EDGE, linewidths=0.6, zorder=2)
-    )
-    axis.add_collection(LineCollection(lines, colors=_EDGE, linewidths=0.6, zorder=2.1))
-    axis.autoscale_view()
+def _draw_boxes(
+    axis: Axes, rows: pd.DataFrame, regions: Sequence[str], palette: Mapping[str, Any], arms: Sequence[str]
+) -> None:
+    import seaborn  # takes longer to import than a figure to draw
+
+    seaborn.boxplot(
+        rows, x="region", y="value", hue="arm", order=regions, hue_order=arms, palette=palette, saturation=1,
+        width=_WIDTH, gap=0.15, showfliers=False, linewidth=0.6, linecolor=_EDGE, legend=False, ax=axis,
+    )  # fmt: skip
 
 
 def _draw_points(axis: Axes, rows: pd.DataFrame, width: float) -> None:
