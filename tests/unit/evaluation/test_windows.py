@@ -175,13 +175,13 @@ def monai(network: nn.Module, volume: NDArray[np.float32], made: Recipe) -> NDAr
 @pytest.mark.parametrize(
     ("overlap", "batch", "flips"), [(0.75, 2, ()), (0.0, 1, (0,)), (0.5, 3, (0, 2)), (0.5, 2, (0, 1, 2))]
 )
-def test_plane_by_plane_gives_monais_bits(
+def test_plane_by_plane_gives_monais_probabilities(
     network: nn.Module, window: Any, shape: tuple[int, ...], overlap: float, batch: int, flips: Any
 ) -> None:
     made = recipe(window=window, overlap=overlap, batch=batch, flips=flips)
-    np.testing.assert_array_equal(
-        predict(network, image(shape), made, CPU), monai(network, image(shape), made)
-    )
+    ours, theirs = predict(network, image(shape), made, CPU), monai(network, image(shape), made)
+    # on some processors the last bits of a convolution depend on how many windows share a batch
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
