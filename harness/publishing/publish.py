@@ -24,7 +24,7 @@ _MOST_LINES = 40  # of a history
 _LOSSES = {"step", "losses", "learning_rate"}
 _FIGURES = ("png", "pdf")
 _SOURCES = "## Other tables and records"
-_OF_PREDICTIONS = "qualitative"  # how the names of their figures begin
+_OF_IMAGES = "qualitative"  # how the names of figures begin that show parts of images
 
 
 def publish(
@@ -32,8 +32,9 @@ def publish(
 ) -> Path:
     """Write the records of a study, and what its report wrote, below ``published``; return that folder.
 
-    What was published before and is not in the store (a pretraining that was taken over from there) stays, and so do
-    pictures of predictions that are not here any more. The folder is replaced as a whole.
+    What was published before and is not in the store (a pretraining that was taken over from there) stays. Pictures of
+    predictions stay in the report: they show parts of images, which are seldom anyone's to hand on. The folder is replaced
+    as a whole.
 
     Args:
         study: whose report has been written.
@@ -55,13 +56,13 @@ def publish(
             keep_contents(partial / RECORDS / CONTENTS, one)
         for part, suffixes in {"tables": (), "figures": _FIGURES}.items():
             for path in sorted((written / part).glob("*")):
+                if path.name.startswith(_OF_IMAGES):
+                    continue
                 if not suffixes or path.suffix[1:] in suffixes:
                     (partial / part).mkdir(exist_ok=True)
                     _copy(path, partial / part / path.name)
-        page = _page(study, answer, captions, partial)
-        (partial / "README.md").write_text(
-            page + _pictures_kept(folder, partial) + _sources(study, lines, partial)
-        )
+        page = _page(study, answer, captions, partial) + _sources(study, lines, partial)
+        (partial / "README.md").write_text(page)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -159,24 +160,6 @@ def _copy(path: Path, target: Path) -> None:
         # other methods join the colours of thin lines
         few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(target, optimize=True)
-
-
-def _pictures_kept(before: Path, partial: Path) -> str:
-    """Take over pictures of predictions that were published before and could not be drawn again; return their part of the page."""
-    parts = []
-    for path in sorted((before / "figures").glob(f"{_OF_PREDICTIONS}*")):
-        target = partial / "figures" / path.name
-        if target.exists():
-            continue
-        target.parent.mkdir(exist_ok=True)
-        _copy(path, target)
-        if path.suffix == ".png":
-            place = f"](figures/{quote(path.name)})"
-            head, _, caption = (before / "README.md").read_text().partition(place)
-            title = head.rpartition("![")[2]
-            caption = caption.partition("![")[0].partition(f"\n{_SOURCES}")[0]
-            parts.append(f"\n![{title}{place}{caption.rstrip()}\n")
-    return "".join(parts)
 
 
 def _nameless(record: TrialRecord) -> TrialRecord:
