@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from scores_of_numbers import die, fail, slowly
 
@@ -91,19 +87,3 @@ def test_a_process_that_dies_is_a_fault_with_a_rule() -> None:
         list(score(die, range(5)))
     assert cause_of(caught.value).kind == "loader_lost"
     assert not active_children()
-
-
-def test_no_process_is_left_after_the_trial_was_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", f"from scores_of_numbers import own; own({str(tmp_path / 'pids')!r})"]
-    owner = subprocess.Popen(command, cwd=Path(__file__).parent)
-    end = time.monotonic() + 60
-    while not (tmp_path / "pids").exists():
-        assert time.monotonic() < end and owner.poll() is None
-        time.sleep(0.05)
-    family = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
-    owner.kill()
-    owner.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    for process in alive:
-        process.kill()
-    assert not alive
