@@ -27,10 +27,10 @@ _LATEX = {
 _WIDTH = 345.0  # points: the text width of Springer's LNCS, and a little less
 _GAP = 4.0  # points between two columns: twice \tabcolsep
 _SIZES = {
-    "small": (9.0, 11.0),
-    "footnotesize": (8.3, 9.5),
-    "scriptsize": (7.6, 8.0),
-}  # letters (small ones of Computer Modern are broad) and lines, points
+    9: (9.0, 11.0),
+    8: (8.3, 9.5),
+    7: (7.6, 8.0),
+}  # points, not names: \footnotesize is 9 pt in LNCS; letters (small ones of Computer Modern are broad) and lines
 _MOST_NAMES = 0.45 * _WIDTH  # points that columns of words may take beside numbers
 _LEAST_PROSE = 75.0
 _PAGE = 515.0  # points that a float may be high
@@ -64,6 +64,7 @@ def to_latex(table: Table, label: str) -> str:
     table = _printed(table)
     size, blocks, lead = _fitted(table)
     letter, line = _SIZES[size]
+    letters = rf"\fontsize{{{size}}}{{{line:g}}}\selectfont\setlength{{\tabcolsep}}{{{_GAP / 2:g}pt}}"
     title = latex_escape(f"{table.title}. {table.caption}")
     start = f"\\caption{{{title}}}\n\\label{{tab:{safe_name(label)}-{safe_name(table.name)}}}"
     goes_on = f"\\par {latex_escape(table.title)}, continued.\\par"
@@ -91,7 +92,7 @@ def to_latex(table: Table, label: str) -> str:
         f"\\begin{{minipage}}{{\\linewidth}}\\scriptsize\\raggedright\n{notes}\n\\end{{minipage}}"
     )
     texts = [
-        f"\\begin{{table}}[tbp]\n\\centering\n{goes_on if n else start}\\{size}\\setlength{{\\tabcolsep}}{{{_GAP / 2:g}pt}}\\smallskip\n"
+        f"\\begin{{table}}[tbp]\n\\centering\n{goes_on if n else start}{letters}\\smallskip\n"
         + "\n\\par\\medskip\n".join(own) + "\n\\end{table}\n"
         for n, own in enumerate(floats)
     ]  # fmt: skip
@@ -115,17 +116,17 @@ def _printed(table: Table) -> Table:
     )
 
 
-def _fitted(table: Table) -> tuple[str, list[_Block], list[int]]:
+def _fitted(table: Table) -> tuple[int, list[_Block], list[int]]:
     """Return the largest size of letters at which all columns fit, or the least one with its blocks, and what heads rows.
 
     What heads rows takes no column: there is such where a table is too wide, or longer than a page.
     """
     kinds = [column.kind for column in table.columns]
     words = list(takewhile(lambda place: kinds[place] == "text", range(len(kinds))))
-    whole = _blocks(table, words, [], _SIZES["small"][0])
-    if len(whole) == 1 and len(table.rows) <= int(_HEIGHT / _SIZES["small"][1]) - 4:
-        return "small", whole, []
-    found: list[tuple[str, list[_Block], list[int]]] = []
+    whole = _blocks(table, words, [], _SIZES[9][0])
+    if len(whole) == 1 and len(table.rows) <= int(_HEIGHT / _SIZES[9][1]) - 4:
+        return 9, whole, []
+    found: list[tuple[int, list[_Block], list[int]]] = []
     for least in _LEAST_GROUP:
         lead = _lead(table, words, least)
         rest = [place for place in words if place not in lead]
