@@ -38,6 +38,14 @@ def contrast_words(data: ReportData, contrast: Contrast) -> dict[str, str]:
     }  # fmt: skip
 
 
+def contrast_text(row: Mapping[str, Any]) -> str:
+    """Return what a contrast tells apart, and where: ``MedContext against Supervised (U-Net, mean over 5 values of shots)``."""
+    sides = " against ".join(text for text in (row["of"], row["to"]) if text)
+    over = f"mean over {row['pooled']}" if row["pooled"] else ""
+    where = ", ".join(text for text in (row["study"], row["place"], over) if text)
+    return f"{sides or row['contrast']} ({where})" if where else sides or row["contrast"]
+
+
 def _selection(names: Names, values: Mapping[str, Any]) -> str:
     """Return values of factors: ``MedContext, mask ratio 0.4``, ``U-Net, 5 training cases``."""
     parts = []

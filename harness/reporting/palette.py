@@ -15,3 +15,5 @@ ARM_COLOURS = (
     "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9",
 )  # fmt: skip
 """Of arms: seaborn's ten that colour-blind readers can tell apart."""
+VERDICT_COLOURS = {"gain": "#0173B2", "loss": "#D55E00", "equivalent": "#404040"}
+"""Of verdicts that hold."""

@@ -150,7 +150,7 @@ def _write(
     frames.write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
-        plan_study_figures(data, comparisons, groups, history, galleries),
+        plan_study_figures(data, comparisons, contrasts, groups, history, galleries),
         plan_ensemble_figures(data, ensembles),
         plan_search_figures(searches, data.names),
     )

@@ -36,11 +36,12 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     """
     styles = style.arm_styles(arms)
     limits = {
-        name: _axis_limit(rows) for name, rows in gains.groupby("architecture", sort=False, observed=True)
+        name: axis_limit(rows[["gain", "low", "high"]])
+        for name, rows in gains.groupby("architecture", sort=False, observed=True)
     }
     shown = [(values, rows.iloc[:MOST_GAINS]) for values, rows in style.panel_groups(gains, by)]
     names = {arm: style.wrap_text(str(arm), _NAME) for arm in gains["arm"]}
-    texts = {text for _, rows in shown for text in map(_interval_text, rows.itertuples())}
+    texts = {interval_text(row.gain, row.low, row.high) for _, rows in shown for row in rows.itertuples()}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
     beside = _LETTER * (widest + max(map(len, texts)))
     lines = max(sum(names[arm].count("\n") + 1.4 for arm in rows["arm"]) for _, rows in shown)
@@ -63,29 +64,50 @@ def gain_forest(gains: pd.DataFrame, by: Sequence[str], arms: Sequence[str]) -> 
     return figure
 
 
-def _axis_limit(gains: pd.DataFrame) -> float:
-    """Return where the axis ends: at the widest interval that is not far wider than most."""
-    reach = gains[["gain", "low", "high"]].abs().max(axis="columns").to_numpy(float)
+def axis_limit(numbers: pd.DataFrame) -> float:
+    """Return where the axis ends: at the widest interval that is not far wider than most; a row has a value and its interval."""
+    reach = numbers.abs().max(axis="columns").to_numpy(float)
     near = reach[reach <= _FAR * np.median(reach)]
     return 1.06 * float(near.max()) or 1.0
 
 
-def _draw_arm(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
-    low, high = (row.gain, row.gain) if np.isnan(row.low) else (row.low, row.high)
-    colour = _GREY if row.fixed else look.colour if row.holds else _INK
-    axis.hlines(place, max(low, -limit), min(high, limit), color=colour, linewidth=1.2)
+def draw_interval(
+    axis: Axes,
+    place: float,
+    value: float,
+    low: float,
+    high: float,
+    limit: float,
+    width: float = 1.2,
+    **looks: Any,
+) -> None:
+    """Draw a value as a marker upon its interval; an interval beyond the axis ends there at an arrow, and so does a value.
+
+    Args:
+        axis: that ends at ``limit`` on both sides.
+        place: of the line.
+        value, low, high: in the unit of the axis; ``low`` and ``high`` are NaN where there is no interval.
+        limit: of :func:`axis_limit`.
+        width: of the line, in points.
+        looks: of the marker; ``line`` is the colour of the line.
+    """
+    colour = looks.pop("line")
+    low, high = (value, value) if np.isnan(low) else (low, high)
+    axis.hlines(place, max(low, -limit), min(high, limit), color=colour, linewidth=width)
     for beyond, end, marker in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
         if beyond:
             axis.plot(end, place, marker, color=colour, markersize=4, clip_on=False)
-    # a value beyond the axis stands at its end, within the arrow
-    shown = row.gain if abs(row.gain) <= limit else np.copysign(0.94 * limit, row.gain)
-    axis.plot(shown, place, look.marker, color=look.colour if row.holds else _INK, markersize=4.5,
-              markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
-    axis.text(1.06, place, _interval_text(row), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
+    axis.plot(value if abs(value) <= limit else np.copysign(0.94 * limit, value), place, **looks)
+
+
+def _draw_arm(axis: Axes, place: int, row: Any, look: style.PlotStyle, limit: float) -> None:
+    colour = look.colour if row.holds else _INK
+    draw_interval(axis, place, row.gain, row.low, row.high, limit, line=_GREY if row.fixed else colour, marker=look.marker,
+                  color=colour, markersize=4.5, markerfacecolor=look.colour if row.holds else "white")  # fmt: skip
+    axis.text(1.06, place, interval_text(row.gain, row.low, row.high), transform=axis.get_yaxis_transform(), va="center", fontsize=6.5,
               color=_GREY if row.fixed else "black", fontweight="bold" if row.holds else "normal")  # fmt: skip
 
 
-def _interval_text(row: Any) -> str:
+def interval_text(value: float, low: float, high: float) -> str:
     """Return ``−0.39 (−1.36 to +0.59)``."""
-    interval = "" if np.isnan(row.low) else f" ({signed(row.low)} to {signed(row.high)})"
-    return signed(row.gain) + interval
+    return signed(value) + ("" if np.isnan(low) else f" ({signed(low)} to {signed(high)})")

@@ -13,16 +13,19 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.figures import boxes, cost, curves, dots, gains, gallery, style
+from harness.reporting.contrast_words import SLOPE, contrast_text
+from harness.reporting.contrasts import studies_with_contrasts
+from harness.reporting.figures import boxes, contrast_forest, cost, curves, dots, gains, gallery, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
 from harness.reporting.figures.rank_figures import plan_rank_figures
+from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
 from harness.reporting.rank_groups import RankGroup
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
 from harness.reporting.tables.cost import uneven_note
-from harness.reporting.wording import UNSET, count, is_number, metric_of, shots_text
+from harness.reporting.wording import UNSET, count, is_number, metric_of, p_text, shots_text
 
 MOST_BOXED_ARMS = 10
 _POINTS = f"points: trials, where an arm has at most {style.MOST_POINTS}."
@@ -32,6 +35,7 @@ _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds
 def plan_study_figures(
     data: ReportData,
     comparisons: pd.DataFrame,
+    contrasts: pd.DataFrame,
     groups: Sequence[RankGroup],
     history: pd.DataFrame,
     galleries: Mapping[str, Gallery | str],
@@ -41,13 +45,14 @@ def plan_study_figures(
     Args:
         data: of the report.
         comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
         groups: of ``rank_groups``.
         history: of ``history_frame``.
         galleries: of ``all_galleries``.
     """
     scores = dice_series(data)
     sample = sample_note(data.complete, map(len, data.ids_by_arm.values())) if len(scores) else ""
-    for planned in _score_figures(data, comparisons, groups, scores):
+    for planned in _score_figures(data, comparisons, contrasts, groups, scores):
         if data.undeclared_differences:
             reason = f"refused: {data.undeclared_differences[0]}"
             yield replace(planned, find=partial(str, reason))
@@ -69,10 +74,15 @@ def _with_sample(find: Callable[[], DrawingOrReason], note: str) -> DrawingOrRea
 
 
 def _score_figures(
-    data: ReportData, comparisons: pd.DataFrame, groups: Sequence[RankGroup], scores: pd.DataFrame
+    data: ReportData,
+    comparisons: pd.DataFrame,
+    contrasts: pd.DataFrame,
+    groups: Sequence[RankGroup],
+    scores: pd.DataFrame,
 ) -> Iterator[PlannedFigure]:
     typed, scores = scores, with_print_names(scores, data.names)
     students = scores[scores["role"] == STUDENT]
+    yield PlannedFigure("contrasts", "Contrasts", partial(_find_contrasts, data, contrasts))
     yield PlannedFigure("gains", "Gains over the baseline", partial(_find_gains, data, comparisons))
     yield PlannedFigure("dice_dots", "Dice by architecture and method", partial(_find_dots, students))
     shots = "Dice against the number of training cases"
@@ -160,6 +170,45 @@ def _find_gains(data: ReportData, comparisons: pd.DataFrame) -> DrawingOrReason:
         shown = f"The first {gains.MOST_GAINS} of {most} arms are shown"
         caption += f" {shown}; the table of comparisons has all."
     return Drawing(gains.gain_forest, (rows, by, style.distinct(every["arm"])), caption + _left_out(rows, by))
+
+
+def _find_contrasts(data: ReportData, contrasts: pd.DataFrame) -> DrawingOrReason:
+    rows = contrasts[
+        (contrasts["metric"] == "dice") & (contrasts["kind"] != SLOPE) & contrasts["difference"].notna()
+    ]
+    if not len(rows):
+        return "no contrast of Dice has an estimate"
+    if (rows["levels"] == 1).all() and not any(
+        one.study.report.contrasts for one in studies_with_contrasts(data)
+    ):
+        return "each is one arm against the baseline: see the gains"
+    points = {end: rows[f"{end}_retraining"] * 100 for end in ("low", "high")}
+    of_dataset = rows["dataset"].notna()
+    names = [
+        f"{UNSET} {data.names.value('dataset', row['dataset'])}" if part else contrast_text(row)
+        for row, part in zip(row_dicts(rows), of_dataset, strict=True)
+    ]
+    shown = rows.assign(name=names, difference=rows["difference"] * 100, **points, of_dataset=of_dataset, note=[
+        f"I² {100 * one:.0f} %, p {p_text(p)}" if one == one else "" for one, p in zip(rows["i_squared"], rows["p_q"], strict=True)
+    ])  # fmt: skip
+    margins = rows["margin"].unique()
+    columns = ["name", "difference", "low", "high", "verdict", "primary", "of_dataset", "note"]
+    most = contrast_forest.MOST_CONTRASTS
+    caption = (
+        "Differences of mean Dice over test cases and regions, in percentage points, with their 95 % intervals for retraining: new "
+        "seeds and new cases; shaded: the margin within which a difference counts as none. Filled: a verdict that holds after "
+        "Holm's correction; grey words: exploratory. Arrows: what goes on beyond the axis. The table of contrasts has slopes too, p values and what each rests on."
+    )
+    if of_dataset.any():
+        caption += " Squares: each dataset of the mean above. I²: how much datasets disagree beyond chance, and p of their being alike."
+    if len(rows) > most:
+        caption += f" The first {most} of {len(rows)} are shown."
+    series = (
+        shown[columns].iloc[:most],
+        100 * margins[0] if len(margins) == 1 else float("nan"),
+        "Difference in Dice (points)",
+    )
+    return Drawing(contrast_forest.contrast_forest, series, caption)
 
 
 def _find_dots(scores: pd.DataFrame) -> DrawingOrReason:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.reporting.contrast_words import contrast_text
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
@@ -79,14 +80,6 @@ def _tested_on(row: dict[str, Any]) -> str:
     patients, cases = int(row["patients"]), int(row["cases"])
     of = f" of {count(patients, 'patient')}" if patients != cases else ""
     return f"{count(cases, 'test case')}{of}"
-
-
-def contrast_text(row: dict[str, Any]) -> str:
-    """Return what a contrast tells apart, and where: ``MedContext against Supervised (U-Net, mean over 5 values of shots)``."""
-    sides = " against ".join(text for text in (row["of"], row["to"]) if text)
-    over = f"mean over {row['pooled']}" if row["pooled"] else ""
-    where = ", ".join(text for text in (row["study"], row["place"], over) if text)
-    return f"{sides or row['contrast']} ({where})" if where else sides or row["contrast"]
 
 
 def _reasons(rows: Sequence[dict[str, Any]]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import TARGETS
+from harness.reporting.contrast_words import contrast_text
 from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.frames import row_dicts
-from harness.reporting.page.answer import contrast_text
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
 from harness.reporting.statistics.estimates import STUDENT
 from harness.reporting.statistics.significance import LEVEL

@@ -13,7 +13,10 @@ from fake_tables import load, loaded
 from made_up_scores import CASES, draws, key, written
 from scipy import stats
 
+from harness.reporting.comparisons import comparison_frame
 from harness.reporting.contrasts import contrast_frame
+from harness.reporting.figures.planned import Drawing
+from harness.reporting.figures.study_figures import plan_study_figures
 from harness.reporting.page.verdicts import PRIMARY, verdicts
 from harness.reporting.planned_power import planned_powers
 from harness.reporting.statistics.significance import mean_test
@@ -56,6 +59,35 @@ def test_five_datasets_are_random_and_their_disagreement_widens_the_interval(tmp
     assert (pooled["low_retraining"], pooled["high_retraining"]) == pytest.approx((spread.low, spread.high))
     assert pooled["p_retraining"] == pytest.approx(test.pvalue)
     assert pooled["verdict"] == "undecided"
+
+
+def contrasts_figure(study: Study, results: Path) -> Drawing | str:
+    data = load(study, results)
+    planned = plan_study_figures(
+        data, comparison_frame(data), contrast_frame(data), [], pd.DataFrame(columns=["kind", "name"]), {}
+    )
+    return next(figure for figure in planned if figure.name == "contrasts").find()
+
+
+def test_a_figure_has_the_mean_each_dataset_and_how_much_they_disagree(tmp_path: Path) -> None:
+    study = study_of_datasets(tmp_path, [0.02, 0.04])
+    drawing = contrasts_figure(study, tmp_path)
+    assert isinstance(drawing, Drawing) and "Squares: each dataset" in drawing.caption
+    rows, margin, _ = drawing.series
+    frame = contrast_frame(load(study, tmp_path)).query("metric == 'dice'")
+    assert list(rows["of_dataset"]) == [False, True, True] and margin == pytest.approx(0.5)
+    assert list(rows["low"]) == pytest.approx(list(100 * frame["low_retraining"]))
+    assert rows["note"].iloc[0].startswith(f"I² {100 * frame['i_squared'].iloc[0]:.0f} %") and not any(
+        rows["note"].iloc[1:]
+    )
+    assert drawing.plot(*drawing.series).axes[0].get_xlim()[1] > rows["high"].max()
+
+
+def test_contrasts_that_are_gains_have_no_figure_of_their_own(tmp_path: Path) -> None:
+    assert (
+        contrasts_figure(study_of_datasets(tmp_path, [0.02]), tmp_path)
+        == "each is one arm against the baseline: see the gains"
+    )
 
 
 NETWORKS, LEVELS = ("unet", "unetr"), (2, 4, 8)
