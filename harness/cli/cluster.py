@@ -129,7 +129,7 @@ def kubernetes(
     data: PodData = None,
     cache: PodCache = None,
     cpus_per_worker: Annotated[
-        str, typer.Option(metavar="CPUS", help="In Kubernetes' notation, e.g. 16Gi.")
+        str, typer.Option(metavar="CPUS", help="Cores of each, in Kubernetes' notation, e.g. 8.")
     ] = "8",
     memory_per_worker: PodMemory = "32Gi",
     head_cpus: HeadCpus = "4",

@@ -34,13 +34,16 @@ def list_(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Print one: all settings of a method, architecture or dataset, or a study or convention alone."
+            help="Print one: all settings of a method, architecture or dataset, a study's file, or a convention."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List methods, architectures, datasets, studies or conventions; with a name, all settings of one."""
+    """List methods, architectures, datasets, studies or conventions; with a name, all of one."""
     if what == "studies":
+        if name in study_names() and not as_json:
+            out.print((studies_folder() / f"{name}.yaml").read_text(), markup=False, end="")
+            return
         entries = [_study_entry(study) for study in _one_or_all("study", name, study_names())]
     elif what == "conventions":
         rows = {row["name"]: row for row in convention_rows()}
@@ -107,7 +110,7 @@ def details(kind: registry.Kind, name: str) -> dict[str, Any]:
         found["parameters"] = list(_fields(entry.Parameters, "method."))
         presets = entry.presets(_example())
     else:
-        found["options"] = list(_fields(entry.Options, "architecture."))
+        found["options"] = list(_fields(entry.Options, "architecture.", entry.resolve({}, name)))
         presets = entry.presets
         found["checkpoints"] = [
             {"weights.preset": name, "sets": _words(values)} for name, values in entry.checkpoints.items()

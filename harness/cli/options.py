@@ -27,7 +27,7 @@ Loaders = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Processes that draw a trial's batches; default: none on a CPU, else as many as cores allow.",
+        help="Processes that draw a trial's batches; default: none on a CPU; on a GPU as many as it needs, 8 where that is not known.",
     ),
 ]
 Processes = Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")]

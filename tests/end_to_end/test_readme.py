@@ -60,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_part_of_a_study_that_is_run() -> None:
     assert set(examples()) == {
         "question.yaml", "my_method.py", "my_study.yaml", "my_own_method.py", "my_network.py", "my_data.py", "named.yaml", "contrasts.yaml",
+        "my_images.yaml",
     }  # fmt: skip
 
 
@@ -70,6 +71,11 @@ def test_the_example_of_labels_is_a_study(folder: Path) -> None:
 
 def test_the_example_of_contrasts_is_a_study(folder: Path) -> None:
     assert len(load_study(str(folder / "contrasts.yaml")).cells) == 80
+
+
+def test_the_example_of_ones_own_images_is_a_study(folder: Path) -> None:
+    study = load_study(str(folder / "my_images.yaml"))
+    assert len(study.cells) == 20 and not study.skipped
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness import registry
 from harness.cli.listing import details
@@ -74,6 +75,15 @@ def test_one_study_or_convention_can_be_listed_alone(medctx, what: str, name: st
     assert entry["name"] == name
     refused = medctx("list", what, name[:-1])
     assert refused.code == 2 and f"Did you mean '{name}'?" in refused.err
+
+
+def test_one_study_is_printed_as_its_file_stands(medctx) -> None:
+    assert yaml.safe_load(medctx("list", "studies", "tune_medcontext").out)["search"]["arms"]
+
+
+def test_the_default_of_an_option_is_that_of_a_network_without_a_preset() -> None:
+    shown = {entry["key"]: entry["default"] for entry in details("architecture", "unetr")["options"]}
+    assert shown["architecture.feature_size"] == "4"
 
 
 def test_presets_say_what_they_set() -> None:
