@@ -176,8 +176,8 @@ def _find_contrasts(data: ReportData, contrasts: pd.DataFrame) -> DrawingOrReaso
     rows = contrasts[
         (contrasts["metric"] == "dice") & (contrasts["kind"] != SLOPE) & contrasts["difference"].notna()
     ]
-    if not len(rows):
-        return "no contrast of Dice has an estimate"
+    if rows["low_retraining"].isna().all():
+        return "no contrast of Dice has an interval for retraining"
     if (rows["levels"] == 1).all() and not any(
         one.study.report.contrasts for one in studies_with_contrasts(data)
     ):

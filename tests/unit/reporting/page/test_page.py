@@ -11,7 +11,6 @@ from fake_results import Fake, make_cell, make_record, make_study, write_trial
 from harness.reporting.write import write_report
 
 FIGURES = (
-    "contrasts",
     "gains",
     "dice_dots",
     "few_shot_curves",
