@@ -45,10 +45,11 @@ def contrast_forest(contrasts: pd.DataFrame, margin: float, label: str) -> Figur
     places = np.cumsum(lines) - np.array(lines) / 2
     figure = Figure(figsize=(width, _BORDERS + _LINE * sum(lines)), layout="constrained")
     axis = figure.subplots()
+    limit = axis_limit(contrasts[["difference", "low", "high"]])
     if not np.isnan(margin):
         axis.axvspan(-margin, margin, color="0.93", linewidth=0, zorder=0)
+        limit = max(limit, 1.06 * margin)
     axis.axvline(0, color="0.4", linewidth=0.8)
-    limit = axis_limit(contrasts[["difference", "low", "high"]])
     for place, row, text in zip(places, contrasts.itertuples(), texts, strict=True):
         _draw(axis, place, row, text, limit)
     for end, goes_on in zip(np.cumsum(lines)[:-1], contrasts["of_dataset"].iloc[1:], strict=True):
