@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.reporting.report_data import ReportData
 from harness.reporting.statistics.estimates import STUDENT
-from harness.reporting.wording import count, factor_text
+from harness.reporting.wording import UNSET, count, factor_text
 from harness.study.contrasts import ROLE, Contrast
 from harness.study.names import Names
 
@@ -44,6 +44,12 @@ def contrast_text(row: Mapping[str, Any]) -> str:
     over = f"mean over {row['pooled']}" if row["pooled"] else ""
     where = ", ".join(text for text in (row["study"], row["place"], over) if text)
     return f"{sides or row['contrast']} ({where})" if where else sides or row["contrast"]
+
+
+def line_name(names: Names, row: Mapping[str, Any]) -> str:
+    """Return what stands beside a contrast in a forest plot; of a row of one dataset ``– Synapse``."""
+    of_dataset = isinstance(row["dataset"], str)
+    return f"{UNSET} {names.value('dataset', row['dataset'])}" if of_dataset else contrast_text(row)
 
 
 def _selection(names: Names, values: Mapping[str, Any]) -> str:

@@ -14,11 +14,7 @@ from harness.reporting.figures.gains import axis_limit, draw_interval, interval_
 from harness.reporting.palette import VERDICT_COLOURS
 
 MOST_CONTRASTS = 24
-_LINE, _LETTER, _BORDERS = (
-    0.125,
-    0.055,
-    0.7,
-)  # inches: of a line, a letter, and what stands above and below the lines
+_LINE, _LETTER, _BORDERS = 0.125, 0.055, 0.7  # inches: a line, a letter, what is above and below the lines
 _LEAST_SCALE = 1.0  # inches of the axis
 _INK, _GREY = "0.25", "0.55"
 

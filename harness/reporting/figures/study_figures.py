@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.records.schema import safe_name
 from harness.reporting.comparisons import mean_intervals
-from harness.reporting.contrast_words import SLOPE, contrast_text
+from harness.reporting.contrast_words import SLOPE, line_name
 from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.figures import boxes, contrast_forest, cost, curves, dots, gains, gallery, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
@@ -184,10 +184,7 @@ def _find_contrasts(data: ReportData, contrasts: pd.DataFrame) -> DrawingOrReaso
         return "each is one arm against the baseline: see the gains"
     points = {end: rows[f"{end}_retraining"] * 100 for end in ("low", "high")}
     of_dataset = rows["dataset"].notna()
-    names = [
-        f"{UNSET} {data.names.value('dataset', row['dataset'])}" if part else contrast_text(row)
-        for row, part in zip(row_dicts(rows), of_dataset, strict=True)
-    ]
+    names = [line_name(data.names, row) for row in row_dicts(rows)]
     shown = rows.assign(name=names, difference=rows["difference"] * 100, **points, of_dataset=of_dataset, note=[
         f"I² {100 * one:.0f} %, p {p_text(p)}" if one == one else "" for one, p in zip(rows["i_squared"], rows["p_q"], strict=True)
     ])  # fmt: skip
@@ -200,7 +197,7 @@ def _find_contrasts(data: ReportData, contrasts: pd.DataFrame) -> DrawingOrReaso
         "Holm's correction; grey words: exploratory. Arrows: what goes on beyond the axis. The table of contrasts has slopes too, p values and what each rests on."
     )
     if of_dataset.any():
-        caption += " Squares: each dataset of the mean above. I²: how much datasets disagree beyond chance, and p of their being alike."
+        caption += " Squares: each dataset of the mean above. I²: how much datasets disagree beyond chance, and p of the test that they agree."
     if len(rows) > most:
         caption += f" The first {most} of {len(rows)} are shown."
     series = (

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.reporting.comparisons import TARGETS
-from harness.reporting.contrast_words import contrast_text
+from harness.reporting.contrast_words import line_name
 from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.frames import row_dicts
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names
@@ -102,10 +102,7 @@ def _primary(data: ReportData, contrasts: pd.DataFrame) -> list[dict[str, Any]]:
         of_dataset = isinstance(row["dataset"], str)
         pooled = bool(row["primary"]) or (of_dataset and pooled)
         if pooled:
-            name = (
-                f"{UNSET} {data.names.value('dataset', row['dataset'])}" if of_dataset else contrast_text(row)
-            )
-            rows.append({**row, "arm": name})
+            rows.append({**row, "arm": line_name(data.names, row)})
     studies = studies_with_contrasts(data)
     declared = any(spec.primary for one in studies for spec in one.study.report.contrasts)
     if not declared and all(row["levels"] == 1 for row in rows):
