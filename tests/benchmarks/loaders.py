@@ -2,19 +2,22 @@
 
 For each pipeline that papers use, on synthetic volumes of about the size of its dataset's, prints
 - the seconds of a core that a batch takes, drawn in this process;
-- batches per second with 1 and 2 loaders, and their ratio to none;
+- batches per second with 1 and 2 loaders, and their ratio to none: medians of rounds in turn, none, one and two in each, since
+  the speed of a core shared with others changes by a fifth from one moment to the next;
+- the same ratio for two processes that share nothing: more than this, two loaders cannot reach where the cores wait for one memory;
 - seconds of a processor that a batch takes: drawn alone, and with 2 loaders of a loader and of the trial's process, which
   hardly depend on what else the machine does;
 - for a stand-in of a GPU that sleeps 0.05, 0.1 and 0.3 s a step, the share of time for which it waits with 2 loaders, beside
   what the forecast of ``medctx plan`` says (``Need.waiting``).
 
-    python tests/benchmarks/loaders.py [PIPELINE …] [--seconds N]      PIPELINE: as brats.nnunet_paper
+    python tests/benchmarks/loaders.py [PIPELINE …] [--seconds N] [--rounds N]      PIPELINE: as brats.nnunet_paper
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import tempfile
 import time
 from contextlib import closing
@@ -71,12 +74,14 @@ def main() -> None:
     ]
     parser = argparse.ArgumentParser()
     parser.add_argument("pipelines", nargs="*", default=known, metavar="PIPELINE")
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     clean_process(1)
     keep_freed_memory()  # as a trainer does
     titles = (
-        f"{'pipeline':22}{'s/batch':>9}{'1 loader':>15}{'2 loaders':>15}{'alone':>8}{'loader':>8}{'trial':>8}"
+        f"{'pipeline':22}{'s/batch':>9}{'1 loader':>15}{'2 loaders':>15}{'2 apart':>9}"
+        f"{'alone':>8}{'loader':>8}{'trial':>8}"
     )
     print(f"{titles}   share of waiting with 2 (by the forecast)")
     for pipeline in options.pipelines:
@@ -86,16 +91,16 @@ def main() -> None:
             cache = Cache(Path(folder), name)
             data: Any = SimpleNamespace(sampler=lambda: PatchSampler(cache, CASES, recipe, 0))  # noqa: B023
             method: Any = SimpleNamespace(unlabelled_batch=lambda batch: 0)
-            measure(pipeline, training_batches(data, method, recipe, 0), options.seconds)
+            measure(pipeline, training_batches(data, method, recipe, 0), options.seconds, options.rounds)
 
 
-def measure(pipeline: str, draw: Any, seconds: float) -> None:
+def measure(pipeline: str, draw: Any, seconds: float, rounds: int) -> None:
     """Print a line of the table."""
-    plain, own, _ = rate_of((draw(step) for step in range(10**6)), 0, seconds)
-    found = [
-        rate_of(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), 2 * loaders, seconds)
-        for loaders in (1, 2)
+    rates = [
+        [*(rate_with(draw, loaders, seconds) for loaders in (0, 1, 2)), rate_apart(draw, seconds)]
+        for _ in range(rounds)
     ]
+    (plain, own, _), *found, (apart, _, _) = np.median(rates, axis=0)
     parts = []
     for step in STEPS:
         said = Need("a stand-in", 0, step, seconds_per_batch=1 / plain).waiting(2)
@@ -103,7 +108,37 @@ def measure(pipeline: str, draw: Any, seconds: float) -> None:
     ratios = "".join(f"{rate:7.2f} /s" + f" {rate / plain:4.2f}" for rate, _, _ in found)
     _, taking, drawing = found[1]
     cores = f"{own:8.3f}{drawing:8.3f}{taking:8.3f}"
-    print(f"{pipeline:22}{1 / plain:9.3f}{ratios}{cores}   {', '.join(parts)}", flush=True)
+    line = f"{pipeline:22}{1 / plain:9.3f}{ratios}{apart / plain:9.2f}{cores}"
+    print(f"{line}   {', '.join(parts)}", flush=True)
+
+
+def rate_with(draw: Any, loaders: int, seconds: float) -> tuple[float, float, float]:
+    """Return what ``rate_of`` says of batches drawn by this process (0) or by loaders."""
+    if not loaders:
+        return rate_of((draw(step) for step in range(10**6)), 0, seconds)
+    return rate_of(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), 2 * loaders, seconds)
+
+
+def rate_apart(draw: Any, seconds: float) -> tuple[float, float, float]:
+    """Return the batches a second of two processes that share nothing, at the same time."""
+    context = multiprocessing.get_context("spawn")
+    both, found = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=draw_apart, args=(draw, seconds, both, found)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    rates = [found.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(rates), 0.0, 0.0
+
+
+def draw_apart(draw: Any, seconds: float, both: Any, found: Any) -> None:
+    """Draw batches once ``both`` are there, and put their number in a second into ``found``."""
+    clean_process(1)
+    keep_freed_memory()
+    draw(0)
+    both.wait()
+    found.put(rate_with(draw, 0, seconds)[0])
 
 
 def rate_of(batches: Any, unmeasured: int, seconds: float) -> tuple[float, float, float]:
