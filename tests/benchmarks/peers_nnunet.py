@@ -1,7 +1,7 @@
 """nnU-Net's half of peers.py, run by the interpreter of its own environment: train, predict, score.
 
     python peers_nnunet.py train DATASET MINUTES IMAGES OUTPUT
-    python peers_nnunet.py score REFERENCES PREDICTIONS
+    python peers_nnunet.py score REFERENCES PREDICTIONS LABEL…
 
 Each prints one line of JSON last. The folders of nnU-Net stand in its environment variables.
 """
@@ -100,10 +100,11 @@ def train(dataset: str, minutes: float, images: str, output: str) -> dict[str, f
     }
 
 
-def score(references: str, predictions: str) -> dict[str, float]:
-    """Return the mean Dice of each part by nnU-Net's evaluator."""
+def score(references: str, predictions: str, *labels: str) -> dict[str, float]:
+    """Return the mean Dice of each label by nnU-Net's evaluator."""
+    values = [int(label) for label in labels]
     found = compute_metrics_on_folder(
-        references, predictions, None, SimpleITKIO(), ".nii.gz", [1, 2], num_processes=1, chill=False
+        references, predictions, None, SimpleITKIO(), ".nii.gz", values, num_processes=1, chill=False
     )
     return {str(label): values["Dice"] for label, values in found["mean"].items()}
 
