@@ -50,10 +50,10 @@ def main() -> None:
         study = Path(folder) / "overhead.yaml"
         study.write_text(STUDY.format(steps=options.steps))
         found = []
-        for round in range(options.rounds):
+        for turn in range(options.rounds):
             pure = measure_pure(study)
             print(f"pure      {pure:6.1f} s of training in 16 trials, {pure / 16:.2f} s each")
-            warm, wall, own = measure_harness(study, Path(folder) / f"results_{round}")
+            warm, wall, own = measure_harness(study, Path(folder) / f"results_{turn}")
             ratios = wall / (pure / WORKERS), wall / (own / WORKERS)
             found.append(ratios)
             print(

@@ -61,11 +61,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 10, 30])
     parser.add_argument("--tools", nargs="+", choices=("ours", "nnunet"), default=["ours", "nnunet"])
     options = parser.parse_args()
-    work, root = options.work.resolve(), Path(options.data).resolve()
+    work, root = options.work.resolve() / Path(options.study).stem, Path(options.data).resolve()
     work.mkdir(parents=True, exist_ok=True)
     python = nnunet_python(work)
     labels = prepare_nnunet(work, options.study, root, python)
-    regions = "".join(f"{name:>{len(name) + 2}}" for name in labels.values())
+    regions = "".join(f"{name:>{width(name)}}" for name in labels.values())
     print(f"{'tool':8}{'cores':>6}{'minutes':>8}{'seconds':>9}{'steps':>7}{'batch':>6}{'parameters':>12}"
           f"{'Dice':>8}{regions}{'HD95 mm':>9}{'Dice by nnU-Net':>17}", flush=True)  # fmt: skip
     for minutes in options.minutes:
@@ -81,6 +81,11 @@ def main() -> None:
             print(row(tool, minutes, run, output, work, python, labels), flush=True)
 
 
+def width(region: str) -> int:
+    """Return the letters that the column of a region takes."""
+    return max(len(region), 6) + 2
+
+
 def row(
     tool: str,
     minutes: float,
@@ -94,7 +99,7 @@ def row(
     scores = our_scores(work / "references", output, labels)
     theirs = call(work, python, "score", work / "references", output, *labels)
     nnunet_dice = sum(theirs.values()) / len(theirs)
-    dice = "".join(f"{scores['dice'][name]:{max(len(name) + 2, 6)}.4f}" for name in labels.values())
+    dice = "".join(f"{scores['dice'][name]:{width(name)}.4f}" for name in labels.values())
     return (
         f"{tool:8}{len(os.sched_getaffinity(0)):6}{minutes:8g}{run['seconds']:9.0f}{run['steps']:7}{run['batch']:6}{run['parameters']:12,}"
         f"{scores['dice'].mean():8.4f}{dice}{scores['hd95'].mean():9.2f}{nnunet_dice:17.4f}"

@@ -102,9 +102,9 @@ def train(dataset: str, minutes: float, images: str, output: str) -> dict[str, f
 
 def score(references: str, predictions: str, *labels: str) -> dict[str, float]:
     """Return the mean Dice of each label by nnU-Net's evaluator."""
-    values = [int(label) for label in labels]
+    regions = [int(label) for label in labels]
     found = compute_metrics_on_folder(
-        references, predictions, None, SimpleITKIO(), ".nii.gz", values, num_processes=1, chill=False
+        references, predictions, None, SimpleITKIO(), ".nii.gz", regions, num_processes=1, chill=False
     )
     return {str(label): values["Dice"] for label, values in found["mean"].items()}
 
