@@ -1,19 +1,23 @@
 """Loaders: processes that draw batches ahead of the steps that take them.
 
-A batch is a pure function of seed and step, so their number changes no bit. The pool is that of ``concurrent.futures``
-and not PyTorch's DataLoader, which cannot do four things that trials need: tell at once that a process has died while it
-waits with a time limit, hand on an error with its ``errno`` (a full disk has a rule of its own), end processes of a fork
-server whose owner was killed, and use memory again: it hands over each tensor in new pages, which takes longer than to
-draw one that is not augmented.
+A batch is a pure function of seed and step, so their number changes no bit. They are processes of our own and not of
+PyTorch's DataLoader, which cannot do four things that trials need: tell at once that a process has died while it waits
+with a time limit, hand on an error with its ``errno`` (a full disk has a rule of its own), end processes of a fork server
+whose owner was killed, and use memory again: it hands over each tensor in new pages, which takes longer than to draw one
+that is not augmented.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
+from itertools import cycle, islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Lock
 from typing import Protocol
 
 import torch
@@ -22,7 +26,7 @@ from torch import Tensor
 
 from harness.errors import TrialFailure
 from harness.training.method import Batch
-from harness.training.processes import LOST, processes
+from harness.training.processes import LOST, connected, deaths_told
 
 
 class DrawBatch(Protocol):
@@ -95,25 +99,61 @@ def _processes(draw: DrawBatch, first: Batch, loaders: int, threads: int) -> Ite
     """
     count = loaders * _AHEAD + 1  # and the one that is out
     slots = _slots_like(first, count)
+    context = get_context("forkserver")
+    requests, asking = context.Pipe(duplex=False)
     imports = [__name__, type(draw).__module__]
-    with processes(loaders, imports, threads, _begin, draw, slots) as submit:
-        asked = 0
+    with (
+        requests,
+        asking,
+        connected(loaders, imports, threads, _serve, requests, context.Lock(), draw, slots) as answers,
+    ):
+        free, drawn = cycle(range(count)), dict[int, Exception | None]()
 
         def ask(step: int) -> Callable[[], Batch]:
-            nonlocal asked
-            slot, asked = asked % count, asked + 1
-            drawn = submit(_draw_into, slot, step)
-            return lambda: _taken(drawn, _slot(slots, slot))
+            slot = next(free)
+            asking.send((slot, step))
+            return lambda: take(slot)
+
+        def take(slot: int) -> Batch:
+            while slot not in drawn:
+                drawn.update(_answers(answers))
+            if error := drawn.pop(slot):
+                raise error
+            return _slot(slots, slot)
 
         yield ask
 
 
-def _taken(drawn: Future[None], slot: Batch) -> Batch:
-    """Return a slot, when a loader has put a batch into it."""
-    if not wait([drawn], PATIENCE).done:
+def _answers(connections: Sequence[Connection]) -> Iterator[tuple[int, Exception | None]]:
+    """Yield, once there are any, the slots that hold a batch, or the errors instead of it."""
+    ready = wait(connections, PATIENCE)
+    if not ready:
         raise TrialFailure(LOST, f"a loader has drawn no batch for {PATIENCE:.0f} s")
-    drawn.result()
-    return slot
+    for connection in [one for one in connections if one in ready]:
+        with deaths_told():
+            yield connection.recv()
+
+
+def _serve(answers: Connection, requests: Connection, turn: Lock, draw: DrawBatch, slots: Batch) -> None:
+    """Draw batches as a loader, whichever is the next that is asked for."""
+    while True:
+        with turn:
+            number, step = requests.recv()
+        error = None
+        try:
+            _draw_into(_slot(slots, number), draw, step)
+        except Exception as found:
+            found.add_note(traceback.format_exc())
+            error = found
+        answers.send((number, error))
+
+
+def _draw_into(slot: Batch, draw: DrawBatch, step: int) -> None:
+    batch = draw(step, slot)
+    pairs = (slot.image, batch.image), (slot.label, batch.label), (slot.unlabelled, batch.unlabelled)
+    for place, values in pairs:
+        if place is not None and values is not None and values is not place:
+            place.copy_(values)
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -131,23 +171,3 @@ def _slots_like(batch: Batch, count: int) -> Batch:
 
 def _slot(slots: Batch, number: int) -> Batch:
     return _each(slots, lambda values: values[number])
-
-
-_mine: tuple[DrawBatch, Batch] | None = None  # of a loader: what draws, and all slots
-
-
-def _begin(draw: DrawBatch, slots: Batch) -> None:
-    """Make this process a loader."""
-    global _mine
-    _mine = draw, slots
-
-
-def _draw_into(number: int, step: int) -> None:
-    assert _mine is not None
-    draw, slots = _mine
-    slot = _slot(slots, number)
-    batch = draw(step, slot)
-    pairs = (slot.image, batch.image), (slot.label, batch.label), (slot.unlabelled, batch.unlabelled)
-    for place, values in pairs:
-        if place is not None and values is not None and values is not place:
-            place.copy_(values)

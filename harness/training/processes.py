@@ -1,7 +1,8 @@
 """Processes beside a trial's own: forks of a clean one, which end when the trial does, however that ends.
 
 The pool is that of ``concurrent.futures``. What it does not do is done here: the processes see neither the main module nor
-the threads of their trial, they end with it also where it is killed, and one that dies is a fault with a rule.
+the threads of their trial, they end with it also where it is killed, and one that dies is a fault with a rule. Where half
+a millisecond of the trial for each call counts, which is what the pool's threads take, there is ``connected``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from mmap import mmap
 from multiprocessing import parent_process
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -38,9 +41,7 @@ _SHARED = Path("/dev/shm")
 
 
 @contextmanager
-def processes(
-    count: int, imports: Sequence[str], threads: int, begin: Callable[..., object] | None = None, *given: Any
-) -> Iterator[Submit]:
+def processes(count: int, imports: Sequence[str], threads: int) -> Iterator[Submit]:
     """Yield what hands calls to ``count`` processes, which start as they are needed and are gone when this context ends.
 
     Args:
@@ -48,32 +49,54 @@ def processes(
         imports: modules that the clean process has, if none has been started: that takes some three seconds, and a fork of
             it a quarter of a second.
         threads: of PyTorch in each.
-        begin: called with ``given`` in each, first of all.
 
     Raises:
         TrialFailure: ``loader_lost``: a process has died.
     """
     context = _Context(imports)
-    with ProcessPoolExecutor(count, context, _begin, (threads, begin, given)) as pool:
+    with ProcessPoolExecutor(count, context, _begin, (threads,)) as pool:
         try:
             with deaths_told():
                 yield partial(_submit, pool)
         finally:
-            for process in context.started:
-                if process.pid and process.is_alive():
-                    process.kill()  # there is nothing to lose, and one that hangs hears nothing else
+            context.end()
+
+
+@contextmanager
+def connected(
+    count: int, imports: Sequence[str], threads: int, run: Callable[..., object], *given: Any
+) -> Iterator[list[Connection]]:
+    """Yield what each of ``count`` processes says; they are gone when this context ends.
+
+    Args:
+        count: of processes.
+        imports: as of ``processes``.
+        threads: of PyTorch in each.
+        run: called in each, with the connection to write to and ``given``.
+    """
+    context = _Context(imports)
+    ends = [context.Pipe(duplex=False) for _ in range(count)]
+    try:
+        for _, write in ends:
+            with write, _main_hidden():  # this process closes its copy, so that a death ends the connection
+                context.Process(target=_run, args=(threads, run, write, *given)).start()
+        yield [read for read, _ in ends]
+    finally:
+        context.end()
+        for end in chain(*ends):
+            end.close()
 
 
 @contextmanager
 def deaths_told() -> Iterator[None]:
-    """Say of a broken pool, as its results are taken or asked for, that a loader has died.
+    """Say of a broken pool or an ended connection, as results are taken or asked for, that a loader has died.
 
     Raises:
         TrialFailure: ``loader_lost``.
     """
     try:
         yield
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, EOFError) as error:
         free = f"; {_SHARED} has {shutil.disk_usage(_SHARED).free / 2**20:.0f} MiB free" * _SHARED.is_dir()
         raise TrialFailure(LOST, f"a loader has died{free}") from error
 
@@ -91,18 +114,37 @@ class _Context(ForkServerContext):
         self.started.append(process)
         return process
 
+    def end(self) -> None:
+        """Kill those that still live: there is nothing to lose, and one that hangs hears nothing else."""
+        for process in self.started:
+            if process.pid and process.is_alive():
+                process.kill()
+                process.join()
+
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Ask for a call, for which a process may be started: it is not to import the main module of this one, Ray's or a user's."""
+    """Ask for a call, for which a process may be started."""
+    with _main_hidden():
+        return pool.submit(function, *arguments)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let a process that starts meanwhile not import the main module of this one, Ray's or a user's."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        return pool.submit(function, *arguments)
+        yield
     finally:
         sys.modules["__main__"] = main
 
 
-def _begin(threads: int, begin: Callable[..., object] | None, given: Sequence[Any]) -> None:
+def _run(threads: int, run: Callable[..., object], *given: Any) -> None:
+    _begin(threads)
+    run(*given)
+
+
+def _begin(threads: int) -> None:
     """Make this process one that works for its owner alone."""
     Thread(target=_end_with_owner, daemon=True).start()
     signal.signal(
@@ -110,8 +152,6 @@ def _begin(threads: int, begin: Callable[..., object] | None, given: Sequence[An
     )  # of a terminal, meant for the trial, which then saves its state
     torch.set_num_threads(threads)
     keep_freed_memory()
-    if begin is not None:
-        begin(*given)
 
 
 def _end_with_owner() -> None:
