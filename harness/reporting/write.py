@@ -123,7 +123,7 @@ def _write(
     from harness.reporting import frames
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.contrasts import contrast_frame
-    from harness.reporting.figures.drawing import draw_all
+    from harness.reporting.figures.drawing import all_drawn
     from harness.reporting.figures.ensemble_figures import plan_ensemble_figures
     from harness.reporting.figures.search_figures import plan_search_figures
     from harness.reporting.figures.study_figures import plan_study_figures
@@ -142,19 +142,18 @@ def _write(
     data = build_report_data(study, trials, cases)
     comparisons, ensembles = comparison_frame(data), frames.ensemble_frame(study, trials, results)
     contrasts, groups = contrast_frame(data), list(rank_groups(data))
-    tables = all_tables(
-        data, comparisons, contrasts, groups, published, frames.rescored_frame(study, results), ensembles
-    )
-    of_searches = search_tables(searches, data, history, suggested)
-    _write_tables([*tables, *of_searches], folder / "tables", study.name)
-    frames.write_frames(trials, cases, folder)
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
         plan_study_figures(data, comparisons, contrasts, groups, history, galleries),
         plan_ensemble_figures(data, ensembles),
         plan_search_figures(searches, data.names),
     )
-    figures = draw_all(planned, folder / "figures", style)
+    with all_drawn(planned, folder / "figures", style) as figures:  # by other processes, meanwhile
+        rescored = frames.rescored_frame(study, results)
+        tables = all_tables(data, comparisons, contrasts, groups, published, rescored, ensembles)
+        of_searches = search_tables(searches, data, history, suggested)
+        _write_tables([*tables, *of_searches], folder / "tables", study.name)
+        frames.write_frames(trials, cases, folder)
     found = answer(data, comparisons, contrasts)
     page = folder / "report.html"
     shown = (tables, of_searches, figures, galleries, folder / "figures", running())

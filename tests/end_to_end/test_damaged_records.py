@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,9 @@ def test_every_kind_of_damage_to_every_file(
             assert status.code == is_damaged, (name, kind)
             with monkeypatch.context() as quick:
                 if name in SCORES:  # figures read the other files
-                    quick.setattr("harness.reporting.figures.drawing.draw_all", lambda *arguments: [])
+                    quick.setattr(
+                        "harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([])
+                    )
                 report = medctx("report", study, "--results", results)
             told = is_damaged or name == "history.jsonl"
             assert (f"damaged: {damaged}" in report.out) == told, (name, kind, report)
@@ -61,7 +64,9 @@ def test_every_kind_of_damage_to_every_file(
             page = (results / "damaged" / "report.html").read_text()
             assert kept in page  # the rest is shown
             with monkeypatch.context() as quick:
-                quick.setattr("harness.reporting.figures.drawing.draw_all", lambda *arguments: [])
+                quick.setattr(
+                    "harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([])
+                )
                 run = medctx("run", study, "--results", results)
             aside = results / "trials" / f".damaged-{damaged}-1"
             assert (f"{damaged} is damaged" in run.out) == aside.is_dir() == is_damaged, (name, kind, run)

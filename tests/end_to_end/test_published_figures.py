@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,12 @@ def test_texts_of_published_figures_lie_apart(
     shutil.copytree(PUBLISHED / study / "records", tmp_path / "published" / study / "records")
     drawings: dict[str, Drawing] = {}
 
-    def caught(figures: Iterable[PlannedFigure], *_: object) -> list[object]:
+    def caught(figures: Iterable[PlannedFigure], *_: object) -> AbstractContextManager[list[object]]:
         found = {figure.name: figure.find() for figure in figures}
         drawings.update({name: one for name, one in found.items() if isinstance(one, Drawing)})
-        return []
+        return nullcontext([])
 
-    monkeypatch.setattr("harness.reporting.figures.drawing.draw_all", caught)
+    monkeypatch.setattr("harness.reporting.figures.drawing.all_drawn", caught)
     harness.report(study, results=tmp_path)
     assert len(drawings) > 10
     found = {

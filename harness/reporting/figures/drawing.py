@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from harness.reporting.figures.style import DPI, SUFFIXES
 _DRAWN = "drawn.json"  # what each figure in a folder was drawn from
 
 
-def draw_all(figures: Iterable[PlannedFigure], folder: Path, style: Style = "page") -> list[FigureEntry]:
+@contextmanager
+def all_drawn(
+    figures: Iterable[PlannedFigure], folder: Path, style: Style = "page"
+) -> Iterator[list[FigureEntry]]:
     """Draw and save figures in ``folder``; files of figures that cannot be drawn, or are no longer planned, are removed.
 
+    Other processes draw while this context lasts. When it ends, the list that it yields has an entry for each figure.
+
     Raises:
-        RuntimeError: of ``write_figures``.
+        RuntimeError: of ``figures_written``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = [(figure, figure.find()) for figure in figures]
@@ -34,12 +40,19 @@ def draw_all(figures: Iterable[PlannedFigure], folder: Path, style: Style = "pag
     known = _drawn(folder)
     kept = {name: one for name, one in prints.items() if known.get(name) == [one, _sizes(folder, name)]}
     _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
-    if changed := {name: one for name, one in drawings.items() if name not in kept}:
-        from harness.reporting.figures.writing import write_figures  # what writes files takes long to import
-
-        write_figures(changed, folder, style)
+    entries: list[FigureEntry] = []
+    with _written({name: one for name, one in drawings.items() if name not in kept}, folder, style):
+        yield entries
     _note(folder, prints)
-    return [_entry(figure, one, folder) for figure, one in found]
+    entries += [_entry(figure, one, folder) for figure, one in found]
+
+
+def _written(drawings: Mapping[str, Drawing], folder: Path, style: Style) -> AbstractContextManager[None]:
+    if not drawings:
+        return nullcontext()
+    from harness.reporting.figures.writing import figures_written  # it takes long to import
+
+    return figures_written(drawings, folder, style)
 
 
 def _drawn(folder: Path) -> dict[str, Any]:

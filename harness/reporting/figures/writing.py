@@ -27,10 +27,13 @@ from harness.reporting.figures.planned import Drawing, Style
 _WORTH = 4  # figures that take twice as long as a process takes to start
 
 
-def write_figures(
+@contextmanager
+def figures_written(
     drawings: Mapping[str, Drawing], folder: Path, size: Style, processes: int | None = None
-) -> None:
-    """Draw figures, and write each as ``<folder>/<name>.{pdf,svg,png}``.
+) -> Iterator[None]:
+    """Draw figures, and write each as ``<folder>/<name>.{pdf,svg,png}``; all are there when this context ends.
+
+    Other processes draw from its beginning on, this one what is left at its end.
 
     Args:
         drawings: by name.
@@ -48,6 +51,7 @@ def write_figures(
     with ExitStack() as started:
         for _ in range(min(most - 1, len(drawings) // _WORTH) if processes is None else most - 1):
             started.enter_context(_helper(waiting, folder, size))
+        yield
         gc.freeze()  # a figure is full of cycles: looked for without what the report is made of, it is let go at once
         try:
             for name, drawing in _taken(waiting):
@@ -67,7 +71,7 @@ def _taken(waiting: SimpleQueue[tuple[str, Drawing]]) -> Iterator[tuple[str, Dra
 
 @contextmanager
 def _helper(waiting: SimpleQueue[tuple[str, Drawing]], folder: Path, size: Style) -> Iterator[None]:
-    """Have another process draw what waits, beside what the caller does meanwhile."""
+    """Have another process draw what waits, beside what this one does meanwhile."""
     command = [sys.executable, "-m", __name__, str(folder), size]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         sender = Thread(target=_send, args=(waiting, other.stdin, other.stdout))

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from harness.reporting.figures import boxes, dots
-from harness.reporting.figures.drawing import draw_all
+from harness.reporting.figures.drawing import all_drawn
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, PlannedFigure
 from harness.reporting.figures.style import COLUMN, DPI, MOST_HEIGHT, WIDTHS
-from harness.reporting.figures.writing import write_figure, write_figures
+from harness.reporting.figures.writing import figures_written, write_figure
 from tests.unit.reporting.figures.test_figures import SERIES, SHORT, drawing, scores, values
 
 DRAWINGS = {name: drawing(name, SHORT) for name in SERIES}
@@ -25,7 +25,8 @@ DRAWINGS = {name: drawing(name, SHORT) for name in SERIES}
 def test_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
-    write_figures(DRAWINGS, tmp_path / "many", "page", processes=2)
+    with figures_written(DRAWINGS, tmp_path / "many", "page", processes=2):
+        pass
     for name, one in DRAWINGS.items():
         write_figure(one, name, tmp_path / "one", "page")
     written = sorted(path.name for path in (tmp_path / "one").iterdir())
@@ -37,8 +38,11 @@ def test_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
 
 def test_a_second_process_that_fails_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises((RuntimeError, OSError)):
-        write_figures(DRAWINGS, tmp_path / "file", "page", processes=2)
+    with (
+        pytest.raises((RuntimeError, OSError)),
+        figures_written(DRAWINGS, tmp_path / "file", "page", processes=2),
+    ):
+        pass
 
 
 def changed(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Drawing:
@@ -69,7 +73,9 @@ def test_whatever_shows_changes_the_fingerprint() -> None:
 def test_a_figure_is_drawn_again_only_where_it_shows_something_else(tmp_path: Path) -> None:
     def draw(first: Drawing | str, style: str = "page") -> dict[str, int]:
         planned = [PlannedFigure("first", "First", lambda: first), PlannedFigure("second", "Second", lambda: DRAWINGS["cost_scatter"])]  # fmt: skip
-        draw_all(planned, tmp_path, style)
+        with all_drawn(planned, tmp_path, style) as entries:
+            assert not entries
+        assert [entry.name for entry in entries] == ["first", "second"]
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix != ".json"}
 
     def redrawn(before: dict[str, int], after: dict[str, int]) -> set[str]:
