@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.records.schema import (
     read_history,
 )
 from harness.records.store import Store
+from harness.reporting.helpers import Share, alone
 from harness.reporting.wording import UNSET, factor_value, is_number
 from harness.spec import canonical_json
 from harness.study.members import OVER, groups_of_members
@@ -35,7 +37,7 @@ PROTOCOL_COLUMNS = tuple(name for name in Protocol.model_fields if name != "data
 _OUTCOME = ("status", "cause", "message", "traceback", "selected_step")
 _ENVIRONMENT = ("commit", "device", "versions")
 HISTORY_COLUMNS = ("step", "kind", "name", "value")
-_AT_ONCE = 250  # small tables that are held before they are joined: ten thousand take ten times the memory of their numbers
+_AT_ONCE = 250  # trials that are read in one go; of small tables, ten thousand take ten times the memory of their numbers
 
 
 def row_dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -48,7 +50,12 @@ def trial_folder(results: Path, trial_id: str) -> Path:
     return results / "trials" / trial_id
 
 
-def trial_frame(study: Study, results: Path) -> pd.DataFrame:
+def _parts(ids: Sequence[str], results: Path) -> list[tuple[list[str], Path]]:
+    """Return the arguments of functions that read some trials each."""
+    return [([*ids[first : first + _AT_ONCE]], results) for first in range(0, len(ids), _AT_ONCE)]
+
+
+def trial_frame(study: Study, results: Path, share: Share = alone) -> pd.DataFrame:
     """Return one row per cell of the study, in its order.
 
     Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
@@ -66,18 +73,19 @@ def trial_frame(study: Study, results: Path) -> pd.DataFrame:
         "declared_steps",
         *_ENVIRONMENT,
     ]
-    store = Store(results, writable=False)
+    ids = [cell.spec.id for cell in study.cells]
+    outcomes = chain.from_iterable(share(_outcomes, _parts(ids, results))())
     rows = [
-        {"id": cell.spec.id, **{key: factor_value(cell.factors.get(key)) for key in study.factors},
-         **_outcome(store, cell.spec.id), "declared_steps": cell.steps}
-        for cell in study.cells
+        {"id": id, **{key: factor_value(cell.factors.get(key)) for key in study.factors},
+         **outcome, "declared_steps": cell.steps}
+        for id, cell, outcome in zip(ids, study.cells, outcomes, strict=True)
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     # plain strings: the report walks through these columns many times, and Arrow's make each anew
     return frame.astype(dict.fromkeys(frame.select_dtypes("string"), object))
 
 
-def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
+def case_frame(trials: pd.DataFrame, results: Path, share: Share = alone) -> pd.DataFrame:
     """Return the per-case rows of complete trials: ``id`` and :data:`CASE_COLUMNS`, all but ``value`` categorical.
 
     ``trial_frame`` has the factors and the protocol of each ``id``.
@@ -85,47 +93,41 @@ def case_frame(trials: pd.DataFrame, results: Path) -> pd.DataFrame:
     ids = _complete(trials)
     if not ids:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in ("id", *CASE_COLUMNS)})
-    parts: list[pa.Table] = []
-    lengths: list[int] = []
     try:
-        for first in range(0, len(ids), _AT_ONCE):
-            tables = [_read_cases(results, id) for id in ids[first : first + _AT_ONCE]]
-            lengths += map(len, tables)
-            parts.append(pa.concat_tables(tables).unify_dictionaries().combine_chunks())
+        parts, lengths = zip(*share(_read_cases, _parts(ids, results))(), strict=True)
         frame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
     except (pa.ArrowException, OSError, KeyError) as error:
         raise UserError(
             results / "trials", f"scores that cannot be read ({str(error).splitlines()[0]})", "cases.parquet as a trial wrote it",
             "Remove the folder of that trial; 'medctx run' trains it again.",
         ) from error  # fmt: skip
-    frame.insert(0, "id", pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), lengths), ids))
-    del tables, parts
+    frame.insert(0, "id", pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), [*chain(*lengths)]), ids))
+    del parts
     pa.default_memory_pool().release_unused()
     return frame
 
 
-def _read_cases(results: Path, id: str) -> pa.Table:
-    """Return the rows of one file; pyarrow's data set of many small files takes twice as long to read."""
+def _read_cases(ids: Sequence[str], results: Path) -> tuple[pa.Table, list[int]]:
+    """Return the rows of some trials, and their numbers; pyarrow's data set of many small files takes twice as long to read."""
     words = [name for name in CASE_COLUMNS if name != "value"]
-    file = pq.ParquetFile(trial_folder(results, id) / "cases.parquet", read_dictionary=words)
-    return file.read(use_threads=False).select(CASE_COLUMNS)
+    paths = [trial_folder(results, id) / "cases.parquet" for id in ids]
+    tables = [pq.ParquetFile(path, read_dictionary=words).read(use_threads=False) for path in paths]
+    joined = pa.concat_tables([table.select(CASE_COLUMNS) for table in tables])
+    return joined.unify_dictionaries().combine_chunks(), [*map(len, tables)]
 
 
-def history_frame(trials: pd.DataFrame, results: Path, torn: Collection[str] = ()) -> pd.DataFrame:
+def history_frame(
+    trials: pd.DataFrame, results: Path, torn: Collection[str] = (), share: Share = alone
+) -> pd.DataFrame:
     """Return training curves of complete trials but the ``torn`` ones: ``id``, ``step``, ``kind``, ``name``, ``value``.
 
     ``kind`` is ``loss`` (``name``: a term, or ``total``), or ``dice`` of validation (``name``: a region, or
     ``mean``).
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", *HISTORY_COLUMNS)}
-    for id in _complete(trials):
-        if id in torn:
-            continue
-        points = list(_points(trial_folder(results, id)))
-        columns["id"] += [id] * len(points)
-        for name, values in zip(HISTORY_COLUMNS, zip(*points, strict=True), strict=False):
-            columns[name] += values
-    return pd.DataFrame(columns).astype({"id": "category", "kind": "category", "name": "category"})
+    ids = [id for id in _complete(trials) if id not in torn]
+    points = chain.from_iterable(share(_points, _parts(ids, results))())
+    frame = pd.DataFrame(points, columns=["id", *HISTORY_COLUMNS])
+    return frame.astype({"id": "category", "kind": "category", "name": "category"})
 
 
 def damaged_histories(trials: pd.DataFrame, results: Path) -> list[str]:
@@ -214,6 +216,11 @@ def _complete(trials: pd.DataFrame) -> list[str]:
     return list(trials.loc[trials["status"] == "complete", "id"])
 
 
+def _outcomes(ids: Sequence[str], results: Path) -> list[dict[str, Any]]:
+    store = Store(results, writable=False)
+    return [_outcome(store, id) for id in ids]
+
+
 def _outcome(store: Store, trial_id: str) -> dict[str, Any]:
     folder = trial_folder(store.results, trial_id)
     try:
@@ -247,7 +254,11 @@ def _plain(value: Any) -> Any:
     return canonical_json(value) if isinstance(value, dict) else value
 
 
-def _points(folder: Path) -> Iterator[tuple[int, str, str, float]]:
+def _points(ids: Sequence[str], results: Path) -> list[tuple[str, int, str, str, float]]:
+    return [(id, *point) for id in ids for point in _points_of(trial_folder(results, id))]
+
+
+def _points_of(folder: Path) -> Iterator[tuple[int, str, str, float]]:
     for line in read_history(folder):
         for name, value in line.get("losses", {}).items():
             yield line["step"], "loss", name, float(value)

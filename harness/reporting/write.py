@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.reporting.figures.planned import Style
     from harness.reporting.formats.table import Table
+    from harness.reporting.helpers import Share
     from harness.reporting.references import Reference
     from harness.search.findings import Findings
     from harness.study.study import Study
@@ -95,6 +96,7 @@ def write_report(
             tables have one name, or another process has been writing this report for ten minutes.
     """
     from harness.files.locks import SharedLock
+    from harness.reporting.helpers import helpers
     from harness.reporting.references import check_rows, read_reference
 
     datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
@@ -104,8 +106,8 @@ def write_report(
     folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
-    with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT):
-        return _write(study, results, data_root, folder, published, searches, running, style)
+    with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT), helpers() as share:
+        return _write(study, results, data_root, folder, published, searches, running, style, share)
 
 
 def _write(
@@ -117,6 +119,7 @@ def _write(
     searches: Sequence[Findings],
     running: Running,
     style: Style,
+    share: Share,
 ) -> Report:
     from harness.files.whole import write_text
     from harness.records.schema import safe_name
@@ -135,9 +138,9 @@ def _write(
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
 
-    trials = frames.trial_frame(study, results)
-    cases, torn = frames.case_frame(trials, results), frames.damaged_histories(trials, results)
-    history = frames.history_frame(trials, results, torn)
+    trials = frames.trial_frame(study, results, share)
+    cases, torn = frames.case_frame(trials, results, share), frames.damaged_histories(trials, results)
+    history = frames.history_frame(trials, results, torn, share)
     suggested = [frames.trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
     comparisons, ensembles = comparison_frame(data), frames.ensemble_frame(study, trials, results)
@@ -148,7 +151,7 @@ def _write(
         plan_ensemble_figures(data, ensembles),
         plan_search_figures(searches, data.names),
     )
-    with all_drawn(planned, folder / "figures", style) as figures:  # by other processes, meanwhile
+    with all_drawn(planned, folder / "figures", style, share) as figures:  # by helpers, meanwhile
         rescored = frames.rescored_frame(study, results)
         tables = all_tables(data, comparisons, contrasts, groups, published, rescored, ensembles)
         of_searches = search_tables(searches, data, history, suggested)

@@ -15,17 +15,18 @@ from harness.records.schema import safe_name
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, FigureEntry, PlannedFigure, Style
 from harness.reporting.figures.style import DPI, SUFFIXES
+from harness.reporting.helpers import Share, alone
 
 _DRAWN = "drawn.json"  # what each figure in a folder was drawn from
 
 
 @contextmanager
 def all_drawn(
-    figures: Iterable[PlannedFigure], folder: Path, style: Style = "page"
+    figures: Iterable[PlannedFigure], folder: Path, style: Style = "page", share: Share = alone
 ) -> Iterator[list[FigureEntry]]:
     """Draw and save figures in ``folder``; files of figures that cannot be drawn, or are no longer planned, are removed.
 
-    Other processes draw while this context lasts. When it ends, the list that it yields has an entry for each figure.
+    Helpers draw while this context lasts. When it ends, the list that it yields has an entry for each figure.
 
     Raises:
         RuntimeError: of ``figures_written``.
@@ -41,18 +42,20 @@ def all_drawn(
     kept = {name: one for name, one in prints.items() if known.get(name) == [one, _sizes(folder, name)]}
     _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
     entries: list[FigureEntry] = []
-    with _written({name: one for name, one in drawings.items() if name not in kept}, folder, style):
+    with _written({name: one for name, one in drawings.items() if name not in kept}, folder, style, share):
         yield entries
     _note(folder, prints)
     entries += [_entry(figure, one, folder) for figure, one in found]
 
 
-def _written(drawings: Mapping[str, Drawing], folder: Path, style: Style) -> AbstractContextManager[None]:
+def _written(
+    drawings: Mapping[str, Drawing], folder: Path, style: Style, share: Share
+) -> AbstractContextManager[None]:
     if not drawings:
         return nullcontext()
     from harness.reporting.figures.writing import figures_written  # it takes long to import
 
-    return figures_written(drawings, folder, style)
+    return figures_written(drawings, folder, style, share)
 
 
 def _drawn(folder: Path) -> dict[str, Any]:

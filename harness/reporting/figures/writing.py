@@ -1,101 +1,48 @@
-"""Figures to files, in as many processes as are worth starting."""
+"""Figures to files."""
 
 from __future__ import annotations
 
 import gc
-import pickle
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import IO, Any
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from harness.evaluation.workers import usable_cores
 from harness.files.whole import whole
 from harness.reporting.figures import style
 from harness.reporting.figures.planned import Drawing, Style
-
-_WORTH = 4  # figures that take twice as long as a process takes to start
+from harness.reporting.helpers import Share
 
 
 @contextmanager
 def figures_written(
-    drawings: Mapping[str, Drawing], folder: Path, size: Style, processes: int | None = None
+    drawings: Mapping[str, Drawing], folder: Path, size: Style, share: Share
 ) -> Iterator[None]:
     """Draw figures, and write each as ``<folder>/<name>.{pdf,svg,png}``; all are there when this context ends.
 
-    Other processes draw from its beginning on, this one what is left at its end.
-
-    Args:
-        drawings: by name.
-        folder: where to.
-        size: what they fit.
-        processes: by default one for each core, as far as there are figures for them.
+    Helpers draw from its beginning on, this process what is left at its end.
 
     Raises:
-        RuntimeError: another process ended early; what it said is on standard error.
+        RuntimeError: of ``share``.
     """
-    most = usable_cores() if processes is None else processes
-    waiting: SimpleQueue[tuple[str, Drawing]] = SimpleQueue()
-    for named in drawings.items():
-        waiting.put(named)
-    with ExitStack() as started:
-        for _ in range(min(most - 1, len(drawings) // _WORTH) if processes is None else most - 1):
-            started.enter_context(_helper(waiting, folder, size))
-        yield
-        gc.freeze()  # a figure is full of cycles: looked for without what the report is made of, it is let go at once
-        try:
-            for name, drawing in _taken(waiting):
-                write_figure(drawing, name, folder, size)
-                gc.collect()
-        finally:
-            gc.unfreeze()
-
-
-def _taken(waiting: SimpleQueue[tuple[str, Drawing]]) -> Iterator[tuple[str, Drawing]]:
-    while True:
-        try:
-            yield waiting.get_nowait()
-        except Empty:
-            return
-
-
-@contextmanager
-def _helper(waiting: SimpleQueue[tuple[str, Drawing]], folder: Path, size: Style) -> Iterator[None]:
-    """Have another process draw what waits, beside what this one does meanwhile."""
-    command = [sys.executable, "-m", __name__, str(folder), size]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        sender = Thread(target=_send, args=(waiting, other.stdin, other.stdout))
-        sender.start()
-        try:
-            yield
-        except BaseException:
-            other.kill()
-            raise
-        finally:
-            sender.join()
-    if other.returncode:
-        raise RuntimeError(f"drawing the figures below {folder} ended with status {other.returncode}")
-
-
-def _send(waiting: SimpleQueue[tuple[str, Drawing]], out: IO[bytes], back: IO[bytes]) -> None:
-    """Send a figure whenever the other process has written one, until none waits or that process has ended."""
+    finish = share(_write_and_forget, [(drawing, name, folder, size) for name, drawing in drawings.items()])
+    yield
+    gc.freeze()  # a figure is full of cycles: looked for without what the report is made of, it is let go at once
     try:
-        with out:
-            while back.read(1):  # it is ready for the next
-                pickle.dump(waiting.get_nowait(), out)
-                out.flush()
-    except (Empty, BrokenPipeError):
-        pass
+        finish()
+    finally:
+        gc.unfreeze()
+
+
+def _write_and_forget(drawing: Drawing, name: str, folder: Path, size: Style) -> None:
+    write_figure(drawing, name, folder, size)
+    gc.collect()
 
 
 def _drawn(drawing: Drawing, size: Style) -> Figure:
@@ -128,18 +75,3 @@ _PRINTERS: dict[str, Callable[[Figure, BytesIO], Any]] = {
     "svg": lambda figure, file: FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None}),
     "pdf": lambda figure, file: FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None}),
 }
-
-
-def _draw_received(stream: IO[bytes], answers: IO[bytes], folder: Path, size: Style) -> None:
-    """Draw what another process sends, and ask for more, until it ends its stream."""
-    while True:
-        answers.write(b".")
-        answers.flush()
-        if not stream.peek(1):  # type: ignore[attr-defined]
-            return
-        name, drawing = pickle.load(stream)  # the pipe is open to the process that started this one alone
-        write_figure(drawing, name, folder, size)
-
-
-if __name__ == "__main__":
-    _draw_received(sys.stdin.buffer, sys.stdout.buffer, Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
