@@ -36,9 +36,12 @@ class DrawBatch(Protocol):
         """Return the batch of a step; its tensors may be those of ``into``, written to."""
 
 
-_AHEAD = 2  # batches of each loader that are drawn or wait to be taken
-_AHEAD_IN_THREAD = 4
 PATIENCE = 300.0  # seconds for one batch, after which its loader counts as hung
+
+
+def _ahead(loaders: int) -> int:
+    """Return how many batches are drawn or wait to be taken: a few that take long are not to keep those after them waiting."""
+    return max(2 * loaders, loaders + 4)
 
 
 def drawn_ahead(
@@ -71,7 +74,7 @@ def drawn_ahead(
             return pinner.submit(lambda: take().pin_memory()).result if pin else take
 
         waiting = iter(steps[1:])
-        asked = deque(map(asked_for, islice(waiting, loaders * _AHEAD or _AHEAD_IN_THREAD)))
+        asked = deque(map(asked_for, islice(waiting, _ahead(loaders))))
         yield first.pin_memory() if pin else first
         while asked:
             batch = asked.popleft()()
@@ -97,7 +100,7 @@ def _processes(draw: DrawBatch, first: Batch, loaders: int, threads: int) -> Ite
 
     Each batch that is asked for has a slot of shared memory, which is used again once the batch after it is taken.
     """
-    count = loaders * _AHEAD + 1  # and the one that is out
+    count = _ahead(loaders) + 1  # and the one that is out
     slots = _slots_like(first, count)
     context = get_context("forkserver")
     requests, asking = context.Pipe(duplex=False)

@@ -117,7 +117,7 @@ def rate_with(draw: Any, loaders: int, seconds: float) -> tuple[float, float, fl
     """Return what ``rate_of`` says of batches drawn by this process (0) or by loaders."""
     if not loaders:
         return rate_of((draw(step) for step in range(10**6)), 0, seconds)
-    return rate_of(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), 2 * loaders, seconds)
+    return rate_of(drawn_ahead(draw, range(10**6), loaders, 1, pin=False), loaders + 4, seconds)
 
 
 def rate_apart(draw: Any, seconds: float) -> float:
