@@ -44,19 +44,20 @@ def test_few_calls_are_made_here() -> None:
         assert share(os.getpid, [()] * 3)() == [os.getpid()] * 3
 
 
-DIE = f"__import__('os').getpid() == {os.getpid()} or __import__('os')._exit(9)"
+DIE = "__import__('os').getpid() == {here} or __import__('os')._exit(9)"
 
 
 @pytest.mark.parametrize(
     ("first", "error", "said"),
     [("1 / 0", ZeroDivisionError, "division"), (DIE, RuntimeError, "is lost"), ("lambda: 1", RuntimeError, "is lost")],
+    ids=["raised", "died", "cannot be sent"],
 )  # fmt: skip
 def test_an_error_comes_as_it_was_raised_and_a_loss_is_told(
     first: str, error: type[Exception], said: str
 ) -> None:
     with helpers(1) as share:
         others(share)
-        finish = share(eval, [(first,), *[("1",)] * 9])
+        finish = share(eval, [(first.format(here=os.getpid()),), *[("1",)] * 9])
         time.sleep(1.0)  # the helper makes the first call
         with pytest.raises(error, match=said):
             finish()
