@@ -33,10 +33,11 @@ def others(share: Share) -> set[int]:
 
 def test_results_come_in_order_from_several_processes() -> None:
     numbers = [(number, 3) for number in range(200)]
+    before = {*psutil.Process().children(recursive=True)}  # of other tests
     with helpers(2) as share:
         assert 1 <= len(others(share)) <= 2
         assert share(divmod, numbers)() == alone(divmod, numbers)() == [divmod(*pair) for pair in numbers]
-    assert not psutil.Process().children(recursive=True)
+    assert {*psutil.Process().children(recursive=True)} <= before
 
 
 def test_few_calls_are_made_here() -> None:
