@@ -1,7 +1,7 @@
 """Processes beside the one that writes a report: they take part in what has many parts, reading records and drawing figures.
 
-They are asked and heard through pipes, and end with their owner, however that ends. They need neither a main module that can
-be imported, as those of ``concurrent.futures`` do, nor semaphores.
+They are asked and heard through pipes, and end with their owner, however that ends: where it is killed, after the call that
+they are at. They need neither a main module that can be imported, as those of ``concurrent.futures`` do, nor semaphores.
 """
 
 from __future__ import annotations
