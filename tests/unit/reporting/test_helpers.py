@@ -14,7 +14,7 @@ import pytest
 from harness.reporting.helpers import Share, alone, helpers
 
 OWNER = """
-import os, sys, time
+import time
 from harness.reporting.helpers import helpers
 with helpers(1) as share:
     share(time.sleep, [(1.0,)] * 600)
