@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness.reporting.arm_scores import ArmScores, Sample, WeightedArm
+from harness.reporting.helpers import Share, alone
 from harness.reporting.patients import patient_means
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
@@ -18,9 +20,10 @@ from harness.reporting.wording import metric_of
 
 RETRAINING_STAR, NETWORKS_STAR = "*", "°"
 TARGETS = ("retraining", "networks")
+_AT_ONCE = 50  # comparisons that one process makes in one go
 
 
-def comparison_frame(data: ReportData) -> pd.DataFrame:
+def comparison_frame(data: ReportData, share: Share = alone) -> pd.DataFrame:
     """Return one row per arm, role and metric that has a baseline to be compared with.
 
     Values are the patients' means over cases and regions. The family of Holm's correction is all rows of one metric and role
@@ -33,10 +36,16 @@ def comparison_frame(data: ReportData) -> pd.DataFrame:
         together; ``rank_biserial``; ``standardised``; ``margin``, ``p_equivalent``, ``holm_equivalent``, ``detectable`` and
         ``verdict`` for retraining; ``star``.
     """
-    scores = ArmScores(data)
+    pairs = [*_pairs(data, ArmScores(data))]
+    asked = [
+        (sample, data.study.report.margin_of(metric) / metric_of(metric).scale)
+        for _, _, metric, sample in pairs
+    ]
+    parts = [(asked[first : first + _AT_ONCE],) for first in range(0, len(asked), _AT_ONCE)]
+    found = share(_all_columns, parts)()
     rows = [
-        {**data.named(arm), "role": role, "metric": metric, **_columns(data, sample, metric)}
-        for arm, role, metric, sample in _pairs(data, scores)
+        {**data.named(arm), "role": role, "metric": metric, **columns}
+        for (arm, role, metric, _), columns in zip(pairs, chain.from_iterable(found), strict=True)
     ]
     frame = pd.DataFrame(rows, columns=[*data.keys, "role", "metric", *_COLUMNS])
     frame = frame.astype(dict.fromkeys(data.keys, object))  # as where a factor is not set in all rows
@@ -58,10 +67,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _columns(data: ReportData, sample: Sample, metric: str) -> dict[str, Any]:
+def _all_columns(asked: Sequence[tuple[Sample, float]]) -> list[dict[str, Any]]:
+    return [_columns(sample, margin) for sample, margin in asked]
+
+
+def _columns(sample: Sample, margin: float) -> dict[str, Any]:
     found: Comparison = compare(sample.sets[0], np.random.default_rng(0))
     fixed, again = found.these_networks, found.retraining
-    margin = data.study.report.margin_of(metric) / metric_of(metric).scale
     values = (
         found.difference, sample.patients, sample.cases, sample.dropped, *sample.seeds, sample.left_out, sample.paired, fixed.p, fixed.low,
         fixed.high, fixed.reason, fixed.smallest_p, again.p, again.low, again.high, again.reason,

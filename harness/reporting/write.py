@@ -143,7 +143,7 @@ def _write(
     history = frames.history_frame(trials, results, torn, share)
     suggested = [frames.trial_frame(replace(study, cells=found.cells()), results) for found in searches]
     data = build_report_data(study, trials, cases)
-    comparisons, ensembles = comparison_frame(data), frames.ensemble_frame(study, trials, results)
+    comparisons, ensembles = comparison_frame(data, share), frames.ensemble_frame(study, trials, results)
     contrasts, groups = contrast_frame(data), list(rank_groups(data))
     galleries = all_galleries(data, results, folder, data_root)
     planned = chain(
