@@ -99,7 +99,7 @@ def _draw_boxes(
 
     seaborn.boxplot(
         rows, x="region", y="value", hue="arm", order=regions, hue_order=arms, palette=palette, saturation=1,
-        width=_WIDTH, gap=0.15, showfliers=False, linewidth=0.6, linecolor=_EDGE, legend=False, ax=axis,
+        width=_WIDTH, gap=0.15, showfliers=False, showcaps=False, linewidth=0.6, linecolor=_EDGE, legend=False, ax=axis,
     )  # fmt: skip
 
 
