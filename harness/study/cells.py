@@ -38,7 +38,8 @@ class Cell:
         parts = [
             factors["architecture"], f"{factors['method']}{pretraining}", f"{factors['shots']} shots", f"seed {factors['seed']}"
         ]  # fmt: skip
-        parts += [f"{key}={value}" for key, value in self.own_settings().items()]
+        # None: a parameter that the cell's method or network does not have
+        parts += [f"{key}={value}" for key, value in self.own_settings().items() if value is not None]
         return " · ".join(map(str, parts))
 
     def own_settings(self) -> dict[str, Any]:

@@ -129,6 +129,8 @@ def test_dotted_keys_reach_into_parameters_and_every_cell_knows_their_value(stud
     )
     assert [cell.factors["method.masking.ratio"] for cell in loaded.cells] == [0.2, 0.8, 0.4, None]
     assert loaded.varying() == ("method", "seed", "method.masking.ratio")
+    assert loaded.cells[0].label().endswith("seed 0 · method.masking.ratio=0.2")
+    assert "method.masking" not in loaded.cells[-1].label()  # it has no such parameter
 
 
 def test_cells_that_name_no_pipeline_have_that_of_the_base_where_others_name_one(study) -> None:
