@@ -86,7 +86,8 @@ def made_from_other_data(
         UserError: as ``adopt``, and what ``contents_here`` raises.
     """
     missing = _missing(cells, store)
-    offered = {id: record for _, found in _offered(cells, store) for id, (record, _) in found.items()}
+    found = (one for _, some in _offered(cells, store) for one in some.items())
+    offered = {id: record for id, (record, _) in found if is_final(record)}  # others may be trained again
     trained = {spec.dataset: spec for id, spec in missing.items() if id not in offered}
     published = {record.spec.dataset for record in offered.values()}
     here = {dataset: contents_here(spec) for dataset, spec in trained.items() if dataset in published}
@@ -100,19 +101,28 @@ def made_from_other_data(
 
 
 def _offered(cells: Iterable[Cell], store: Store) -> Iterator[tuple[Path, _Found]]:
-    """Yield the folders of published records that missing trials can be taken from, each trial once."""
-    wanted = {*_missing(cells, store)}
+    """Yield the folders of published records that missing trials can be taken from, each trial once.
+
+    What a search stopped early comes last: another study may have it whole.
+    """
+    wanted, stopped = {*_missing(cells, store)}, list[tuple[Path, _Found]]()
     for records in published_folders(store.results):
         if not wanted:
             return
         found = {
             record.id: (record, history)
             for _, record, history in read_lines(records / TRIALS)
-            if record.id in wanted and is_final(record)
+            if record.id in wanted
         }
-        if found:
-            yield records, found
-            wanted -= found.keys()
+        ended = {id: one for id, one in found.items() if is_final(one[0])}
+        if ended:
+            yield records, ended
+            wanted -= ended.keys()
+        stopped.append((records, {id: one for id, one in found.items() if one[0].status == "pruned"}))
+    for records, found in stopped:
+        if left := {id: one for id, one in found.items() if id in wanted}:
+            yield records, left
+            wanted -= left.keys()
 
 
 def _missing(cells: Iterable[Cell], store: Store) -> dict[str, TrialSpec]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.reporting.arm_scores import ArmScores, Sample, WeightedArm
-from harness.reporting.helpers import Share, alone
+from harness.reporting.helpers import Share, alone, cut
 from harness.reporting.patients import patient_means
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.estimates import MEAN, STUDENT
@@ -41,8 +41,7 @@ def comparison_frame(data: ReportData, share: Share = alone) -> pd.DataFrame:
         (sample, data.study.report.margin_of(metric) / metric_of(metric).scale)
         for _, _, metric, sample in pairs
     ]
-    parts = [(asked[first : first + _AT_ONCE],) for first in range(0, len(asked), _AT_ONCE)]
-    found = share(_all_columns, parts)()
+    found = share(_all_columns, [(some,) for some in cut(asked, _AT_ONCE)])()
     rows = [
         {**data.named(arm), "role": role, "metric": metric, **columns}
         for (arm, role, metric, _), columns in zip(pairs, chain.from_iterable(found), strict=True)

@@ -26,7 +26,7 @@ from harness.records.schema import (
     read_history,
 )
 from harness.records.store import Store
-from harness.reporting.helpers import Share, alone
+from harness.reporting.helpers import Share, alone, cut
 from harness.reporting.wording import UNSET, factor_value, is_number
 from harness.spec import canonical_json
 from harness.study.members import OVER, groups_of_members
@@ -52,7 +52,7 @@ def trial_folder(results: Path, trial_id: str) -> Path:
 
 def _parts(ids: Sequence[str], results: Path) -> list[tuple[list[str], Path]]:
     """Return the arguments of functions that read some trials each."""
-    return [([*ids[first : first + _AT_ONCE]], results) for first in range(0, len(ids), _AT_ONCE)]
+    return [(some, results) for some in cut(ids, _AT_ONCE)]
 
 
 def trial_frame(study: Study, results: Path, share: Share = alone) -> pd.DataFrame:

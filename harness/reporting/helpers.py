@@ -1,4 +1,4 @@
-"""Processes beside the one that writes a report: they take part in what has many parts, reading records and drawing figures.
+"""Processes beside the one that writes a report: they help to read records, to compare arms and to draw figures.
 
 They are asked and heard through pipes, and end with their owner, however that ends: where it is killed, after the call that
 they are at. They need neither a main module that can be imported, as those of ``concurrent.futures`` do, nor semaphores.
@@ -23,6 +23,11 @@ _WORTH = 4  # parts that take twice as long as a process takes to start
 
 Share = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Callable[[], list[Any]]]
 """From a function and the arguments of each call to what takes part in the calls itself, and returns their results in order."""
+
+
+def cut(items: Sequence[Any], length: int) -> list[list[Any]]:
+    """Return items in lists of ``length``, the last one shorter: so much for one call, where each item is little work."""
+    return [[*items[first : first + length]] for first in range(0, len(items), length)]
 
 
 def alone(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> Callable[[], list[Any]]:

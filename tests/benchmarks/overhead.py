@@ -86,19 +86,9 @@ def measure_pure(study: Path) -> float:
 
 def train_only(spec) -> float:
     """Return the seconds that the steps of a trial take, and do nothing else with it."""
-    from harness.data.trial_data import load_trial_data
-    from harness.seeding import clean_process
-    from harness.training.batches import training_batches
-    from harness.training.loop import Trainer
-    from harness.trial.build import build_method
-    from harness.trial.environment import pick_device
+    from trials import untrained
 
-    clean_process(spec.recipe.threads)
-    data = load_trial_data(spec, None)
-    device = pick_device()
-    method = build_method(spec, data, device)
-    draw = training_batches(data, method, spec.recipe, spec.seed)
-    trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
+    trainer, _ = untrained(spec)
     start = time.perf_counter()
     for _ in trainer.run_until(spec.recipe.steps):
         pass

@@ -16,18 +16,12 @@ import time
 from itertools import product
 
 import numpy as np
-from term_shares import planned
+from trials import planned, untrained
 
 from harness.data.caches import data_folder
-from harness.data.trial_data import load_trial_data
 from harness.evaluation.metrics import dice_by_region
 from harness.evaluation.prediction import class_probabilities
-from harness.seeding import clean_process
 from harness.spec import TrialSpec
-from harness.training.batches import training_batches
-from harness.training.loop import Trainer
-from harness.trial.build import build_method
-from harness.trial.environment import pick_device
 
 CHOICES = tuple(product(("fp32", "bf16"), ("channels_last", "contiguous")))
 
@@ -46,39 +40,29 @@ def main() -> None:
     only = options.only and tuple(options.only.split(","))
     print(f"{'precision':12}{'memory format':16}{'ms/step':>10}{'relative':>10}{'Dice':>8}")
     first = None
-    for precision, layout in [choice for choice in CHOICES if only in (None, choice)]:
-        recipe = spec.recipe.model_copy(
-            update={
-                "precision": precision,
-                "memory_format": layout,
-                "steps": options.steps or spec.recipe.steps,
-            }
-        )
+    for choice in [one for one in CHOICES if only in (None, one)]:
+        settings = dict(zip(("precision", "memory_format"), choice, strict=True))
+        recipe = spec.recipe.model_copy(update=settings | {"steps": options.steps or spec.recipe.steps})
         seconds, dice = trained(spec.model_copy(update={"recipe": recipe}), options.data)
         first = first or seconds
         print(
-            f"{precision:12}{layout:16}{1000 * seconds:10.1f}{seconds / first:10.2f}{100 * dice:8.2f}",
+            f"{choice[0]:12}{choice[1]:16}{1000 * seconds:10.1f}{seconds / first:10.2f}{100 * dice:8.2f}",
             flush=True,
         )
 
 
 def trained(spec: TrialSpec, folder: str | None) -> tuple[float, float]:
     """Return the processor time of a step, seconds, and the mean Dice of the student over regions and validation cases."""
-    recipe = spec.recipe
-    clean_process(recipe.threads, recipe.kernels, recipe.precision)
-    data, device = load_trial_data(spec, data_folder(folder)), pick_device()
-    method = build_method(spec, data, device)
-    trainer = Trainer(method, recipe, spec.seed, device, training_batches(data, method, recipe, spec.seed))
+    trainer, data = untrained(spec, data_folder(folder))
     times, start = [], time.process_time()
-    for _ in trainer.run_until(recipe.steps):
+    for _ in trainer.run_until(spec.recipe.steps):
         times.append(time.process_time() - start)
         start = time.process_time()
     student, regions = trainer.method.roles()["student"], dict(data.dataset.training_regions())
-    scores = [
-        list(dice_by_region(labels, data.selection_label(case), regions).values())
-        for case in data.selection_cases
-        for labels in (class_probabilities(student, data.image(case), recipe, device).labels(),)
-    ]
+    scores = []
+    for case in data.selection_cases:
+        found = class_probabilities(student, data.image(case), spec.recipe, trainer.device).labels()
+        scores.append([*dice_by_region(found, data.selection_label(case), regions).values()])
     return statistics.median(times), float(np.nanmean(np.nanmean(scores, axis=0)))
 
 

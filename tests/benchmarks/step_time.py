@@ -19,18 +19,16 @@ from multiprocessing import get_context
 
 import psutil
 import torch
+from trials import untrained
 
 from harness import registry
 from harness.data.augmentation import Augmenter
 from harness.data.trial_data import load_trial_data
 from harness.seeding import clean_process
 from harness.study.resolve import Resolver
-from harness.training.batches import training_batches
-from harness.training.loop import Trainer, memory_format
+from harness.training.loop import memory_format
 from harness.training.losses import segmentation_loss
 from harness.training.memory import peak_bytes, reset_peak
-from harness.trial.build import build_method
-from harness.trial.environment import pick_device
 
 warnings.filterwarnings("ignore")
 WARM_UP = 5
@@ -85,7 +83,7 @@ def median_growth(spec) -> float:
 
 def growth(spec) -> int:
     """Return the resident high-water mark of a few steps, less that after building, bytes."""
-    loop = trainer_of(spec).run_until(6)
+    loop = untrained(spec)[0].run_until(6)
     reset_peak(torch.device("cpu"))
     built = psutil.Process().memory_info().rss
     for _ in loop:
@@ -95,17 +93,7 @@ def growth(spec) -> int:
 
 def harness_loop(spec):
     """Yield after each step of the harness."""
-    yield from trainer_of(spec).run_until(spec.recipe.steps)
-
-
-def trainer_of(spec) -> Trainer:
-    """Return a trainer at step 0."""
-    clean_process(spec.recipe.threads)
-    data = load_trial_data(spec, None)
-    device = pick_device()
-    method = build_method(spec, data, device)
-    draw = training_batches(data, method, spec.recipe, spec.seed)
-    return Trainer(method, spec.recipe, spec.seed, device, draw)
+    yield from untrained(spec)[0].run_until(spec.recipe.steps)
 
 
 def bare_loop(spec):

@@ -18,16 +18,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from trials import planned, untrained
 
-import harness
 from harness.data.caches import data_folder
-from harness.data.trial_data import load_trial_data
-from harness.seeding import clean_process
 from harness.spec import TrialSpec
 from harness.training.batches import training_batches
-from harness.training.loop import Trainer
 from harness.training.method import Losses, Progress
-from harness.trial.build import build_method
 
 
 def main() -> None:
@@ -46,27 +42,13 @@ def main() -> None:
             print(f"{step:8}{name:>16}{of_loss:10.2%}{of_gradient:13.2%}", flush=True)
 
 
-def planned(study: str, wanted: Mapping[str, str]) -> TrialSpec:
-    """Return the one trial of a study that has the wanted values."""
-    cells = [
-        cell
-        for cell in harness.load_study(study).cells
-        if all(str(cell.factors.get(key)) == value for key, value in wanted.items())
-    ]
-    if len(cells) != 1:
-        raise SystemExit(f"{len(cells)} trials of {study} have {dict(wanted)}: name one")
-    return cells[0].spec
-
-
 def looks(
     spec: TrialSpec, data: str | None, count: int
 ) -> Iterator[tuple[int, dict[str, tuple[float, float]]]]:
     """Yield the shares of loss and gradient by term at ``count`` steps, the first and the last of them too."""
-    clean_process(spec.recipe.threads)
-    trial_data, device = load_trial_data(spec, data_folder(data)), torch.device("cpu")
-    method = build_method(spec, trial_data, device)
+    trainer, trial_data = untrained(spec, data_folder(data))
+    method = trainer.method
     draw = training_batches(trial_data, method, spec.recipe, spec.seed)
-    trainer = Trainer(method, spec.recipe, spec.seed, device, draw)
     student = list(method.modules["student"].parameters())
     last = spec.recipe.steps - 1
     for step in sorted({round(last * look / max(1, count - 1)) for look in range(count)}):

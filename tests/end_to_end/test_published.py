@@ -38,9 +38,9 @@ def test_published_tables_are_rebuilt_from_their_records(
     study, store = load_study(name), Store(tmp_path)
     records = PUBLISHED / name / "records" / "trials.jsonl.gz"
     lines = [json.loads(line) for line in gzip.decompress(records.read_bytes()).splitlines()]
-    states = [(line["record"]["kind"], line["record"]["status"]) for line in lines]
+    kinds = [line["record"]["kind"] for line in lines]
     taken = adopt_published(study, store)
-    assert taken.number == states.count(("train", "complete")) > 0
+    assert taken.number == kinds.count("train") > 0
     written = write_known(taken.known, store)
     assert not written.refused
     assert written.answer in (PUBLISHED / name / "README.md").read_text()

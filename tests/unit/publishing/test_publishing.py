@@ -19,7 +19,7 @@ from harness.errors import UserError
 from harness.publishing.adopt import adopt, journal_folder, made_from_other_data, published_states
 from harness.publishing.publish import publish, thinned
 from harness.publishing.records import case_rows
-from harness.records.schema import read_history
+from harness.records.schema import TrialRecord, read_history, write_record
 from harness.records.store import Store
 from harness.reporting.write import write_report
 from harness.search.findings import JOURNAL
@@ -90,6 +90,23 @@ def test_only_what_is_missing_is_taken_over(study: Study, tmp_path: Path) -> Non
     assert adopt(study.cells[1:], store) == 1
     assert published_states(study.cells, store) == {lost[0]: "complete"}
     assert store.status(lost[0]) == "pending" and store.status(lost[1]) == "complete"
+
+
+def test_what_a_search_stopped_early_is_taken_over_as_that_unless_another_study_has_it_whole(
+    study: Study, tmp_path: Path
+) -> None:
+    store, (whole, stopped) = Store(tmp_path), study.cells[:2]
+    publish(replace(study, name="later"), [whole], store, "yes", {})
+    for cell in (whole, stopped):
+        shutil.rmtree(folder := store.trials / cell.spec.id)
+        folder.mkdir()
+        write_record(folder, TrialRecord(id=cell.spec.id, status="pruned", kind="train", spec=cell.spec))
+    publish(replace(study, name="earlier"), study.cells[:3], store, "yes", {})
+    shutil.rmtree(store.trials)
+    expected = {whole.spec.id: "complete", stopped.spec.id: "pruned"}
+    assert published_states([whole, stopped], store) == expected
+    assert adopt([whole, stopped], store) == 2 and adopt([whole, stopped], store) == 0
+    assert {id: store.status(id) for id in expected} == expected
 
 
 def test_what_other_data_gave_is_told_where_something_is_trained(
