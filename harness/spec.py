@@ -331,6 +331,11 @@ def plain(model: BaseModel) -> dict[str, Any]:
     return json.loads(canonical_json(identity(model)))
 
 
+def as_tuples(value: Any) -> Any:
+    """Return a setting with tuples for lists, at any depth, so that it can be told from others by its hash."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
 _ALWAYS = object()  # equals no value
 
 

@@ -2,6 +2,7 @@
 
 A contrast is a weighted sum of arms' mean scores, so it is the mean of one table of weighted sums, seeds by patients, where all
 its arms have the same seeds. Where they do not, the arms with positive weights and those with negative ones have a table each.
+Datasets have tables of their own, since they have patients of their own, and seeds of their own where they share too few.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from harness.reporting.report_data import Arm, ReportData
 from harness.reporting.statistics.mean_variance import FloatArray
-from harness.reporting.statistics.significance import LEAST_SEEDS
+from harness.reporting.statistics.significance import LEAST_SEEDS, Significance, mean_test_of_sets
 
 _NO_WEIGHT = 1e-12
 
@@ -36,15 +37,17 @@ class Sample:
         sets: for each dataset one group of paired seeds, or two: weighted scores ``(seeds, patients)`` without NaN, whose means add
             up to the contrast.
         datasets: their names.
-        seeds: how many the arms with positive weights have in it, and those with negative ones.
+        same_seeds: whether these have the same seeds; else each has its own.
+        seeds: how many the arms with positive weights have in it, and those with negative ones: on the dataset that has fewest.
         left_out: seeds of some arm that are not in it.
         patients: that all networks have a value for, ``cases`` theirs.
         dropped: patients that only some have a value for.
-        paired: whether all arms have the same seeds.
+        paired: whether all arms of a dataset have the same seeds.
     """
 
     sets: tuple[tuple[FloatArray, ...], ...]
     datasets: tuple[str, ...]
+    same_seeds: bool
     seeds: tuple[int, int]
     left_out: int
     patients: int
@@ -56,6 +59,19 @@ class Sample:
     def estimate(self) -> float:
         """The contrast; NaN where there is no patient."""
         return sum(float(group.mean()) if group.size else np.nan for groups in self.sets for group in groups)
+
+    def test(self) -> Significance:
+        """Return the test of the contrast for new seeds and new patients of these datasets."""
+        return mean_test_of_sets(self.sets, self.same_seeds)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Arms of a contrast whose weighted scores are one table: its seeds, and how many others some arm has."""
+
+    terms: list[WeightedArm]
+    seeds: list[int]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -105,26 +121,44 @@ class ArmScores:
     def sample(self, terms: Sequence[WeightedArm], metric: str) -> Sample:
         """Return what a contrast is estimated from; each of its arms has a score.
 
-        Seeds that all arms have are paired. With fewer than three such seeds each side has those of its own, where these are three
-        or more or no seed is shared.
+        Seeds that all arms have are paired. Datasets that share fewer than three have seeds of their own. With fewer than three on
+        a dataset each side has those of its own, where these are three or more or no seed is shared.
         """
-        sides = [[one for one in terms if (one.weight > 0) == positive] for positive in (True, False)]
-        shared, *own = (self._common_seeds(side, metric) for side in (terms, *sides))
-        apart = all(sides) and len(shared) < LEAST_SEEDS and (not shared or min(map(len, own)) >= LEAST_SEEDS)
-        parts = list(zip(sides, own, strict=True)) if apart else [(list(terms), shared)]
-        every = [{seed for one in side for seed in self._rows(one, metric)} for side, _ in parts]
         names = tuple(dict.fromkeys(self.dataset(one.arm) for one in terms))
-        found = [self._of_dataset(name, parts, metric) for name in names]
+        same_seeds = len(names) == 1 or len(self._common_seeds(terms, metric)) >= LEAST_SEEDS
+        of_each = [[one for one in terms if self.dataset(one.arm) == name] for name in names]
+        sides = [self._sides(own, metric) for own in ([terms] if same_seeds else of_each)]
+        found = [
+            self._of_dataset(name, part, metric)
+            for name, part in zip(names, sides * len(names) if same_seeds else sides, strict=True)
+        ]
         return Sample(
             sets=tuple(groups for groups, _ in found),
             datasets=names,
-            seeds=(len(parts[0][1]), len(parts[-1][1])),
-            left_out=sum(len(all_) - len(used) for all_, (_, used) in zip(every, parts, strict=True)),
+            same_seeds=same_seeds,
+            seeds=(min(len(part[0].seeds) for part in sides), min(len(part[-1].seeds) for part in sides)),
+            left_out=sum(side.left_out for part in sides for side in part),
             patients=sum(counts[0] for _, counts in found),
             cases=sum(counts[1] for _, counts in found),
             dropped=sum(counts[2] for _, counts in found),
-            paired=not apart,
+            paired=all(len(part) == 1 for part in sides),
         )
+
+    def _sides(self, terms: Sequence[WeightedArm], metric: str) -> list[_Side]:
+        """Return all arms as one side if they are paired, else those with positive weights and those with negative ones."""
+        whole = self._side(terms, metric)
+        halves = [[one for one in terms if (one.weight > 0) == positive] for positive in (True, False)]
+        if len(whole.seeds) >= LEAST_SEEDS or not all(halves):
+            return [whole]
+        apart = [self._side(half, metric) for half in halves]
+        enough = min(len(side.seeds) for side in apart) >= LEAST_SEEDS
+        return apart if enough or not whole.seeds else [whole]
+
+    def _side(self, terms: Sequence[WeightedArm], metric: str) -> _Side:
+        """Return arms with the seeds that all of them have."""
+        seeds = self._common_seeds(terms, metric)
+        every = {seed for one in terms for seed in self._rows(one, metric)}
+        return _Side(list(terms), seeds, len(every) - len(seeds))
 
     def _rows(self, one: WeightedArm, metric: str) -> dict[int, int]:
         """Return the row of each seed of an arm."""
@@ -137,18 +171,18 @@ class ArmScores:
         return sorted(set.intersection(*found)) if found else []
 
     def _of_dataset(
-        self, name: str, parts: Sequence[tuple[Sequence[WeightedArm], Sequence[int]]], metric: str
+        self, name: str, sides: Sequence[_Side], metric: str
     ) -> tuple[tuple[FloatArray, ...], tuple[int, int, int]]:
         """Return the groups of one dataset, and how many patients, cases and dropped patients there are."""
         known: Any = True  # for each patient, from the first arm on
         some, cases, groups = known & False, 0.0, []
-        for terms, seeds in parts:
+        for side in sides:
             total: FloatArray | float = 0.0
-            for one in terms:
+            for one in side.terms:
                 if self.dataset(one.arm) != name:
                     continue
                 table, rows = self._tables[one.role, metric], self._rows(one, metric)
-                chosen = [rows[seed] for seed in seeds]
+                chosen = [rows[seed] for seed in side.seeds]
                 values = table.values[chosen]
                 known, some = known & ~np.isnan(values).any(axis=0), some | ~np.isnan(values).all(axis=0)
                 cases = np.fmax(cases, np.nan_to_num(table.cases[chosen]).max(axis=0, initial=0))

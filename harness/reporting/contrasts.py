@@ -12,11 +12,7 @@ from harness.reporting.arm_scores import ArmScores, Sample, WeightedArm, merged
 from harness.reporting.contrast_words import contrast_words
 from harness.reporting.report_data import ReportData
 from harness.reporting.statistics.datasets import LEAST_DATASETS, heterogeneity, mean_of_datasets
-from harness.reporting.statistics.significance import (
-    Significance,
-    mean_test_of_sets,
-    student_test,
-)
+from harness.reporting.statistics.significance import Significance, student_test
 from harness.reporting.statistics.verdicts import decided, with_verdicts
 from harness.reporting.wording import UNSET, metric_of
 from harness.study.cells import SETTING
@@ -26,7 +22,7 @@ from harness.study.contrasts import DATASET, Contrast, default_contrasts, expand
 COLUMNS = (
     "study", "contrast", "of", "to", "place", "pooled", "kind", "primary", "dataset", "metric", "difference", "low_retraining", "high_retraining",
     "p_retraining", "margin", "p_equivalent", "detectable", "seeds", "seeds_to", "left_out", "patients", "cases", "dropped", "levels",
-    "paired", "random_datasets", "q", "p_q", "i_squared", "reason",
+    "paired", "same_seeds", "random_datasets", "q", "p_q", "i_squared", "reason",
 )  # fmt: skip
 
 
@@ -65,8 +61,8 @@ def contrast_frame(data: ReportData) -> pd.DataFrame:
         ``pooled`` (in words), ``kind`` (difference, interaction or slope), ``primary``, ``dataset`` (of a row of one dataset);
         ``metric``; ``difference`` with its interval and p for retraining; ``margin``, ``p_equivalent``, ``detectable``; how many
         seeds, patients, cases and levels it rests on, ``left_out`` seeds and ``dropped`` patients; of several datasets
-        ``random_datasets``, and ``q``, ``p_q`` and ``i_squared`` where it is pooled over them; ``reason`` for no test; what
-        ``with_verdicts`` adds.
+        ``same_seeds`` and ``random_datasets``, and ``q``, ``p_q`` and ``i_squared`` where it is pooled over them; ``reason`` for no
+        test; what ``with_verdicts`` adds.
     """
     studies = studies_with_contrasts(data)
     rows = [
@@ -105,12 +101,16 @@ def _rows(
             yield {**named, "reason": reason, "margin": margin}
         return
     sample = scores.sample(terms, metric)
-    test, more = mean_test_of_sets(sample.sets), {}
+    test, more = sample.test(), {}
     parts = (
         list(_by_dataset(scores, sample, terms, metric)) if is_pooled_over_datasets(contrast, sample) else []
     )
     if len(sample.datasets) > 1:
-        more = {"random_datasets": len(parts) >= LEAST_DATASETS, **_disagreement(parts)}
+        more = {
+            "same_seeds": sample.same_seeds,
+            "random_datasets": len(parts) >= LEAST_DATASETS,
+            **_disagreement(parts),
+        }
     difference = sample.estimate
     if len(parts) >= LEAST_DATASETS and not test.reason:
         difference, variance = mean_of_datasets([own.estimate for _, own, _ in parts])
@@ -131,7 +131,7 @@ def _by_dataset(
     """Yield the same contrast on each dataset alone: all have the same share in the mean."""
     for name, own in of_each_dataset(scores, whole, terms):
         sample = scores.sample(own, metric)
-        yield name, sample, mean_test_of_sets(sample.sets)
+        yield name, sample, sample.test()
 
 
 def of_each_dataset(

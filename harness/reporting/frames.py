@@ -28,7 +28,7 @@ from harness.records.schema import (
 from harness.records.store import Store
 from harness.reporting.helpers import Share, alone, cut
 from harness.reporting.wording import UNSET, factor_value, is_number
-from harness.spec import canonical_json
+from harness.spec import as_tuples, canonical_json
 from harness.study.members import OVER, groups_of_members
 from harness.study.study import Study
 
@@ -249,9 +249,7 @@ def _record_columns(record: TrialRecord) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return canonical_json(value) if isinstance(value, dict) else value
+    return canonical_json(value) if isinstance(value, dict) else as_tuples(value)
 
 
 def _points(ids: Sequence[str], results: Path) -> list[tuple[str, int, str, str, float]]:

@@ -75,7 +75,7 @@ class _Known:
     Attributes:
         parts: variance components on each dataset, of its share in the contrast.
         patients: of each dataset.
-        seeds: how many they come from.
+        seeds: how many they come from, on the dataset that has fewest.
         between: the variance of the true difference between datasets, where these are random; else None.
     """
 
@@ -165,25 +165,23 @@ def _known_of(source: ReportData, metric: str) -> Iterator[tuple[str, _Known]]:
 
 def _known(sample: Sample, random_datasets: bool) -> _Known | None:
     """Return the variances of a sample; arms with seeds of their own are set beside each other as they come."""
-    parts, patients, means = [], [], []
-    fewest = min(len(group) for groups in sample.sets for group in groups)
+    parts, patients, means, variances = [], [], [], []
     for groups in sample.sets:
+        fewest = min(len(group) for group in groups)
         table = np.sum([group[:fewest] for group in groups], axis=0)
         if min(table.shape) < _LEAST:
             return None
         parts.append(components(table))
         patients.append(table.shape[1])
         means.append(float(table.mean()))
+        variances.append(float(expected_variance(parts[-1], *table.shape).variance))
     number = len(parts)  # of datasets; each has its share in the contrast
-    variances = [
-        float(expected_variance(own, fewest, n).variance) for own, n in zip(parts, patients, strict=True)
-    ]
     between = (
         between_datasets([number * mean for mean in means], [number**2 * own for own in variances])
         if random_datasets
         else None
     )
-    return _Known(tuple(parts), tuple(patients), fewest, between)
+    return _Known(tuple(parts), tuple(patients), min(sample.seeds), between)
 
 
 def _typical(known: Sequence[_Known]) -> _Known | None:

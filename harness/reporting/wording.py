@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from harness.spec import as_tuples
 from harness.study.names import Names, value_text
 
 UNSET = "–"
@@ -62,9 +63,7 @@ def metric_of(name: str, unit: str = "") -> Metric:
 
 def factor_value(value: Any) -> Any:
     """Return the value of a factor as frames have it: a list as a tuple, :data:`UNSET` where there is none."""
-    if isinstance(value, list):
-        return tuple(value)
-    return UNSET if value is None else value
+    return UNSET if value is None else as_tuples(value)
 
 
 def is_number(value: Any) -> bool:

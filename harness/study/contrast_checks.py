@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
+from harness.spec import as_tuples
 from harness.study.axes import REPEATED
 from harness.study.cells import FACTORS
 from harness.study.contrasts import ROLE, Arm, ContrastSpec, expand, is_level
@@ -26,12 +27,8 @@ def _arms(study: Study, cells: Iterable[Mapping[str, Any]]) -> list[Arm]:
     arms: dict[tuple[tuple[str, Any], ...], None] = {}
     for factors in cells:
         values = ((key, factors.get(key)) for key in keys)
-        arms[tuple((key, _plain(value)) for key, value in values if value is not None)] = None
+        arms[tuple((key, as_tuples(value)) for key, value in values if value is not None)] = None
     return [dict(arm) for arm in arms]
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def check_contrasts(where: str, study: Study) -> None:
@@ -71,7 +68,7 @@ def check_contrasts(where: str, study: Study) -> None:
 
 def _check_factors(place: str, spec: ContrastSpec, factors: Sequence[str]) -> None:
     chosen = [key for values in spec.selections() for key in values if key != ROLE]
-    for key in [*chosen, *spec.pool, *spec.between, *([spec.trend] if spec.trend else [])]:
+    for key in [*chosen, *spec.named()]:
         if key in REPEATED:
             raise UserError(
                 place, repr(key), "a factor that tells arms apart", "Leave it out: all of them count."

@@ -6,7 +6,7 @@ value; a factor that an arm does not set is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import log2
@@ -16,13 +16,14 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.parsing import WrongKey
-from harness.spec import Frozen
+from harness.spec import Frozen, as_tuples
 
 Arm = Mapping[str, Any]
 ROLE = "role"
 """A key of a selection beside the factors: the student's scores, or the teacher's."""
 DATASET = "dataset"
 _OWNED = ("method", "architecture")  # whose parameters another one of them does not have
+_UNSET = object()
 
 
 class ContrastSpec(Frozen):
@@ -30,16 +31,17 @@ class ContrastSpec(Frozen):
 
     ``of`` minus ``to`` is estimated; each is the name of a method, or values of factors. What ``to`` does not say is as in
     ``of``; without it ``of`` is set against the report's baseline. ``pairs`` sets each of its members against each earlier one.
-    ``pool`` averages over all values of factors, of several datasets over each by itself first. ``between`` is the difference of the differences at two values of a factor, ``trend`` the
-    slope over a numeric one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every
-    other factor that varies. ``primary`` ones are corrected together, the others are exploratory.
+    ``pool`` averages over all values of factors, of several datasets over each by itself first; ``all`` are those that are named
+    nowhere else. ``between`` is the difference of the differences at two values of a factor, ``trend`` the slope over a numeric
+    one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every other factor that varies.
+    ``primary`` ones are corrected together, the others are exploratory.
     """
 
     name: str = Field(min_length=1)
     of: str | dict[str, Any] = {}
     to: str | dict[str, Any] | None = None
     pairs: tuple[str | dict[str, Any], ...] = ()
-    pool: tuple[str, ...] = ()
+    pool: tuple[str, ...] | Literal["all"] = ()
     between: dict[str, tuple[Any, ...]] = {}
     trend: str = ""
     scale: Literal["unit", "log2"] = "unit"
@@ -48,6 +50,7 @@ class ContrastSpec(Frozen):
     @field_validator("between")
     @classmethod
     def _one_factor(cls, between: dict[str, Any]) -> dict[str, Any]:
+        between = {key: as_tuples(pair) for key, pair in between.items()}
         if len(between) > 1 or any(len({*pair}) != 2 for pair in between.values()):
             raise ValueError("one factor with two of its values")
         return between
@@ -60,11 +63,16 @@ class ContrastSpec(Frozen):
             raise WrongKey("pairs", "one arm", "two or more")
         if self.scale == "log2" and not self.trend:
             raise WrongKey("scale", "a scale without trend", "a scale beside trend")
-        named = [*self.pool, *self.between, *([self.trend] if self.trend else [])]
+        named = self.named()
         for key in named:
             if named.count(key) > 1 or any(key in selected for selected in self.selections()):
                 raise WrongKey(key, f"{key} twice", "each factor in one place of a contrast")
         return self
+
+    def named(self) -> list[str]:
+        """Return the factors of ``pool``, ``between`` and ``trend``, as far as they are named."""
+        pool = [] if self.pool == "all" else self.pool
+        return [*pool, *self.between, *([self.trend] if self.trend else [])]
 
     def selections(self) -> tuple[dict[str, Any], ...]:
         """Return ``of``, ``to`` and ``pairs`` as values of factors, those that are declared."""
@@ -74,7 +82,7 @@ class ContrastSpec(Frozen):
 
 def _selection(given: str | Mapping[str, Any]) -> dict[str, Any]:
     chosen = {"method": given} if isinstance(given, str) else given
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
+    return {key: as_tuples(value) for key, value in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class Contrast:
         primary: whether it belongs to the family that is corrected.
         of, to: what is told apart, by factor; ``to`` is None for the slope of one arm's own scores.
         place: the values of the other factors, which differ between contrasts of one name.
-        pooled: the factors that are averaged over, and in how many combinations of their values.
+        pooled: the factors that are averaged over, as far as they are no consequence of others, and in how many combinations of
+            their values.
         between: the factor and its two values of a difference of differences.
         trend: the factor of a slope, and ``scale`` its unit.
         terms: whose weighted sum it is.
@@ -163,33 +172,45 @@ class _Expansion:
         """Yield one for each combination of the factors that are neither chosen nor pooled, where all arms are planned."""
         spec, of_role = self.spec, str(self.of.get(ROLE, "student"))
         chosen = {key: value for key, value in self.of.items() if key != ROLE}
-        settled = {*self.of, *spec.pool, *spec.between, spec.trend}
+        settled = {*self.of, *self._pool, *spec.between, spec.trend}
         places: dict[tuple[tuple[str, Any], ...], None] = {}
         for arm in self.arms:
             if all(arm.get(key) == value for key, value in chosen.items()):
                 places[tuple((key, value) for key, value in arm.items() if key not in settled)] = None
         for place in map(dict, places):
             # datasets weigh the same also where one lacks levels of other factors
-            pool = sorted(spec.pool, key=lambda key: key != DATASET)
-            weighted = list(self._pooled({**place, **chosen}, pool))
+            pool = sorted(self._pool, key=lambda key: key != DATASET)
+            values = {**place, **chosen}
+            weighted = list(self._pooled(values, pool, _having(self.arms, values)))
             terms = [
                 Term(weight * term.weight, term.arm, term.role) for weight, own in weighted for term in own
             ]
             if terms:
                 of = {**chosen, ROLE: of_role}
                 to = None if self.to is None else {**self.to, ROLE: self.to.get(ROLE, of_role)}
-                yield Contrast(spec.name, spec.primary, of, to, place, spec.pool, len(weighted), spec.between,
+                yield Contrast(spec.name, spec.primary, of, to, place, _told(pool, terms), len(weighted), spec.between,
                                spec.trend, spec.scale, tuple(terms))  # fmt: skip
 
-    def _pooled(self, values: Mapping[str, Any], pool: Sequence[str]) -> Iterator[tuple[float, list[Term]]]:
-        """Yield the weight and the terms of each combination of pooled values; all values of a factor weigh the same."""
+    def _pooled(
+        self, values: Mapping[str, Any], pool: Sequence[str], arms: Sequence[Arm]
+    ) -> Iterator[tuple[float, list[Term]]]:
+        """Yield the weight and the terms of each combination of pooled values; all values of a factor weigh the same.
+
+        ``arms`` are those that have ``values``.
+        """
         if not pool:
             terms = self._at(values)
             yield from [(1.0, terms)] if terms else []
             return
-        found = [list(self._pooled({**values, pool[0]: level}, pool[1:])) for level in self._levels[pool[0]]]
-        # what only some arms set, such as a parameter, is not set by this one
-        found = [own for own in found if own] or [list(self._pooled(values, pool[1:]))]
+        key, *rest = pool
+        found: list[list[tuple[float, list[Term]]]] = []
+        # what only some arms set, such as a parameter, is not set by all
+        for level in dict.fromkeys(arm.get(key, _UNSET) for arm in arms):
+            chosen = values if level is _UNSET else {**values, key: level}
+            found.append(
+                list(self._pooled(chosen, rest, [arm for arm in arms if arm.get(key, _UNSET) == level]))
+            )
+        found = [own for own in found if own]
         for own in found:
             yield from ((weight / len(found), terms) for weight, terms in own)
 
@@ -205,7 +226,8 @@ class _Expansion:
     def _slope(self, values: Mapping[str, Any]) -> list[Term]:
         """Return the terms of the least-squares slope over the levels of a factor that are numbers."""
         key = self.spec.trend
-        levels = sorted(level for level in self._levels[key] if is_level(level, self.spec.scale))
+        declared = dict.fromkeys(arm[key] for arm in self.arms if key in arm)
+        levels = sorted(level for level in declared if is_level(level, self.spec.scale))
         found = [(level, terms) for level in levels if (terms := self._difference({**values, key: level}))]
         if len(found) < 2:
             return []
@@ -225,9 +247,10 @@ class _Expansion:
         if self.to is None:
             return [Term(1.0, arm, role)] if arm else []
         own = {key: value for key, value in self.to.items() if key != ROLE}
-        dropped = [head for head in _OWNED if head in own and own[head] != values.get(head)]
-        kept = {key: value for key, value in values.items() if key.partition(".")[0] not in dropped}
-        other = self._planned({**kept, **own})
+        changed = [head for head in _OWNED if head in own and own[head] != values.get(head)]
+        parameters = {key: value for key, value in values.items() if key.partition(".")[0] in changed}
+        kept = {key: value for key, value in values.items() if key not in parameters}
+        other = self._planned({**kept, **own}) or self._alike({**kept, **own}, parameters)
         other_role = str(self.to.get(ROLE, role))
         if arm is None or other is None or (arm, role) == (other, other_role):
             return []
@@ -236,15 +259,45 @@ class _Expansion:
     def _planned(self, values: Mapping[str, Any]) -> Arm | None:
         return self._index.get(frozenset(values.items()))
 
+    def _alike(self, values: Mapping[str, Any], parameters: Mapping[str, Any]) -> Arm | None:
+        """Return the arm of another method or network that has ``values``, and of the parameters those that it has; None of several."""
+        found = [
+            arm
+            for arm in _having(self.arms, values)
+            if all(key in values or parameters.get(key, _UNSET) == value for key, value in arm.items())
+        ]
+        return found[0] if len(found) == 1 else None
+
     @cached_property
     def _index(self) -> dict[frozenset[tuple[str, Any]], Arm]:
         return {frozenset(arm.items()): arm for arm in self.arms}
 
     @cached_property
-    def _levels(self) -> dict[str, list[Any]]:
-        """The values of each factor that is pooled or has a trend, in the order of arms."""
-        keys = [*self.spec.pool, *([self.spec.trend] if self.spec.trend else [])]
-        return {key: list(dict.fromkeys(arm[key] for arm in self.arms if key in arm)) for key in keys}
+    def _pool(self) -> list[str]:
+        """The factors that are averaged over."""
+        if self.spec.pool != "all":
+            return [*self.spec.pool]
+        sides = {**self.of, **(self.to or {})}
+        settled = {*sides, *self.spec.named()}
+        return [key for key in dict.fromkeys(key for arm in self.arms for key in arm) if key not in settled]
+
+
+def _having(arms: Iterable[Arm], values: Mapping[str, Any]) -> list[Arm]:
+    """Return the arms that have these values."""
+    return [arm for arm in arms if all(arm.get(key, _UNSET) == value for key, value in values.items())]
+
+
+def _told(pool: Sequence[str], terms: Sequence[Term]) -> tuple[str, ...]:
+    """Return the factors of a pool that vary also where dataset, method, network and the factors before them do not."""
+    told: list[str] = []
+    for key in sorted(pool, key=lambda key: key not in (DATASET, *_OWNED)):
+        known: dict[tuple[Any, ...], Any] = {}
+        for term in terms:
+            value, *others = (term.arm.get(one, _UNSET) for one in (key, "method", *told))
+            if known.setdefault(tuple(others), value) != value:
+                told.append(key)
+                break
+    return tuple(key for key in pool if key in told)
 
 
 def is_level(value: Any, scale: str) -> bool:

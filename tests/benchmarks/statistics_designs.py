@@ -152,20 +152,29 @@ def weighed(rng: np.random.Generator, size: Size, weights: Sequence[float], shar
 
 
 def datasets(
-    rng: np.random.Generator, size: Size, number: int, between: float, patients: Sequence[int] = ()
+    rng: np.random.Generator,
+    size: Size,
+    number: int,
+    between: float,
+    patients: Sequence[int] = (),
+    seeds: Sequence[int] = (),
 ) -> list[tuple[np.ndarray, ...]]:
     """Return the differences of two arms on each of several datasets, tables ``(repeats, seeds, patients)``; their mean is truly 0.
 
     Args:
         rng: of all draws.
-        size: repeats and seeds of each; ``cases``: patients of each, unless ``patients`` says otherwise.
+        size: repeats of each; ``seeds`` and ``cases`` of each, unless ``seeds`` and ``patients`` say otherwise.
         number: of datasets.
         between: standard deviation of the true difference between datasets.
-        patients: of the datasets, in turn.
+        patients, seeds: of the datasets, in turn.
     """
     tables = []
     for place in range(number):
-        own = Size(size.repeats, size.seeds, patients[place % len(patients)] if patients else size.cases)
+        own = Size(
+            size.repeats,
+            seeds[place % len(seeds)] if seeds else size.seeds,
+            patients[place % len(patients)] if patients else size.cases,
+        )
         (table,), _ = paired(rng, own)
         tables.append((table + rng.normal(0, between, (size.repeats, 1, 1)),))
     return tables

@@ -24,7 +24,7 @@ import statistics_designs as designs
 from statistics_designs import Drawn, Size
 
 from harness.reporting.statistics.datasets import mean_of_datasets
-from harness.reporting.statistics.mean_variance import Components, MeanVariance, Part, two_way
+from harness.reporting.statistics.mean_variance import Components, MeanVariance, Part, together, two_way
 from harness.reporting.statistics.power import expected_variance, smallest_difference
 from harness.reporting.statistics.ranking import rank_arms
 from harness.reporting.statistics.robust import interquartile_mean, probability_of_improvement
@@ -32,6 +32,7 @@ from harness.reporting.statistics.significance import (
     LEVEL,
     equivalence_p,
     mean_test,
+    mean_test_of_sets,
     new_cases_test,
     student_test,
 )
@@ -200,6 +201,26 @@ def of_datasets(table: Table, repeats: int) -> None:
             table.add(name, 0 if patients else 20, seeds, Limits(), rate, 1 - rate)
 
 
+def of_fixed_datasets(table: Table, repeats: int) -> None:
+    """Size, coverage and tail for other seeds and patients of the same few datasets, each with seeds of its own."""
+    for seeds, patients in (((3, 3), (12, 12)), ((12, 5), (50, 20)), ((12, 5, 3), (50, 20, 20))):
+        rng, found, far = np.random.default_rng([*seeds]), [], []
+        for _ in range(repeats // BATCH):
+            sets = designs.datasets(rng, Size(BATCH, 0, 0), len(seeds), 0.0, patients, seeds)
+            middle = sum(estimate(groups) for groups in sets)
+            variance = together([two_way(*groups) for groups in sets])
+            found.append(np.abs(middle) > variance.half_width())
+            far.append(np.abs(middle) > variance.half_width(TAIL))
+            one_by_one = [
+                mean_test_of_sets([[group[i] for group in groups] for groups in sets], same_seeds=False)
+                for i in range(ONE_BY_ONE)
+            ]
+            assert [test.p < LEVEL for test in one_by_one] == [*found[-1][:ONE_BY_ONE]]
+        rate, tail = float(np.mean(found)), float(np.mean(far))
+        name = f"{len(seeds)} datasets, {' and '.join(map(str, seeds))} seeds of their own"
+        table.add(name, min(patients), min(seeds), Limits(), rate, 1 - rate, tail / TAIL)
+
+
 def powers(table: Table, repeats: int) -> None:
     """How often the test finds the difference that the formula says 80 % of studies find: 75 to 85 %."""
     grid = {"no seed variance": (0.0, 0.5), "some": (0.5, 0.5), "much": (1.0, 0.5), "arm x case": (0.3, 1.0)}
@@ -295,6 +316,7 @@ def main() -> int:
         "refusals": lambda table, repeats: refusals(),
         "equivalence": lambda table, repeats: equivalence(table, repeats, asked.lines),
         "datasets": of_datasets,
+        "fixed": of_fixed_datasets,
         "powers": powers,
         "summaries": summaries,
         "networks": lambda table, repeats: these_networks(table, repeats // 10),

@@ -174,11 +174,12 @@ def mean_test(*groups: FloatArray) -> Significance:
     return mean_test_of_sets([groups])
 
 
-def mean_test_of_sets(sets: Sequence[Sequence[FloatArray]]) -> Significance:
+def mean_test_of_sets(sets: Sequence[Sequence[FloatArray]], same_seeds: bool = True) -> Significance:
     """Return the same for a sum over sets of other cases, such as datasets.
 
     Args:
-        sets: the groups of each. Single groups with equally many rows are of the same seeds in the same order.
+        sets: the groups of each.
+        same_seeds: whether all sets have the same seeds, in the same order; else no two of them share a seed.
     """
     fewest = min(len(group) for groups in sets for group in groups)
     cases = min(groups[0].shape[1] for groups in sets)
@@ -186,7 +187,7 @@ def mean_test_of_sets(sets: Sequence[Sequence[FloatArray]]) -> Significance:
     if reason:
         return Significance(reason=reason)
     return student_test(
-        float(sum(group.mean() for groups in sets for group in groups)), variance_of_sets(sets)
+        float(sum(group.mean() for groups in sets for group in groups)), variance_of_sets(sets, same_seeds)
     )
 
 
@@ -198,11 +199,11 @@ def student_test(middle: float, variance: MeanVariance) -> Significance:
     return Significance(variance.p(middle), middle - half, middle + half, 0.0, variance=variance)
 
 
-def variance_of_sets(sets: Sequence[Sequence[FloatArray]]) -> MeanVariance:
+def variance_of_sets(sets: Sequence[Sequence[FloatArray]], same_seeds: bool) -> MeanVariance:
     """Return the variance of the sum of all groups' means; see :func:`mean_test_of_sets`."""
     variances = [two_way(*groups) for groups in sets]
     joined = together(variances)
-    if len(sets) == 1 or any(len(groups) > 1 or len(groups[0]) != len(sets[0][0]) for groups in sets):
+    if len(sets) == 1 or not same_seeds or any(len(groups) > 1 for groups in sets):
         return joined
     seeds = sum(groups[0].mean(axis=1) for groups in sets)
     return replace(joined, seeds=(Part(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1),))

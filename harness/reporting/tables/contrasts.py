@@ -41,6 +41,7 @@ def contrast_table(data: ReportData, contrasts: pd.DataFrame) -> Table:
     several = bool(contrasts["dataset"].notna().any())
     refused = bool((contrasts["reason"].fillna("") != "").any())
     studies = len(names) > 1
+    seldom = {"study": studies, "same_seeds": bool(contrasts["same_seeds"].notna().any())}
     header = [
         *[Column("Study")] * studies,
         *(Column(text) for text in ("Contrast", "Of", "Against", "Where", "Mean over")),
@@ -69,7 +70,7 @@ def contrast_table(data: ReportData, contrasts: pd.DataFrame) -> Table:
         ),
         breaks=breaks_between([(row["study"], row["primary"]) for row in rows]),
         footnotes=_notes(data, contrasts),
-        data=contrasts if studies else contrasts.drop(columns="study"),
+        data=contrasts.drop(columns=[name for name, there in seldom.items() if not there]),
     )
 
 
@@ -106,6 +107,11 @@ def _notes(data: ReportData, contrasts: pd.DataFrame) -> tuple[str, ...]:
             "A slope has no margin: it is a gain where scores get better as the factor rises, a loss where they get worse."
         )
     notes += pairing_notes(contrasts)
+    if (contrasts["same_seeds"] == False).any():  # noqa: E712
+        notes.append(
+            "Datasets that share fewer than three seeds each have their own: their variances add up, and the seeds of all are as many as those "
+            "of the dataset with fewest."
+        )
     notes += [_datasets_note(row) for row in row_dicts(contrasts[contrasts["random_datasets"].notna()])]
     return (*notes, *data.fold_notes)
 

@@ -17,6 +17,7 @@ from harness.reporting.statistics.estimates import MEAN, STUDENT
 from harness.reporting.tables.cost import COSTS, cost_cell, costs_by_arm
 from harness.reporting.tables.scores import DECIMALS, ScoreCells
 from harness.reporting.wording import UNSET, count, metric_of, number, signed
+from harness.spec import as_tuples
 
 PUBLISHED_MARK = "†"
 _COSTS = {"parameters": "parameters", "multiply_accumulates": "flops"}
@@ -194,4 +195,4 @@ def _plain(field: str, value: Any) -> Any:
     """Return a value that can be compared and printed: a list of cases by its length, other lists as tuples."""
     if field in _COUNTED:
         return len(value) if isinstance(value, tuple | list) else value
-    return tuple(value) if isinstance(value, list) else value
+    return as_tuples(value)

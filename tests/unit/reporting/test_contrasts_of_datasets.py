@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from harness.reporting.figures.study_figures import plan_study_figures
 from harness.reporting.page.verdicts import PRIMARY, verdicts
 from harness.reporting.planned_power import planned_powers
 from harness.reporting.statistics.significance import mean_test
+from harness.reporting.tables.contrasts import contrast_table
 from harness.study.contrasts import ContrastSpec
 from harness.study.study import Study
 
@@ -59,6 +61,50 @@ def test_five_datasets_are_random_and_their_disagreement_widens_the_interval(tmp
     assert (pooled["low_retraining"], pooled["high_retraining"]) == pytest.approx((spread.low, spread.high))
     assert pooled["p_retraining"] == pytest.approx(test.pvalue)
     assert pooled["verdict"] == "undecided"
+
+
+def variance_by_hand(table: np.ndarray) -> float:
+    """Return the variance of the mean of a table ``(seeds, patients)`` that are crossed and random (Searle et al. 1992, chapter 4)."""
+    k, n = table.shape
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    residual = (left**2).sum() / ((k - 1) * (n - 1))
+    seed, case = table.mean(1).var(ddof=1) - residual / n, table.mean(0).var(ddof=1) - residual / k
+    return float(seed / k + case / n + residual / (k * n))
+
+
+def on_two_datasets(results: Path, first_seed: int) -> tuple[Study, list[np.ndarray]]:
+    """Write arms on two datasets, with seeds 0 to 4 and four from ``first_seed`` on, and return their differences too."""
+    arms, differences = {}, []
+    for place, (seeds, first) in enumerate([(5, 0), (4, first_seed)]):
+        base, change = draws(seeds, 13, seed=place), draws(seeds, 13, seed=place + 7, level=0.02)
+        differences.append(change)
+        for method, table in (("supervised", base), ("medcontext", base + change)):
+            arms[key(method=method, dataset=f"set{place}", first_seed=first)] = table
+    return written(results, arms, CASES), differences
+
+
+@pytest.mark.parametrize("first_seed", [3, 20])
+def test_datasets_that_share_too_few_seeds_each_have_their_own(tmp_path: Path, first_seed: int) -> None:
+    study, differences = on_two_datasets(tmp_path, first_seed)
+    contrasts = contrast_frame(load(study, tmp_path))
+    pooled, *own = contrasts.to_dict("records")
+    assert [row["seeds"] for row in own] == [5, 4] and pooled["seeds"] == 4 and pooled["left_out"] == 0
+    assert pooled["paired"] and not pooled["same_seeds"]
+    assert pooled["difference"] == pytest.approx(np.mean([table.mean() for table in differences]))
+    error = math.sqrt(sum(variance_by_hand(table / 2) for table in differences))
+    half = (pooled["high_retraining"] - pooled["low_retraining"]) / 2
+    least, most = 3, 4 + 3 + 12 + 12  # degrees of freedom: of the smallest part, and of all together
+    assert stats.t.ppf(0.975, most) * error < half < stats.t.ppf(0.975, least) * error
+    notes = contrast_table(load(study, tmp_path), contrasts).footnotes
+    assert any(note.startswith("Datasets that share fewer than three seeds") for note in notes)
+
+
+def test_datasets_that_share_seeds_are_paired_by_them(tmp_path: Path) -> None:
+    study, differences = on_two_datasets(tmp_path, first_seed=2)
+    pooled = contrast_frame(load(study, tmp_path)).to_dict("records")[0]
+    assert pooled["same_seeds"] and pooled["seeds"] == 3 and pooled["left_out"] == 3
+    shared = [differences[0][2:], differences[1][:3]]
+    assert pooled["difference"] == pytest.approx(np.mean([table.mean() for table in shared]))
 
 
 def contrasts_figure(study: Study, results: Path) -> Drawing | str:

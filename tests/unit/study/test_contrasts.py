@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,42 @@ def test_what_to_does_not_say_is_as_in_of_and_pairs_are_all_pairs() -> None:
     )
     told = [[term.arm.get("method.masking.ratio") for term in one.terms] for one in pairs]
     assert told == [[0.0, None], [0.4, None], [0.4, 0.0]]
+
+
+def test_all_factors_that_are_not_named_are_pooled_and_those_that_follow_from_others_are_not_told() -> None:
+    """Each dataset has a recipe of its own, and a mask ratio; one of them has two numbers of cases."""
+    own = {"one": (100, 0.6, (2, 4)), "two": (900, 0.3, (8,))}
+    arms = [
+        {"dataset": name, "recipe.steps": steps, "shots": few, "architecture": network, "method": method, **masked}
+        for name, (steps, ratio, shots) in own.items()
+        for few, network in product(shots, ("unet", "unetr"))
+        for method, masked in (("supervised", {}), *((one, {"method.masking.ratio": ratio}) for one in ("medcontext", "masked")))
+    ]  # fmt: skip
+    chosen = {"method": "medcontext", "architecture": "unetr"}
+    for to in ("supervised", "masked"):
+        (found,) = contrasts(arms, of=chosen, to=to, pool="all")
+        assert found.pooled == ("dataset", "shots") and found.levels == 3 and not found.place
+        expected = {(name, few): 0.5 / len(shots) for name, (_, _, shots) in own.items() for few in shots}
+        assert {
+            (term.arm["dataset"], term.arm["shots"]): term.weight for term in found.terms if term.weight > 0
+        } == expected
+        assert {term.arm["architecture"] for term in found.terms} == {"unetr"}
+    (both,) = contrasts(arms, of="medcontext", pool="all")
+    assert both.pooled == ("dataset", "shots", "architecture") and both.levels == 6
+    (apart,) = contrasts(arms, of="medcontext", pool="all", between={"architecture": ["unetr", "unet"]})
+    assert apart.pooled == ("dataset", "shots") and apart.levels == 3
+
+
+def test_parameters_that_two_methods_share_are_alike_and_without_one_such_arm_there_is_none() -> None:
+    arms = [{"method": "medcontext", "method.ratio": ratio, "method.weight": 1.0} for ratio in (0.2, 0.4)]
+    arms += [{"method": "masked", "method.ratio": ratio} for ratio in (0.2, 0.6)]
+    (found,) = contrasts(arms, of="medcontext", to="masked")
+    assert [(term.arm["method"], term.arm["method.ratio"]) for term in found.terms] == [
+        ("medcontext", 0.2),
+        ("masked", 0.2),
+    ]
+    several = [*arms, {"method": "masked", "method.ratio": 0.2, "recipe.steps": 5}]
+    assert [len(contrasts(one, of="medcontext", to="masked")) for one in (several, arms[2:])] == [1, 0]
 
 
 def test_undeclared_each_method_is_primary_for_each_network_pooled_over_the_rest() -> None:

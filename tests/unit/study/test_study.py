@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.study.contrast_checks import planned_arms
+from harness.study.contrasts import expand
 from harness.study.expand import load_study
 from harness.study.file import study_names
 from harness.study.selection import choose_cells, plan_entry, skip_lines
@@ -50,6 +52,38 @@ def test_few_cases_can_be_drawn_anew_for_each_seed_and_are_no_row_of_their_own(s
     assert everything.spec == study(BASE + "grid: {seed: [3]}").cells[0].spec
     with pytest.raises(UserError, match="found per_seed beside 3, which is the draw of seed 3"):
         study(BASE + "grid: {shots: [2], seed: [3], subset: [3, per_seed]}")
+
+
+def test_lists_in_lists_are_values_of_a_factor_and_tell_arms_apart(study) -> None:
+    flat, full = [[2, 2, 1]] * 3, [[2, 2, 2]] * 3
+    text = (
+        "architectures: {dynunet: {filters: [8, 16, 32, 64]}}\ngrid:\n  architecture: [dynunet]\n"
+        f"  recipe.patch: [[32, 32, 16], [32, 16, 16]]\n  architecture.strides: [{flat}, {full}]\n"
+        f"report: {{contrasts: [{{name: n, of: {{architecture.strides: {flat}}}, to: {{architecture.strides: {full}}}, PLACE}}]}}"
+    )
+    pooled = study(BASE + text.replace("PLACE", "pool: all"))
+    (found,) = expand(pooled.report.contrasts[0], planned_arms(pooled), "supervised")
+    assert found.pooled == ("recipe.patch",) and found.levels == 2
+    assert {term.arm["architecture.strides"] for term in found.terms} == {((2, 2, 1),) * 3, ((2, 2, 2),) * 3}
+    apart = study(BASE + text.replace("PLACE", "between: {recipe.patch: [[32, 32, 16], [32, 16, 16]]}"))
+    (found,) = expand(apart.report.contrasts[0], planned_arms(apart), "supervised")
+    assert len(found.terms) == 4
+
+
+def test_a_block_takes_the_keys_of_another_by_yaml(study) -> None:
+    loaded = study(
+        BASE
+        + "also: [&first {shots: 2, recipe: &own {steps: 5}}, {<<: *first, shots: 4, recipe: {<<: *own, patch: [[16, 16, 16]]}}]"
+    )
+    assert [(cell.spec.shots, cell.steps) for cell in loaded.cells] == [(2, 5), (4, 5)]
+    assert loaded.cells[1].spec.recipe.patch == (16, 16, 16)
+
+
+def test_the_study_over_three_datasets_has_no_trial_of_its_own() -> None:
+    parts = [load_study(name) for name in ("hippocampus_settling", "acdc_cpu_medcontext", "chaos_folds")]
+    own = {cell.spec.id for cell in load_study("three_datasets").cells}
+    of_parts = [{cell.spec.id for cell in part.cells} for part in parts]
+    assert own <= set().union(*of_parts) and all(own & ids for ids in of_parts)
 
 
 def test_without_grid_the_base_is_the_one_trial(study) -> None:
