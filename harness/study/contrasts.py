@@ -292,8 +292,9 @@ def _told(pool: Sequence[str], terms: Sequence[Term]) -> tuple[str, ...]:
     told: list[str] = []
     for key in sorted(pool, key=lambda key: key not in (DATASET, *_OWNED)):
         known: dict[tuple[Any, ...], Any] = {}
+        before = [one for one in dict.fromkeys(("method", *told)) if one != key]
         for term in terms:
-            value, *others = (term.arm.get(one, _UNSET) for one in (key, "method", *told))
+            value, *others = (term.arm.get(one, _UNSET) for one in (key, *before))
             if known.setdefault(tuple(others), value) != value:
                 told.append(key)
                 break

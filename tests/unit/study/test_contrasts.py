@@ -131,6 +131,10 @@ def test_all_factors_that_are_not_named_are_pooled_and_those_that_follow_from_ot
     assert both.pooled == ("dataset", "shots", "architecture") and both.levels == 6
     (apart,) = contrasts(arms, of="medcontext", pool="all", between={"architecture": ["unetr", "unet"]})
     assert apart.pooled == ("dataset", "shots") and apart.levels == 3
+    (methods,) = contrasts(
+        arms[:3] + arms[6:9], of={"shots": 4}, to={"shots": 2}, pool=["method", "method.masking.ratio"]
+    )
+    assert methods.pooled == ("method",) and methods.levels == 3
 
 
 def test_parameters_that_two_methods_share_are_alike_and_without_one_such_arm_there_is_none() -> None:
