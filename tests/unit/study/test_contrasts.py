@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import UserError
 from harness.study.contrast_checks import planned_arms
@@ -135,6 +137,34 @@ def test_all_factors_that_are_not_named_are_pooled_and_those_that_follow_from_ot
         arms[:3] + arms[6:9], of={"shots": 4}, to={"shots": 2}, pool=["method", "method.masking.ratio"]
     )
     assert methods.pooled == ("method",) and methods.levels == 3
+
+
+@given(planned=st.sets(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=30))
+def test_whatever_is_planned_what_is_pooled_weighs_one_on_each_side_and_datasets_weigh_the_same(
+    planned: set[tuple[int, ...]],
+) -> None:
+    """Some combinations of dataset, network, number of cases and steps have both methods; the dataset sets a parameter."""
+    arms = [
+        {"method": method, "dataset": f"set{place}", "architecture": f"net{net}", "shots": shots, "recipe.steps": steps,
+         **({"method.ratio": place / 10} if method == "medcontext" and place else {})}
+        for place, net, shots, steps in planned
+        for method in METHODS
+    ]  # fmt: skip
+    (found,) = contrasts(arms, of="medcontext", pool="all")
+    assert found.levels == len(planned)
+    datasets = {place for place, *_ in planned}
+    of_each = weights(found, "method", "dataset")
+    for method, sign in (("medcontext", 1), ("supervised", -1)):
+        for place in datasets:
+            assert of_each[method, f"set{place}"] == pytest.approx(sign / len(datasets))
+    several = {
+        key
+        for key, values in zip(
+            ("dataset", "architecture", "shots", "recipe.steps"), zip(*planned, strict=True), strict=True
+        )
+        if len({*values}) > 1
+    }
+    assert {*found.pooled} <= several and ("dataset" in found.pooled) == ("dataset" in several)
 
 
 def test_parameters_that_two_methods_share_are_alike_and_without_one_such_arm_there_is_none() -> None:
