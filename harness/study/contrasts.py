@@ -30,11 +30,11 @@ class ContrastSpec(Frozen):
     """A question that a study asks of its arms.
 
     ``of`` minus ``to`` is estimated; each is the name of a method, or values of factors. What ``to`` does not say is as in
-    ``of``; without it ``of`` is set against the report's baseline. ``pairs`` sets each of its members against each earlier one.
-    ``pool`` averages over all values of factors, of several datasets over each by itself first; ``all`` are those that are named
-    nowhere else. ``between`` is the difference of the differences at two values of a factor, ``trend`` the slope over a numeric
-    one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every other factor that varies.
-    ``primary`` ones are corrected together, the others are exploratory.
+    ``of``; without it ``of`` is set against the student of the report's baseline. ``pairs`` sets each of its members against each
+    earlier one. ``pool`` averages over all values of factors, of several datasets over each by itself first; ``all`` are those that
+    are named nowhere else. ``between`` is the difference of the differences at two values of a factor, ``trend`` the slope over a
+    numeric one, per unit, or per doubling with ``scale: log2``. There is a contrast for each value of every other factor that
+    varies. ``primary`` ones are corrected together, the others are exploratory, and a family of their own.
     """
 
     name: str = Field(min_length=1)
@@ -141,7 +141,7 @@ def _sides(spec: ContrastSpec, baseline: str) -> Iterator[tuple[dict[str, Any], 
         for first in pairs[:later]:
             yield second, first
     if not pairs:
-        default = None if spec.trend else {"method": baseline}
+        default = None if spec.trend else {"method": baseline, ROLE: "student"}
         yield _selection(spec.of), default if spec.to is None else _selection(spec.to)
 
 

@@ -103,6 +103,11 @@ def test_what_to_does_not_say_is_as_in_of_and_pairs_are_all_pairs() -> None:
     ]
     (teacher, *_) = contrasts(ARMS, of={"method": "medcontext", "role": "teacher"}, to={"role": "student"})
     assert weights(teacher, "method", "role") == {("medcontext", "teacher"): 1, ("medcontext", "student"): -1}
+    (against_baseline, *_) = contrasts(ARMS, of={"method": "medcontext", "role": "teacher"})
+    assert weights(against_baseline, "method", "role") == {
+        ("medcontext", "teacher"): 1,
+        ("supervised", "student"): -1,
+    }
     pairs = contrasts(
         RATIOS,
         pairs=["supervised", *({"method": "medcontext", "method.masking.ratio": r} for r in (0.0, 0.4))],
