@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.parsing import WrongKey
 from harness.spec import Frozen, as_tuples
+from harness.study.cells import FACTORS
 
 Arm = Mapping[str, Any]
 ROLE = "role"
@@ -102,7 +103,8 @@ class Contrast:
         name: as declared.
         primary: whether it belongs to the family that is corrected.
         of, to: what is told apart, by factor; ``to`` is None for the slope of one arm's own scores.
-        place: the values of the other factors, which differ between contrasts of one name.
+        place: the values of the other factors, which differ between contrasts of one name; a setting that follows from others is left
+            out.
         pooled: the factors that are averaged over, as far as they are no consequence of others, and in how many combinations of
             their values.
         between: the factor and its two values of a difference of differences.
@@ -171,25 +173,47 @@ class _Expansion:
     def contrasts(self) -> Iterator[Contrast]:
         """Yield one for each combination of the factors that are neither chosen nor pooled, where all arms are planned."""
         spec, of_role = self.spec, str(self.of.get(ROLE, "student"))
-        chosen = {key: value for key, value in self.of.items() if key != ROLE}
-        settled = {*self.of, *self._pool, *spec.between, spec.trend}
-        places: dict[tuple[tuple[str, Any], ...], None] = {}
-        for arm in self.arms:
-            if all(arm.get(key) == value for key, value in chosen.items()):
-                places[tuple((key, value) for key, value in arm.items() if key not in settled)] = None
-        for place in map(dict, places):
-            # datasets weigh the same also where one lacks levels of other factors
-            pool = sorted(self._pool, key=lambda key: key != DATASET)
-            values = {**place, **chosen}
-            weighted = list(self._pooled(values, pool, _having(self.arms, values)))
+        # datasets weigh the same also where one lacks levels of other factors
+        pool = sorted(self._pool, key=lambda key: key != DATASET)
+        found = []
+        for place in self._places():
+            values = {**place, **self._chosen}
+            if weighted := list(self._pooled(values, pool, _having(self.arms, values))):
+                found.append((place, weighted))
+        told = {
+            *FACTORS,
+            *_told(dict.fromkeys(key for place, _ in found for key in place), [place for place, _ in found]),
+        }
+        for place, weighted in found:
             terms = [
                 Term(weight * term.weight, term.arm, term.role) for weight, own in weighted for term in own
             ]
-            if terms:
-                of = {**chosen, ROLE: of_role}
-                to = None if self.to is None else {**self.to, ROLE: self.to.get(ROLE, of_role)}
-                yield Contrast(spec.name, spec.primary, of, to, place, _told(pool, terms), len(weighted), spec.between,
-                               spec.trend, spec.scale, tuple(terms))  # fmt: skip
+            yield Contrast(
+                name=spec.name,
+                primary=spec.primary,
+                of={**self._chosen, ROLE: of_role},
+                to=None if self.to is None else {**self.to, ROLE: self.to.get(ROLE, of_role)},
+                place={key: value for key, value in place.items() if key in told},
+                pooled=_told(pool, [term.arm for term in terms]),
+                levels=len(weighted),
+                between=spec.between,
+                trend=spec.trend,
+                scale=spec.scale,
+                terms=tuple(terms),
+            )
+
+    @cached_property
+    def _chosen(self) -> dict[str, Any]:
+        return {key: value for key, value in self.of.items() if key != ROLE}
+
+    def _places(self) -> list[dict[str, Any]]:
+        """Return the values of what is neither chosen nor pooled, of each arm that is chosen."""
+        settled = {*self.of, *self._pool, *self.spec.between, self.spec.trend}
+        places = dict.fromkeys(
+            tuple((key, value) for key, value in arm.items() if key not in settled)
+            for arm in _having(self.arms, self._chosen)
+        )
+        return [dict(place) for place in places]
 
     def _pooled(
         self, values: Mapping[str, Any], pool: Sequence[str], arms: Sequence[Arm]
@@ -287,18 +311,19 @@ def _having(arms: Iterable[Arm], values: Mapping[str, Any]) -> list[Arm]:
     return [arm for arm in arms if all(arm.get(key, _UNSET) == value for key, value in values.items())]
 
 
-def _told(pool: Sequence[str], terms: Sequence[Term]) -> tuple[str, ...]:
-    """Return the factors of a pool that vary also where dataset, method, network and the factors before them do not."""
+def _told(factors: Iterable[str], arms: Sequence[Arm]) -> tuple[str, ...]:
+    """Return the factors that vary also where dataset, method, network and the factors before them do not."""
     told: list[str] = []
-    for key in sorted(pool, key=lambda key: key not in (DATASET, *_OWNED)):
+    named = list(factors)
+    for key in sorted(named, key=lambda key: key not in (DATASET, *_OWNED)):
         known: dict[tuple[Any, ...], Any] = {}
         before = [one for one in dict.fromkeys(("method", *told)) if one != key]
-        for term in terms:
-            value, *others = (term.arm.get(one, _UNSET) for one in (key, *before))
+        for arm in arms:
+            value, *others = (arm.get(one, _UNSET) for one in (key, *before))
             if known.setdefault(tuple(others), value) != value:
                 told.append(key)
                 break
-    return tuple(key for key in pool if key in told)
+    return tuple(key for key in named if key in told)
 
 
 def is_level(value: Any, scale: str) -> bool:

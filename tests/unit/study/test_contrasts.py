@@ -136,6 +136,8 @@ def test_all_factors_that_are_not_named_are_pooled_and_those_that_follow_from_ot
         assert {term.arm["architecture"] for term in found.terms} == {"unetr"}
     (both,) = contrasts(arms, of="medcontext", pool="all")
     assert both.pooled == ("dataset", "shots", "architecture") and both.levels == 6
+    each = contrasts(arms, of=chosen, pool=["shots"])
+    assert [one.place for one in each] == [{"dataset": "one"}, {"dataset": "two"}]
     (apart,) = contrasts(arms, of="medcontext", pool="all", between={"architecture": ["unetr", "unet"]})
     assert apart.pooled == ("dataset", "shots") and apart.levels == 3
     (methods,) = contrasts(
