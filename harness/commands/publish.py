@@ -36,6 +36,9 @@ def publish(
     """
     declared, store = study_of(study, data), Store(Path(results))
     known = known_with_published(declared, store, say)
-    written = write_known(known, store, data, say=say)
-    folder = publish_study(declared, known.cells, store, written.answer, written.captions)
+    # trials may end meanwhile: tables and records have the same ones
+    ids = [cell.spec.id for cell in known.cells]
+    counted = {id for id in ids if store.status(id) not in ("running", "pending")}
+    written = write_known(known, store, data, say=say, counted=counted)
+    folder = publish_study(declared, known.cells, store, written.answer, written.captions, counted)
     return Published(folder, written)

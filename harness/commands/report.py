@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.commands.arguments import Folder, Say, StudyLike, silent, study_of
@@ -80,15 +80,16 @@ def write_known(
     say: Say = silent,
     running: Running = not_watched,
     style: Style = "page",
+    counted: Collection[str] | None = None,
 ) -> Report:
-    """Write the report of a study as far as it is known; ``running`` is what its page says that runs."""
+    """Write the report of a study as far as it is known; ``running`` and ``counted`` as in :func:`write_report`."""
     searches = list(known.findings)
     if searches:
         from harness.search.optuna_journal import with_importances
 
         searches = [with_importances(found) for found in searches]
     written = write_report(
-        known.study, store.results, data_folder(data), output, references, searches, running, style
+        known.study, store.results, data_folder(data), output, references, searches, running, style, counted
     )
     for name, reason in written.refused.items():
         say(f"refused: table {name}: {reason}")

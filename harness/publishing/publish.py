@@ -6,7 +6,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +28,12 @@ _OF_IMAGES = "qualitative"  # how the names of figures begin that show parts of 
 
 
 def publish(
-    study: Study, cells: Iterable[Cell], store: Store, answer: str, captions: Mapping[str, tuple[str, str]]
+    study: Study,
+    cells: Iterable[Cell],
+    store: Store,
+    answer: str,
+    captions: Mapping[str, tuple[str, str]],
+    counted: Collection[str] | None = None,
 ) -> Path:
     """Write the records of a study, and what its report wrote, below ``published``; return that folder.
 
@@ -42,12 +47,13 @@ def publish(
         store: where the records are.
         answer: of the report.
         captions: title and text of its figures by the name of the file, in order.
+        counted: the ids of the trials that the report counts; by default all.
 
     Raises:
         UserError: no trial is complete, or what was published before cannot be read.
     """
     folder, written = store.results / PUBLISHED / study.name, store.results / study.name
-    lines, cases = _gathered(study, cells, store, folder / RECORDS / TRIALS)
+    lines, cases = _gathered(study, cells, counted, store, folder / RECORDS / TRIALS)
     contents = _contents(lines, store.results)
     partial = folder.with_name(f".{study.name}.{uuid4().hex}")
     try:
@@ -72,13 +78,13 @@ def publish(
 
 
 def _gathered(
-    study: Study, cells: Iterable[Cell], store: Store, before: Path
+    study: Study, cells: Iterable[Cell], counted: Collection[str] | None, store: Store, before: Path
 ) -> tuple[list[str], list[tuple[str, Path]]]:
     """Return a line for each record, and the files of per-case rows with their ids; ``before`` is what was published."""
     lines, cases, complete = [], [], 0
     earlier = {record.id: line for line, record, _ in read_lines(before)} if before.is_file() else {}
     for cell in cells:
-        record = store.record(cell.spec.id)
+        record = store.record(cell.spec.id) if counted is None or cell.spec.id in counted else None
         if record is None:
             lines += [earlier[cell.spec.id]] if cell.spec.id in earlier else []
             continue

@@ -55,8 +55,10 @@ def _parts(ids: Sequence[str], results: Path) -> list[tuple[list[str], Path]]:
     return [(some, results) for some in cut(ids, _AT_ONCE)]
 
 
-def trial_frame(study: Study, results: Path, share: Share = alone) -> pd.DataFrame:
-    """Return one row per cell of the study, in its order.
+def trial_frame(
+    study: Study, results: Path, share: Share = alone, counted: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Return one row per cell of the study, in its order; with ``counted`` the others are pending, whatever is on disk.
 
     Columns: ``id``; the study's factors (:data:`UNSET` where a cell does not set one); ``status``: complete,
     failed, running, pending (no record yet) or damaged (a record that cannot be read); ``cause``, ``message``,
@@ -73,12 +75,12 @@ def trial_frame(study: Study, results: Path, share: Share = alone) -> pd.DataFra
         "declared_steps",
         *_ENVIRONMENT,
     ]
-    ids = [cell.spec.id for cell in study.cells]
-    outcomes = chain.from_iterable(share(_outcomes, _parts(ids, results))())
+    ids = [cell.spec.id for cell in study.cells if counted is None or cell.spec.id in counted]
+    outcomes = dict(zip(ids, chain.from_iterable(share(_outcomes, _parts(ids, results))()), strict=True))
     rows = [
-        {"id": id, **{key: factor_value(cell.factors.get(key)) for key in study.factors},
-         **outcome, "declared_steps": cell.steps}
-        for id, cell, outcome in zip(ids, study.cells, outcomes, strict=True)
+        {"id": cell.spec.id, **{key: factor_value(cell.factors.get(key)) for key in study.factors},
+         **outcomes.get(cell.spec.id, {"status": "pending"}), "declared_steps": cell.steps}
+        for cell in study.cells
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=columns)
     # plain strings: the report walks through these columns many times, and Arrow's make each anew

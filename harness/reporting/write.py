@@ -8,7 +8,7 @@ imported with this module.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -78,6 +78,7 @@ def write_report(
     searches: Sequence[Findings] = (),
     running: Running = not_watched,
     style: Style = "page",
+    counted: Collection[str] | None = None,
 ) -> Report:
     """Write a study's tables, figures and page from what is on disk.
 
@@ -90,6 +91,7 @@ def write_report(
         searches: what its searches have found so far.
         running: asked for what runs when the records have been read.
         style: what the figures fit: a column of a paper with two, or the width of its page.
+        counted: the trials that count, by id; others are pending. By default all.
 
     Raises:
         UserError: a reference cannot be read or is of no dataset of the study, a declared table cannot be made, two
@@ -107,7 +109,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
     with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT), helpers() as share:
-        return _write(study, results, data_root, folder, published, searches, running, style, share)
+        return _write(study, results, data_root, folder, published, searches, running, style, counted, share)
 
 
 def _write(
@@ -119,6 +121,7 @@ def _write(
     searches: Sequence[Findings],
     running: Running,
     style: Style,
+    counted: Collection[str] | None,
     share: Share,
 ) -> Report:
     from harness.files.whole import write_text
@@ -138,10 +141,13 @@ def _write(
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
 
-    trials = frames.trial_frame(study, results, share)
+    trials = frames.trial_frame(study, results, share, counted)
     cases, torn = frames.case_frame(trials, results, share), frames.damaged_histories(trials, results)
     history = frames.history_frame(trials, results, torn, share)
-    suggested = [frames.trial_frame(replace(study, cells=found.cells()), results) for found in searches]
+    suggested = [
+        frames.trial_frame(replace(study, cells=found.cells()), results, counted=counted)
+        for found in searches
+    ]
     data = build_report_data(study, trials, cases)
     comparisons, ensembles = comparison_frame(data, share), frames.ensemble_frame(study, trials, results)
     contrasts, groups = contrast_frame(data), list(rank_groups(data))

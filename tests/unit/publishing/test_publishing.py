@@ -9,19 +9,24 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from benchmarks.analysis_scale import synthetic_study, write_records
 from PIL import Image
 
+import harness
+from harness.commands.report import write_known
 from harness.errors import UserError
 from harness.publishing.adopt import adopt, journal_folder, made_from_other_data, published_states
 from harness.publishing.publish import publish, thinned
 from harness.publishing.records import case_rows
+from harness.records.processes import Process
 from harness.records.schema import TrialRecord, read_history, write_record
 from harness.records.store import Store
-from harness.reporting.write import write_report
+from harness.reporting.write import Report, write_report
 from harness.search.findings import JOURNAL
 from harness.spec import DatasetSpec, TrialSpec
 from harness.study.study import Study
@@ -228,6 +233,29 @@ def test_pictures_of_images_stay_in_the_report(study: Study, tmp_path: Path) -> 
         assert picture.size == (40, 40) and picture.mode == "P", "of few colours, and so small"
     page = (folder / "README.md").read_text()
     assert "Gains" in page and "Predictions" not in page and page.count("## Other tables and records") == 1
+
+
+def test_trials_that_run_or_end_while_it_is_published_are_pending_in_tables_and_records_alike(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, ending = Store(tmp_path), study.cells[4].spec.id
+    record, aside = store.trials / ending, tmp_path / "aside"
+    record.rename(aside)
+    assert store.claim(ending, Process.this()) and store.status(ending) == "running"
+    monkeypatch.setattr("harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([]))
+
+    def written(*arguments: Any, **options: Any) -> Report:
+        aside.rename(record)
+        return write_known(*arguments, **options)
+
+    monkeypatch.setattr("harness.commands.publish.write_known", written)
+    folder = harness.publish(study, results=tmp_path).folder
+    assert store.status(ending) == "complete"
+    lines = gzip.decompress((folder / "records" / "trials.jsonl.gz").read_bytes()).decode()
+    assert ending not in lines and lines.count('"status": "complete"') == 24
+    trials = pd.read_csv(folder / "tables" / "trials.csv").set_index("id")["status"]
+    assert trials[ending] == "pending" and trials.value_counts().to_dict() == {"complete": 24, "pending": 1}
+    assert "1 pending" in (folder / "tables" / "dice.md").read_text()
 
 
 def test_nothing_complete_is_nothing_to_publish(tmp_path: Path) -> None:
