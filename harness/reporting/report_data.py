@@ -268,16 +268,38 @@ def with_arm_names(frame: pd.DataFrame, study: Study, without: str = "") -> pd.D
     """Return ``frame`` with the column ``arm``: the method and all else that varies and has no axis of a figure.
 
     Architecture, dataset and shots have panels or axes of their own, and so has the factor ``without``; subsets and
-    seeds are points. What all arms of a method have in common is not named.
+    seeds are points. What all arms of a method have in common on a dataset and network is not named, nor is what most arms
+    have there of the recipe.
     """
+    places = [key for key in ("dataset", "architecture") if key in study.varying()]
     others = [key for key in study.varying() if key not in (*FIGURE_FACTORS, without)]
-    seen: dict[tuple[Any, str], set[Any]] = {}
-    for cell in study.cells:
-        for key in others:
-            seen.setdefault((cell.factors["method"], key), set()).add(repr(cell.factors.get(key)))
+    columns = [*places, "method", *others]
+
+    def parts(arm: tuple[Any, ...]) -> tuple[tuple[Any, ...], str, list[tuple[str, Any]]]:
+        *place, method = arm[: len(places) + 1]
+        return tuple(place), method, list(zip(others, arm[len(places) + 1 :], strict=True))
+
+    of_method: dict[Any, set[Any]] = {}
+    of_place: dict[Any, Counter[Any]] = {}
+    for arm in {tuple(factor_value(cell.factors.get(key)) for key in columns) for cell in study.cells}:
+        place, method, settings = parts(arm)
+        for key, value in settings:
+            of_method.setdefault((place, method, key), set()).add(value)
+            of_place.setdefault((place, key), Counter())[value] += 1
     labels = {}
-    for values in frame[["method", *others]].drop_duplicates().itertuples(index=False, name=None):
-        own = [(key, v) for key, v in zip(others, values[1:], strict=True) if len(seen[values[0], key]) > 1]
-        labels[values] = study.names.arm(str(values[0]), [(key, v) for key, v in own if v != UNSET])
-    arms = [labels[values] for values in frame[["method", *others]].itertuples(index=False, name=None)]
-    return frame.assign(arm=pd.Series(arms, index=frame.index, dtype=object))
+    for arm in frame[columns].drop_duplicates().itertuples(index=False, name=None):
+        place, method, settings = parts(arm)
+        told = [
+            (key, value)
+            for key, value in settings
+            if value != UNSET
+            and len(of_method[place, method, key]) > 1
+            and not (key.startswith("recipe.") and _is_usual(value, of_place[place, key]))
+        ]
+        labels[arm] = study.names.arm(method, told)
+    names = [labels[arm] for arm in frame[columns].itertuples(index=False, name=None)]
+    return frame.assign(arm=pd.Series(names, index=frame.index, dtype=object))
+
+
+def _is_usual(value: Any, counts: Counter[Any]) -> bool:
+    return 2 * counts[value] > counts.total()

@@ -236,8 +236,10 @@ def factor_series(data: ReportData, scores: pd.DataFrame, key: str) -> pd.DataFr
     arms = scores[list(data.keys)].itertuples(index=False, name=None)
     reach = 100 * np.array([intervals.get((arm, STUDENT, MEAN), nothing) for arm in arms])
     rows = with_arm_names(scores.drop(columns="arm"), data.study, without=key)
-    planned = with_arm_names(data.trials, data.study, without=key).groupby("arm")[key].nunique()
-    x = pd.to_numeric(rows[key].where(rows["arm"].map(planned) > 1), errors="coerce")
+    by = [*(name for name in ("dataset", "architecture") if name in data.keys), "arm"]
+    planned = with_arm_names(data.trials, data.study, without=key).groupby(by)[key].nunique()
+    several = rows[by].merge(planned.rename("planned").reset_index(), how="left")["planned"] > 1
+    x = pd.to_numeric(rows[key].where(several.to_numpy()), errors="coerce")
     return rows.assign(x=x, low=reach[:, 0], high=reach[:, 1])
 
 

@@ -153,6 +153,38 @@ def test_arms_are_named_by_what_else_varies() -> None:
     assert frame["arm"].tolist() == ["Supervised", "new, ratio 0.2", "new, ratio 0.8"]
 
 
+def test_what_a_network_gives_all_arms_of_a_method_or_most_arms_of_the_recipe_is_not_named() -> None:
+    """Each network has a rate and a mask ratio of its own; the baseline of one of them has another rate too."""
+    of_network = {"unet": (0.1, 0.3), "unetr": (0.2, 0.5)}
+    cells = [
+        make_cell(architecture=network, method=method, **{"recipe.learning_rate": rate, **masked})
+        for network, (rate, ratio) in of_network.items()
+        for method, masked in (("supervised", {}), ("new", {"method.masking.ratio": ratio}))
+    ]
+    cells.append(make_cell(architecture="unet", method="supervised", **{"recipe.learning_rate": 0.9}))
+    study = make_study(cells)
+    frame = with_arm_names(trial_frame(study, Path("nowhere")), study)
+    assert frame["arm"].tolist() == [
+        "Supervised",
+        "new",
+        "Supervised",
+        "new",
+        "Supervised, learning rate 0.9",
+    ]
+    swept = make_study(
+        [
+            *cells,
+            make_cell(
+                architecture="unet",
+                method="new",
+                **{"recipe.learning_rate": 0.1, "method.masking.ratio": 0.4},
+            ),
+        ]
+    )
+    named = with_arm_names(trial_frame(swept, Path("nowhere")), swept)["arm"]
+    assert named.tolist()[1:4] == ["new, ratio 0.3", "Supervised", "new"]
+
+
 def test_csv_keeps_full_precision(fake: Fake) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(small()))))
     assert float(rows[0]["value"]) == 1 / 3
