@@ -27,6 +27,9 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
     rows = rows[rows["arm"].notna()]
     by = rows.groupby(["arm", "variant", "metric"], sort=False)
     means, counts, misses = by["value"].mean(), by["value"].count(), by["misses"].sum()
+    seeds = dict(zip(data.complete["id"], data.complete["seed"], strict=True))
+    by_seed = {key: own.groupby(own["id"].map(seeds))["value"].mean() for key, own in by}
+    nothing, some_seeds = pd.Series(dtype=float), False
     ids = rows.groupby("arm", sort=False)["id"].agg(lambda column: tuple(dict.fromkeys(column)))
     scored = set(rows["variant"])  # by an earlier version perhaps, which knew fewer
     words = {name: told for name, told in variant_descriptions().items() if name in scored}
@@ -39,8 +42,9 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
         cells = [*factor_cells(data.names, data.named(arm)), Cell(variant)]
         for metric in metrics:
             value = metric.scale * means.get((arm, variant, metric.name), math.nan)
-            other = metric.scale * means.get((base, variant, metric.name), math.nan)
-            gain = math.nan if base == arm else value - other
+            own, other = (by_seed.get((one, variant, metric.name), nothing) for one in (arm, base))
+            gain = math.nan if base == arm else metric.scale * float((own - other).mean())
+            some_seeds |= gain == gain and not own.index.equals(other.index)
             cells.append(Cell(number(value), value=value, trials=ids[arm]))
             cells.append(Cell(signed(gain), value=gain))
         lines.append((*cells, Cell(str(misses[key]), value=float(misses[key])), Cell(str(counts[key]))))
@@ -58,6 +62,9 @@ def convention_table(data: ReportData, rescored: pd.DataFrame) -> Table:
         columns=(*columns, Column("Misses", "number"), Column("n", "number")),
         rows=tuple(lines),
         breaks=breaks_between(arms_of_lines),
-        footnotes=tuple(f"{name}: {told}." for name, told in words.items()),
+        footnotes=(
+            *(f"{name}: {told}." for name, told in words.items()),
+            *["Gains and differences are of the seeds that both arms have."] * some_seeds,
+        ),
         data=rows.drop(columns="arm"),
     )
