@@ -180,10 +180,8 @@ class _Expansion:
             values = {**place, **self._chosen}
             if weighted := list(self._pooled(values, pool, _having(self.arms, values))):
                 found.append((place, weighted))
-        told = {
-            *FACTORS,
-            *_told(dict.fromkeys(key for place, _ in found for key in place), [place for place, _ in found]),
-        }
+        places = [place for place, _ in found]
+        told = {*FACTORS, *_told(dict.fromkeys(key for place in places for key in place), places)}
         for place, weighted in found:
             terms = [
                 Term(weight * term.weight, term.arm, term.role) for weight, own in weighted for term in own
