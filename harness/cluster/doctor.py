@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from harness.cluster.check_result import CheckResult, gpu_count
 from harness.cluster.node import NodeReport, describe_node, versions
+from harness.cluster.precisions import OTHER_PRECISION, half_precisions, slow_precision
 from harness.cluster.storage import check_space, check_storage, held_lock_result
 from harness.study.study import Study
 from harness.sweep.packing import Need, arm_key, read_needs, starvation
@@ -57,22 +58,27 @@ def examine(
     if writable:
         yield check_space(results, (*study.nodes, *study.cells) if study else None)
     datasets = list(dict.fromkeys(cell.spec.dataset.name for cell in study.cells)) if study else []
+    precisions = half_precisions(study.cells) if study else []
     if address is None:
-        nodes = [CheckedNode("", describe_node(datasets, data))]
+        nodes = [CheckedNode("", describe_node(datasets, data, precisions=precisions))]
         yield from _own_token()
         yield CheckResult("versions", "ok", _listed(versions()))
     else:
-        nodes, findings = _ask_cluster(address, datasets, results if writable else None, data)
+        nodes, findings = _ask_cluster(address, datasets, results if writable else None, data, precisions)
         yield from findings
         yield from check_versions(versions(), nodes)
         yield from check_clocks(nodes)
-    for check in (check_gpus, check_cache, check_data):
+    for check in (check_gpus, check_precisions, check_cache, check_data):
         yield from check(nodes)
     yield from check_loaders(nodes, study, read_needs(results))
 
 
 def _ask_cluster(
-    address: str, datasets: Sequence[str], results: Path | None, data: Path | None
+    address: str,
+    datasets: Sequence[str],
+    results: Path | None,
+    data: Path | None,
+    precisions: Sequence[str],
 ) -> tuple[list[CheckedNode], list[CheckResult]]:
     """Return the nodes that answered, and what was found in asking; ``results`` is None where it cannot be used."""
     from harness.cluster.connection import accepts_without_token, ask_each, connected, live_nodes
@@ -81,7 +87,7 @@ def _ask_cluster(
     with connected(address):
         nodes = live_nodes()
         with _hold_lock(results) as lock:
-            reports = ask_each(nodes, describe_node, datasets, data, lock)
+            reports = ask_each(nodes, describe_node, datasets, data, lock, precisions)
         with marker_files([results] if results else []) as markers:
             views = ask_each(nodes, view_folders, markers, data)
     checked = [
@@ -208,6 +214,17 @@ def check_gpus(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
             yield CheckResult("GPUs", "ok", usable, node=node.name)
         else:
             yield CheckResult("GPUs", "ok", "none; trials run on the CPU", node=node.name)
+
+
+def check_precisions(nodes: Sequence[CheckedNode]) -> Iterator[CheckResult]:
+    """Yield what the precisions of the study's trials cost on each node."""
+    for node in nodes:
+        for name, cost in node.report.precisions.items():
+            slow = slow_precision(name, cost)
+            found = slow or f"{name} takes {cost:.1f} times as long as fp32"
+            yield CheckResult(
+                "precision", "warning" if slow else "ok", found, OTHER_PRECISION * bool(slow), node.name
+            )
 
 
 def check_loaders(

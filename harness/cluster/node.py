@@ -9,8 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class NodeReport:
         lock_taken: whether it could take the lock that the asking process holds; None where there is none.
         cores: that its processes may use.
         shared_memory: free bytes of ``/dev/shm``; None where there is none.
+        precisions: how many times as long as in fp32 a convolution takes, by the precision that was asked for.
     """
 
     versions: dict[str, str]
@@ -63,10 +64,14 @@ class NodeReport:
     lock_taken: bool | None = None
     cores: int = 0
     shared_memory: int | None = None
+    precisions: Mapping[str, float] = field(default_factory=dict)
 
 
 def describe_node(
-    datasets: Sequence[str], data_root: Path | None, held_lock: Path | None = None
+    datasets: Sequence[str],
+    data_root: Path | None,
+    held_lock: Path | None = None,
+    precisions: Sequence[str] = (),
 ) -> NodeReport:
     """Return what this node says of itself.
 
@@ -74,6 +79,7 @@ def describe_node(
         datasets: names, as in a study.
         data_root: folder of the datasets.
         held_lock: a lock that a process on another node holds.
+        precisions: other than fp32, in which trials are to compute.
     """
     gpus, gpu_problem = usable_gpus()
     cache = cache_root()
@@ -87,6 +93,7 @@ def describe_node(
         lock_taken=_can_take(held_lock) if held_lock else None,
         cores=usable_cores(),
         shared_memory=shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else None,
+        precisions=cost_of_precisions(precisions),
     )
 
 
@@ -103,10 +110,7 @@ def versions() -> dict[str, str]:
 
 def usable_gpus() -> tuple[tuple[str, ...], str]:
     """Return the names of the GPUs that torch can use on this node, and what is wrong where it can use none."""
-    done = subprocess.run(
-        [sys.executable, "-c", _GPUS], env=_environment(), capture_output=True, text=True,
-        timeout=_TORCH_SECONDS, check=False,
-    )  # fmt: skip
+    done = _apart("-c", _GPUS)
     if done.returncode != 0:
         return (), f"torch fails: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
     names = tuple(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -114,6 +118,22 @@ def usable_gpus() -> tuple[tuple[str, ...], str]:
     hidden = _environment().get("CUDA_VISIBLE_DEVICES") == ""
     unused = present and not names and not hidden
     return names, "the machine has NVIDIA's driver, torch uses no GPU" if unused else ""
+
+
+def cost_of_precisions(names: Sequence[str]) -> dict[str, float]:
+    """Return how many times as long as in fp32 a convolution takes on this node; none where torch cannot tell."""
+    if not names:
+        return {}
+    done = _apart("-m", "harness.training.precision", *names)
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _apart(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, with the GPUs of this node: what imports torch shall not stay."""
+    return subprocess.run(
+        [sys.executable, *arguments], env=_environment(), capture_output=True, text=True,
+        timeout=_TORCH_SECONDS, check=False,
+    )  # fmt: skip
 
 
 def _environment() -> dict[str, str]:

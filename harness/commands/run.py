@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.cluster.node import cost_of_precisions
+from harness.cluster.precisions import OTHER_PRECISION, half_precisions, slow_precision
 from harness.commands.arguments import Folder, StudyLike, study_of
 from harness.commands.report import write_known
 from harness.commands.results import StudyResults
@@ -73,7 +75,7 @@ def run(
         for line in (*adoption.lines(store), _what_to_run(known, cells, missing, store)):
             watch.say(line)
         if missing or known.searching:
-            _prepare_input(known, missing or cells, store, root, watch)
+            _prepare(known, missing or cells, store, root, watch, alone=address is None)
             from harness.sweep.ray_tune import sweep
 
             sweep(
@@ -97,15 +99,24 @@ def _check_arguments(study: Study, only: Sequence[str], trackers: Sequence[str])
         )  # fmt: skip
 
 
-def _prepare_input(
-    known: KnownStudy, cells: Sequence[Cell], store: Store, root: Path | None, watch: Watch
+def _prepare(
+    known: KnownStudy, cells: Sequence[Cell], store: Store, root: Path | None, watch: Watch, *, alone: bool
 ) -> None:
     """Refuse data that cannot be trained on, and put weights from elsewhere where every worker finds them."""
     watch.enter("reading and preprocessing data")
     check_data(known.cells, cells, store, root)
     keep_weights(store.results, known.declared.weights)
     preemption.interrupt_and_remember()
+    if alone:  # of a cluster's nodes, the doctor asks each
+        _tell_slow_precisions(cells, watch)
     watch.enter("starting Ray")
+
+
+def _tell_slow_precisions(cells: Sequence[Cell], watch: Watch) -> None:
+    """Say what will take many times as long on this machine as its study may count on."""
+    for name, cost in cost_of_precisions(half_precisions(cells)).items():
+        if sentence := slow_precision(name, cost):
+            watch.say(f"warning: {sentence} here. {OTHER_PRECISION}")
 
 
 def _set_aside_damaged(study: Study, store: Store, watch: Watch) -> None:

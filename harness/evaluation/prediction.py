@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from harness.evaluation.probabilities import IN_MEMORY, Probabilities
 from harness.evaluation.windows import predict_by_windows
 from harness.spec import Recipe
-from harness.training.loop import autocast, memory_format
+from harness.training.loop import memory_format
 from harness.training.losses import finest
+from harness.training.precision import autocast
 
 
 def predict(

@@ -18,6 +18,7 @@ from harness.spec import Recipe
 from harness.training.loaders import DrawBatch, drawn_ahead
 from harness.training.memory import keep_freed_memory
 from harness.training.method import Batch, Losses, Method, Progress
+from harness.training.precision import autocast
 from harness.training.schedules import learning_rate
 
 PHASES = ("data", "forward", "backward", "update", "teacher", "logging")
@@ -170,13 +171,6 @@ class Trainer:
 def memory_format(recipe: Recipe) -> torch.memory_format:
     """Return the layout of 5D tensors and of convolution weights."""
     return torch.channels_last_3d if recipe.memory_format == "channels_last" else torch.contiguous_format
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return the context in which networks compute in ``precision``."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def _optimiser(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

@@ -39,9 +39,9 @@ from harness.evaluation.metrics import score_case  # noqa: E402
 from harness.evaluation.prediction import class_probabilities  # noqa: E402
 from harness.seeding import clean_process  # noqa: E402
 from harness.study.resolve import Resolver  # noqa: E402
-from harness.training.loop import autocast  # noqa: E402
 from harness.training.losses import segmentation_loss  # noqa: E402
 from harness.training.memory import peak_bytes, reset_peak  # noqa: E402
+from harness.training.precision import autocast  # noqa: E402
 from harness.trial.build import build_architecture, build_method, build_trainer  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
