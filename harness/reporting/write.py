@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 _OTHER_REPORT = 600.0  # seconds that another process may take for one
+_MANY_TRIALS = (
+    500  # of four times as many and more, a helper is ready by the time that this process begins to read
+)
 
 
 Running = Callable[[], "Sequence[str] | None"]
@@ -109,6 +112,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
     with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT), helpers() as share:
+        share(_import_readers, [()] * (len(study.cells) // _MANY_TRIALS))
         return _write(study, results, data_root, folder, published, searches, running, style, counted, share)
 
 
@@ -171,6 +175,10 @@ def _write(
     captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
     damaged = trials.loc[trials["status"] == "damaged", "id"]
     return Report(page, found, refused, captions, tuple(damaged), tuple(torn))
+
+
+def _import_readers() -> None:
+    import harness.reporting.frames  # noqa: F401
 
 
 def _write_tables(tables: Sequence[Table], folder: Path, label: str) -> None:

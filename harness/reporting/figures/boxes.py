@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
@@ -43,7 +45,7 @@ def region_boxes(values: pd.DataFrame, label: str, every: Sequence[str]) -> Figu
     for axis, (names, rows) in zip(axes, shown, strict=True):
         placed = rows.assign(place=_positions(rows, regions, arms))
         if rows["case"].nunique() >= _LEAST_CASES:  # of fewer, quartiles say nothing
-            _draw_boxes(axis, rows, regions, palette, arms)
+            _draw_boxes(axis, placed, palette, 0.85 * _WIDTH / len(arms))
         if rows["case"].nunique() <= _MOST_CASES:
             _draw_points(axis, placed, 0.4 / len(arms))
         axis.set_xticks(range(len(regions)), regions)
@@ -92,15 +94,20 @@ def _positions(rows: pd.DataFrame, regions: Sequence[str], arms: Sequence[str]) 
     return rows["region"].map(places).astype(float) + rows["arm"].map(offsets).astype(float)
 
 
-def _draw_boxes(
-    axis: Axes, rows: pd.DataFrame, regions: Sequence[str], palette: Mapping[str, Any], arms: Sequence[str]
-) -> None:
-    import seaborn  # takes longer to import than a figure to draw
-
-    seaborn.boxplot(
-        rows, x="region", y="value", hue="arm", order=regions, hue_order=arms, palette=palette, saturation=1,
-        width=_WIDTH, gap=0.15, showfliers=False, showcaps=False, linewidth=0.6, linecolor=_EDGE, legend=False, ax=axis,
-    )  # fmt: skip
+def _draw_boxes(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], width: float) -> None:
+    """Draw all boxes of a panel as two collections: hundreds of single lines take half a report's time."""
+    corners, colours, lines = [], [], []
+    for (arm, place), values in rows.groupby(["arm", "place"], observed=True)["value"]:
+        (box,) = boxplot_stats(values.to_numpy())
+        left, right = place - width / 2, place + width / 2
+        corners.append([(left, box["q1"]), (right, box["q1"]), (right, box["q3"]), (left, box["q3"])])
+        colours.append(palette[str(arm)])
+        lines.append([(left, box["med"]), (right, box["med"])])
+        lines += [[(place, box["q1"]), (place, box["whislo"])], [(place, box["q3"]), (place, box["whishi"])]]
+    look: Any = {"linewidths": 0.6, "zorder": 2}
+    axis.add_collection(PolyCollection(corners, facecolors=colours, edgecolors=_EDGE, **look))
+    axis.add_collection(LineCollection(lines, colors=_EDGE, **look))
+    axis.autoscale_view()
 
 
 def _draw_points(axis: Axes, rows: pd.DataFrame, width: float) -> None:

@@ -100,21 +100,36 @@ def _draw_strips(
     flagged: set[str],
     columns: Mapping[str, Sequence[float]],
 ) -> None:
-    """Draw a point for every case in each column, side by side at random, and a line at the median."""
-    rng = np.random.default_rng(0)
-    colours = [_FLAGGED if one.case.id in flagged else _PLAIN for one in facts]
-    for place, values in enumerate(columns.values()):
-        aside = place + rng.uniform(-0.25, 0.25, len(values))
-        axis.scatter(aside, values, s=5, c=colours, alpha=0.5, linewidths=0)
-        axis.hlines(np.median(values), place - 0.35, place + 0.35, color="black", linewidth=1)
+    """Draw a point for every case in each column, none over another where there is room, and a line at the median."""
+    order = np.argsort(
+        [one.case.id in flagged for one in facts], kind="stable"
+    )  # the flagged ones over the others
+    colours = [_FLAGGED if facts[i].case.id in flagged else _PLAIN for i in order]
+    values = [column[i] for column in columns.values() for i in order]
+    _draw_swarms(axis, "y", np.repeat(range(len(columns)), len(facts)), values, colours * len(columns))
+    for place, column in enumerate(columns.values()):
+        axis.hlines(np.median(column), place - 0.35, place + 0.35, color="black", linewidth=1, zorder=3)
     axis.set_title(title)
     axis.set_xticks(range(len(columns)), list(columns))
     axis.set_xlim(-0.6, len(columns) - 0.4)
-    every = [value for values in columns.values() for value in values]
-    if 0 < 30 * min(every) < max(every):
+    if 0 < 30 * min(values) < max(values):
         axis.set_yscale("log")
     else:
         axis.set_ylim(bottom=0)
+
+
+def _draw_swarms(
+    axis: Axes, along: str, places: Sequence[int], values: Sequence[float], colours: Sequence[Any]
+) -> None:
+    """Draw points at their values ``along`` an axis, side by side about their places on the other one."""
+    import seaborn  # takes longer to import than a figure to draw
+
+    across = "x" if along == "y" else "y"
+    looks = {str(colour): colour for colour in colours}
+    seaborn.swarmplot(
+        **{along: values, across: places}, hue=[str(colour) for colour in colours], palette=looks, legend=False,
+        size=2, linewidth=0, orient=across, native_scale=True, warn_thresh=1.0, ax=axis,
+    )  # fmt: skip
 
 
 def _numbers(dataset: Dataset) -> Mapping[int, int]:
@@ -129,14 +144,20 @@ def _draw_volumes(
     axis: Axes, facts: Sequence[CaseFacts], names: Mapping[int, str], numbers: Mapping[int, int]
 ) -> None:
     """Draw the volume of every label in each case where it occurs, one line a label."""
-    rng = np.random.default_rng(0)
+    points = [
+        (place, one.volumes[value], style.label_colour(numbers.get(value, value)))
+        for place, value in enumerate(names)
+        for one in facts
+        if value in one.volumes
+    ]
+    if points:
+        _draw_swarms(axis, "x", *zip(*points, strict=True))
     for place, value in enumerate(names):
         found = [one.volumes[value] for one in facts if value in one.volumes]
-        aside = place + rng.uniform(-0.25, 0.25, len(found))
-        colour = style.label_colour(numbers.get(value, value))
-        axis.scatter(found, aside, s=5, color=colour, linewidths=0)
         if found:
-            axis.vlines(float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1)
+            axis.vlines(
+                float(np.median(found)), place - 0.4, place + 0.4, color="black", linewidth=1, zorder=3
+            )
     axis.set_title("Volume of labels, ml")
     axis.set_yticks(range(len(names)), [style.wrap_text(name, 1.7) for name in names.values()])
     axis.set_ylim(len(names) - 0.4, -0.6)

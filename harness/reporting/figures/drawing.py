@@ -32,6 +32,7 @@ def all_drawn(
         RuntimeError: of ``figures_written``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    share(_import_canvases, [()])  # by a helper that is there, while this process finds what to draw
     found = [(figure, figure.find()) for figure in figures]
     drawings = {safe_name(figure.name): one for figure, one in found if isinstance(one, Drawing)}
     for path in folder.iterdir():
@@ -56,6 +57,10 @@ def _written(
     from harness.reporting.figures.writing import figures_written  # it takes long to import
 
     return figures_written(drawings, folder, style, share)
+
+
+def _import_canvases() -> None:
+    import harness.reporting.figures.writing  # noqa: F401
 
 
 def _drawn(folder: Path) -> dict[str, Any]:

@@ -96,16 +96,16 @@ def _draw_diagram(
     length = number - 1
     axis.set_xlim(1 - margin * length, number + margin * length)
     axis.hlines(0, 1, number, color="black", linewidth=0.8)
-    for rank in range(1, number + 1):
-        axis.vlines(rank, 0, 0.25, color="black", linewidth=0.8)
-        if (rank - 1) % every:
-            continue
+    axis.vlines(range(1, number + 1), 0, 0.25, color="black", linewidth=0.8)
+    for rank in range(1, number + 1, every):
         axis.text(rank, 0.35, str(rank), ha="center", va="bottom", fontsize=6.5)
     axis.hlines(1.55, 1, 1 + ranking.critical, color="black", linewidth=1.2)
     axis.vlines([1, 1 + ranking.critical], 1.4, 1.7, color="black", linewidth=1.2)
     axis.text(1, 1.75, f"critical difference {ranking.critical:.2f}", ha="left", va="bottom", fontsize=6.5)
-    for i, (low, high) in enumerate(runs):
-        axis.hlines(-0.35 - 0.5 * i, low - 0.01 * length, high + 0.01 * length, color="black", linewidth=2.2)
+    if runs:
+        low, high = np.transpose(runs)
+        heights = -0.35 - 0.5 * np.arange(len(runs))
+        axis.hlines(heights, low - 0.01 * length, high + 0.01 * length, color="black", linewidth=2.2)
     start, half = -0.7 - 0.5 * len(runs), (number + 1) // 2
     for position, index in enumerate(order):
         left = position < half

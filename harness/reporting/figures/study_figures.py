@@ -99,6 +99,7 @@ def _score_figures(
 def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
     """Yield one figure per metric, dataset and number of training cases; named by what there are several of."""
     parts = {dataset: data.of_dataset(dataset) for dataset in dict.fromkeys(data.complete["dataset"])}
+    means = {dataset: _case_means(part) for dataset, part in parts.items()}
     for metric, (dataset, part) in product(data.study.report.metrics, parts.items()):
         several = list(dict.fromkeys(part.complete["shots"]))
         for shots in several:
@@ -110,7 +111,7 @@ def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
                 )
             if len(several) > 1:
                 name, title = f"{name}_{shots}", f"{title}, {shots_text(shots)}"
-            yield PlannedFigure(name, title, partial(_find_boxes, part, shots, metric))
+            yield PlannedFigure(name, title, partial(_find_boxes, part, means[dataset], shots, metric))
 
 
 def dice_series(data: ReportData) -> pd.DataFrame:
@@ -269,22 +270,28 @@ def _find_roles(scores: pd.DataFrame) -> DrawingOrReason:
     return Drawing(dots.role_dots, (rows,), caption + _left_out(rows, dots.role_panels(rows)))
 
 
-def _find_boxes(data: ReportData, shots: Any, metric_name: str) -> DrawingOrReason:
-    every = data.complete_arms.set_index("id")
-    arms = every[[value == shots for value in every["shots"]]][["architecture", "arm"]]
-    if arms["arm"].nunique() > MOST_BOXED_ARMS:
-        return f"{arms['arm'].nunique()} arms, {MOST_BOXED_ARMS} at most"
+def _case_means(data: ReportData) -> pd.DataFrame:
+    """Return the mean over trials of each case's value, by ``metric``, ``unit``, ``shots``, ``architecture``, ``arm`` and ``region``."""
+    arms = data.complete_arms.set_index("id")[["shots", "architecture", "arm"]]
     cases = data.cases
-    chosen = (cases["metric"] == metric_name) & (cases["role"] == STUDENT) & cases["id"].isin(arms.index)
-    cases = cases[chosen & cases["value"].notna()]
-    if not len(cases):
-        return f"no case has a value of {metric_name}"
-    metric = metric_of(metric_name, str(cases["unit"].iloc[0]))
-    by = ["architecture", "arm", "region", "case"]
-    joined = cases[["id", "region", "case", "value"]].assign(
+    cases = cases[(cases["role"] == STUDENT) & cases["id"].isin(arms.index) & cases["value"].notna()]
+    joined = cases[["metric", "unit", "region", "case", "value"]].assign(
         **{key: _of_trials(cases["id"], arms[key]) for key in arms}
     )
-    means = joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+    by = ["metric", "unit", "shots", "architecture", "arm", "region", "case"]
+    return joined.groupby(by, sort=False, observed=True)["value"].mean().reset_index()
+
+
+def _find_boxes(data: ReportData, means: pd.DataFrame, shots: Any, metric_name: str) -> DrawingOrReason:
+    every = data.complete_arms
+    arms = every.loc[[value == shots for value in every["shots"]], "arm"]
+    if arms.nunique() > MOST_BOXED_ARMS:
+        return f"{arms.nunique()} arms, {MOST_BOXED_ARMS} at most"
+    means = means[(means["metric"] == metric_name) & np.array([value == shots for value in means["shots"]])]
+    if not len(means):
+        return f"no case has a value of {metric_name}"
+    metric = metric_of(metric_name, str(means["unit"].iloc[0]))
+    means = means[["architecture", "arm", "region", "case", "value"]].reset_index(drop=True)
     means["value"] *= metric.scale
     order = [region for region in dict.fromkeys(data.scores["region"]) if region in set(means["region"])]
     means["region"] = pd.Categorical(means["region"], order).rename_categories(data.names.region)

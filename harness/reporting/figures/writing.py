@@ -33,7 +33,6 @@ def figures_written(
     """
     finish = share(_write_and_forget, [(drawing, name, folder, size) for name, drawing in drawings.items()])
     yield
-    gc.freeze()  # a figure is full of cycles: looked for without what the report is made of, it is let go at once
     try:
         finish()
     finally:
@@ -41,6 +40,7 @@ def figures_written(
 
 
 def _write_and_forget(drawing: Drawing, name: str, folder: Path, size: Style) -> None:
+    gc.freeze()  # a figure is full of cycles: looked for without what else is there, it is let go at once
     write_figure(drawing, name, folder, size)
     gc.collect()
 
