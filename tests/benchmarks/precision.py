@@ -3,9 +3,10 @@
 Trains one planned trial as the harness does, once with each, and predicts its validation cases with the last weights. No test
 label is read, and nothing is kept. Prints the processor time of a step (median), so that other processes disturb little.
 
-    python tests/benchmarks/precision.py STUDY KEY=VALUE... [--steps N] [--data DIR] [--only PRECISION,FORMAT]
+    python tests/benchmarks/precision.py STUDY KEY=VALUE... [--steps N] [--steps-only] [--data DIR] [--only PRECISION,FORMAT]
 
-Keys and values are those of one trial, as in ``medctx run --only``.
+Keys and values are those of one trial, as in ``medctx run --only``. With ``--steps-only`` nothing is predicted: on a processor
+that emulates bf16 that takes an hour.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("trial", nargs="+", metavar="KEY=VALUE")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps-only", action="store_true")
     parser.add_argument("--data")
     parser.add_argument("--only", metavar="PRECISION,FORMAT")
     options = parser.parse_args()
@@ -43,7 +45,9 @@ def main() -> None:
     for choice in [one for one in CHOICES if only in (None, one)]:
         settings = dict(zip(("precision", "memory_format"), choice, strict=True))
         recipe = spec.recipe.model_copy(update=settings | {"steps": options.steps or spec.recipe.steps})
-        seconds, dice = trained(spec.model_copy(update={"recipe": recipe}), options.data)
+        seconds, dice = trained(
+            spec.model_copy(update={"recipe": recipe}), options.data, predict=not options.steps_only
+        )
         first = first or seconds
         print(
             f"{choice[0]:12}{choice[1]:16}{1000 * seconds:10.1f}{seconds / first:10.2f}{100 * dice:8.2f}",
@@ -51,7 +55,7 @@ def main() -> None:
         )
 
 
-def trained(spec: TrialSpec, folder: str | None) -> tuple[float, float]:
+def trained(spec: TrialSpec, folder: str | None, *, predict: bool) -> tuple[float, float]:
     """Return the processor time of a step, seconds, and the mean Dice of the student over regions and validation cases."""
     trainer, data = untrained(spec, data_folder(folder))
     times, start = [], time.process_time()
@@ -60,10 +64,10 @@ def trained(spec: TrialSpec, folder: str | None) -> tuple[float, float]:
         start = time.process_time()
     student, regions = trainer.method.roles()["student"], dict(data.dataset.training_regions())
     scores = []
-    for case in data.selection_cases:
+    for case in data.selection_cases if predict else ():
         found = class_probabilities(student, data.image(case), spec.recipe, trainer.device).labels()
         scores.append([*dice_by_region(found, data.selection_label(case), regions).values()])
-    return statistics.median(times), float(np.nanmean(np.nanmean(scores, axis=0)))
+    return statistics.median(times), float(np.nanmean(np.nanmean(scores, axis=0))) if predict else np.nan
 
 
 if __name__ == "__main__":
