@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from harness.data.check_report import CaseFacts, CheckReport
 from harness.data.datasets.contract import Dataset
@@ -23,6 +24,7 @@ from harness.reporting.slices.dataset import Slice, chosen_facts, flagged_cases,
 
 _PLAIN, _FLAGGED = "#4d4d4d", "#D55E00"
 _COLUMNS = 4
+_MOST_IN_SWARMS = 1500  # points: room for each of 1,500 at one place is found in seconds
 
 
 @style.applied
@@ -101,12 +103,10 @@ def _draw_strips(
     columns: Mapping[str, Sequence[float]],
 ) -> None:
     """Draw a point for every case in each column, none over another where there is room, and a line at the median."""
-    order = np.argsort(
-        [one.case.id in flagged for one in facts], kind="stable"
-    )  # the flagged ones over the others
+    order = np.argsort([one.case.id in flagged for one in facts], kind="stable")  # the flagged ones on top
     colours = [_FLAGGED if facts[i].case.id in flagged else _PLAIN for i in order]
     values = [column[i] for column in columns.values() for i in order]
-    _draw_swarms(axis, "y", np.repeat(range(len(columns)), len(facts)), values, colours * len(columns))
+    _draw_cases(axis, "x", np.repeat(range(len(columns)), len(facts)), values, colours * len(columns))
     for place, column in enumerate(columns.values()):
         axis.hlines(np.median(column), place - 0.35, place + 0.35, color="black", linewidth=1, zorder=3)
     axis.set_title(title)
@@ -118,17 +118,27 @@ def _draw_strips(
         axis.set_ylim(bottom=0)
 
 
-def _draw_swarms(
-    axis: Axes, along: str, places: Sequence[int], values: Sequence[float], colours: Sequence[Any]
+def _draw_cases(
+    axis: Axes,
+    across: Literal["x", "y"],
+    places: ArrayLike,
+    values: Sequence[float],
+    colours: Sequence[Any],
 ) -> None:
-    """Draw points at their values ``along`` an axis, side by side about their places on the other one."""
+    """Draw points at their values, about their places ``across``: each where it hides none, or so many at random."""
+    many = len(values) > _MOST_IN_SWARMS
+    aside = np.random.default_rng(0).uniform(-0.25, 0.25, len(values)) if many else 0
+    about = np.asarray(places) + aside
+    x, y = (about, values) if across == "x" else (values, about)
+    if many:
+        axis.scatter(x, y, s=4, c=colours, linewidths=0)
+        return
     import seaborn  # takes longer to import than a figure to draw
 
-    across = "x" if along == "y" else "y"
-    looks = {str(colour): colour for colour in colours}
+    names = [to_hex(colour) for colour in colours]
     seaborn.swarmplot(
-        **{along: values, across: places}, hue=[str(colour) for colour in colours], palette=looks, legend=False,
-        size=2, linewidth=0, orient=across, native_scale=True, warn_thresh=1.0, ax=axis,
+        x=x, y=y, hue=names, palette={name: name for name in names}, legend=False, size=2, linewidth=0,
+        orient=across, native_scale=True, warn_thresh=1.0, ax=axis,
     )  # fmt: skip
 
 
@@ -151,7 +161,7 @@ def _draw_volumes(
         if value in one.volumes
     ]
     if points:
-        _draw_swarms(axis, "x", *zip(*points, strict=True))
+        _draw_cases(axis, "y", *zip(*points, strict=True))
     for place, value in enumerate(names):
         found = [one.volumes[value] for one in facts if value in one.volumes]
         if found:
@@ -161,7 +171,7 @@ def _draw_volumes(
     axis.set_title("Volume of labels, ml")
     axis.set_yticks(range(len(names)), [style.wrap_text(name, 1.7) for name in names.values()])
     axis.set_ylim(len(names) - 0.4, -0.6)
-    every = [one.volumes[value] for one in facts for value in names if value in one.volumes]
+    every = [volume for _, volume, _ in points]
     if every and max(every) > 10 * min(every):
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
