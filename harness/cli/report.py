@@ -87,7 +87,11 @@ def compare(
     results: Results = DEFAULT_RESULTS,
     other: Annotated[
         Path,
-        typer.Option("--with", metavar="DIR", help="Folder of results, own or published, to compare with."),
+        typer.Option(
+            "--with",
+            metavar="DIR",
+            help="Results folder to compare with: its own trials, else those published below it.",
+        ),
     ] = DEFAULT_RESULTS,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference of a trial's mean Dice (0 to 1) that passes.")

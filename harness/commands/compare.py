@@ -34,7 +34,7 @@ def compare(study: StudyLike, *, results: Folder = "results", other: Folder = "r
 
     Args:
         study: a study, its name, or the path of its file.
-        results: a folder of records, own or published.
+        results: a results folder: its own trials, else those published below it.
         other: another one.
 
     Raises:
