@@ -48,14 +48,15 @@ def helpers(most: int | None = None) -> Iterator[Share]:
     most = usable_cores() - 1 if most is None else most
     waiting: SimpleQueue[_Call | None] = SimpleQueue()
     with ExitStack() as started:
-        count = 0
+        count, asked = 0, list[Future[Any]]()
 
         def share(function: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> Callable[[], list[Any]]:
-            nonlocal count
+            nonlocal count, asked
             calls: list[_Call] = [(Future(), function, arguments) for arguments in parts]
+            asked = [*(one for one in asked if not one.done()), *(future for future, *_ in calls)]
             for call in calls:
                 waiting.put(call)
-            for _ in range(count, min(most, len(parts) // _WORTH)):
+            for _ in range(count, min(most, len(asked) // _WORTH)):
                 started.enter_context(_helper(waiting))
                 count += 1
             return lambda: _results(calls)

@@ -11,15 +11,17 @@ import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.reporting.figures.planned import Style
     from harness.reporting.formats.table import Table
     from harness.reporting.helpers import Share
     from harness.reporting.references import Reference
+    from harness.reporting.report_data import ReportData
     from harness.search.findings import Findings
     from harness.study.study import Study
 
@@ -102,17 +104,13 @@ def write_report(
     """
     from harness.files.locks import SharedLock
     from harness.reporting.helpers import helpers
-    from harness.reporting.references import check_rows, read_reference
 
-    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
-    published = {name: read_reference(name, datasets) for name in references}
-    for name, reference in published.items():
-        check_rows(name, reference, study)
     folder = output or results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     # Two drivers of a study end at one time: the later writer shall also be the one that read later.
     with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT), helpers() as share:
         share(_import_readers, [()] * (len(study.cells) // _MANY_TRIALS))
+        published = _published(references, study)
         return _write(study, results, data_root, folder, published, searches, running, style, counted, share)
 
 
@@ -133,17 +131,57 @@ def _write(
     from harness.reporting import frames
     from harness.reporting.comparisons import comparison_frame
     from harness.reporting.contrasts import contrast_frame
-    from harness.reporting.figures.drawing import all_drawn
+    from harness.reporting.figures.drawing import drawing_in
     from harness.reporting.figures.ensemble_figures import plan_ensemble_figures
+    from harness.reporting.figures.rank_figures import plan_rank_figures
     from harness.reporting.figures.search_figures import plan_search_figures
-    from harness.reporting.figures.study_figures import plan_study_figures
+    from harness.reporting.figures.study_figures import (
+        plan_difference_figures,
+        plan_example_figures,
+        plan_score_figures,
+        where_comparable,
+    )
     from harness.reporting.page.answer import answer
     from harness.reporting.page.render import render_page
     from harness.reporting.rank_groups import rank_groups
-    from harness.reporting.report_data import build_report_data
     from harness.reporting.slices.galleries import all_galleries
     from harness.reporting.tables.search import search_tables
     from harness.reporting.tables.study import all_tables
+
+    data, history, torn, suggested = _read(study, results, searches, counted, share)
+    with drawing_in(folder / "figures", style, share) as draw:  # by helpers, beside what follows
+        reached = draw(where_comparable(data, plan_score_figures(data)))
+        galleries = all_galleries(data, results, folder, data_root)
+        examples = draw(plan_example_figures(data, history, galleries))
+        comparisons = comparison_frame(data, share)
+        contrasts, groups = contrast_frame(data), list(rank_groups(data))
+        differences = draw(where_comparable(data, plan_difference_figures(data, comparisons, contrasts)))
+        ranks = draw(where_comparable(data, plan_rank_figures(groups)))
+        ensembles = frames.ensemble_frame(study, data.trials, results)
+        averaged = draw(plan_ensemble_figures(data, ensembles))
+        searched = draw(plan_search_figures(searches, data.names))
+        rescored = frames.rescored_frame(study, results)
+        tables = all_tables(data, comparisons, contrasts, groups, published, rescored, ensembles)
+        of_searches = search_tables(searches, data, history, suggested)
+        _write_tables([*tables, *of_searches], folder / "tables", study.name)
+        frames.write_frames(data.trials, data.cases_of_trials, folder)
+    figures = [*differences, *reached, *ranks, *examples, *averaged, *searched]
+    found = answer(data, comparisons, contrasts)
+    page = folder / "report.html"
+    parts = (tables, of_searches, figures, galleries, folder / "figures", running())
+    write_text(page, render_page(data, found, comparisons, contrasts, *parts))
+    refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
+    captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
+    damaged = data.trials.loc[data.trials["status"] == "damaged", "id"]
+    return Report(page, found, refused, captions, tuple(damaged), tuple(torn))
+
+
+def _read(
+    study: Study, results: Path, searches: Sequence[Findings], counted: Collection[str] | None, share: Share
+) -> tuple[ReportData, pd.DataFrame, list[str], list[pd.DataFrame]]:
+    """Return a study's data, its training curves, the ids of trials without, and the trials that each search suggested."""
+    from harness.reporting import frames
+    from harness.reporting.report_data import build_report_data
 
     trials = frames.trial_frame(study, results, share, counted)
     cases, torn = frames.case_frame(trials, results, share), frames.damaged_histories(trials, results)
@@ -152,29 +190,17 @@ def _write(
         frames.trial_frame(replace(study, cells=found.cells()), results, counted=counted)
         for found in searches
     ]
-    data = build_report_data(study, trials, cases)
-    comparisons, ensembles = comparison_frame(data, share), frames.ensemble_frame(study, trials, results)
-    contrasts, groups = contrast_frame(data), list(rank_groups(data))
-    galleries = all_galleries(data, results, folder, data_root)
-    planned = chain(
-        plan_study_figures(data, comparisons, contrasts, groups, history, galleries),
-        plan_ensemble_figures(data, ensembles),
-        plan_search_figures(searches, data.names),
-    )
-    with all_drawn(planned, folder / "figures", style, share) as figures:  # by helpers, meanwhile
-        rescored = frames.rescored_frame(study, results)
-        tables = all_tables(data, comparisons, contrasts, groups, published, rescored, ensembles)
-        of_searches = search_tables(searches, data, history, suggested)
-        _write_tables([*tables, *of_searches], folder / "tables", study.name)
-        frames.write_frames(trials, cases, folder)
-    found = answer(data, comparisons, contrasts)
-    page = folder / "report.html"
-    shown = (tables, of_searches, figures, galleries, folder / "figures", running())
-    write_text(page, render_page(data, found, comparisons, contrasts, *shown))
-    refused = {table.name: "; ".join(table.data["refused"]) for table in tables if table.refused}
-    captions = {safe_name(one.name): (one.title, one.caption) for one in figures if not one.reason}
-    damaged = trials.loc[trials["status"] == "damaged", "id"]
-    return Report(page, found, refused, captions, tuple(damaged), tuple(torn))
+    return build_report_data(study, trials, cases), history, torn, suggested
+
+
+def _published(names: Sequence[str], study: Study) -> dict[str, Reference]:
+    from harness.reporting.references import check_rows, read_reference  # it takes long to import
+
+    datasets = dict.fromkeys(str(cell.factors["dataset"]) for cell in study.cells)
+    published = {name: read_reference(name, datasets) for name in names}
+    for name, reference in published.items():
+        check_rows(name, reference, study)
+    return published
 
 
 def _import_readers() -> None:

@@ -55,7 +55,8 @@ def test_every_kind_of_damage_to_every_file(
             with monkeypatch.context() as quick:
                 if name in SCORES:  # figures read the other files
                     quick.setattr(
-                        "harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([])
+                        "harness.reporting.figures.drawing.drawing_in",
+                        lambda *arguments: nullcontext(lambda _: []),
                     )
                 report = medctx("report", study, "--results", results)
             told = is_damaged or name == "history.jsonl"
@@ -65,7 +66,8 @@ def test_every_kind_of_damage_to_every_file(
             assert kept in page  # the rest is shown
             with monkeypatch.context() as quick:
                 quick.setattr(
-                    "harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([])
+                    "harness.reporting.figures.drawing.drawing_in",
+                    lambda *arguments: nullcontext(lambda _: []),
                 )
                 run = medctx("run", study, "--results", results)
             aside = results / "trials" / f".damaged-{damaged}-1"

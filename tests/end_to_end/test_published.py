@@ -33,7 +33,9 @@ def test_published_results_are_small_and_of_shipped_studies() -> None:
 def test_published_tables_are_rebuilt_from_their_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([]))
+    monkeypatch.setattr(
+        "harness.reporting.figures.drawing.drawing_in", lambda *arguments: nullcontext(lambda _: [])
+    )
     shutil.copytree(PUBLISHED, tmp_path / "published")
     study, store = load_study(name), Store(tmp_path)
     records = PUBLISHED / name / "records" / "trials.jsonl.gz"

@@ -2,65 +2,71 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from harness.files.whole import write_text
 from harness.records.schema import safe_name
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, FigureEntry, PlannedFigure, Style
-from harness.reporting.figures.style import DPI, SUFFIXES
+from harness.reporting.figures.style import SUFFIXES
 from harness.reporting.helpers import Share, alone
 
 _DRAWN = "drawn.json"  # what each figure in a folder was drawn from
 
 
-@contextmanager
-def all_drawn(
-    figures: Iterable[PlannedFigure], folder: Path, style: Style = "page", share: Share = alone
-) -> Iterator[list[FigureEntry]]:
-    """Draw and save figures in ``folder``; files of figures that cannot be drawn, or are no longer planned, are removed.
+Draw = Callable[[Iterable[PlannedFigure]], list[FigureEntry]]
+"""From planned figures to what the page says of each."""
 
-    Helpers draw while this context lasts. When it ends, the list that it yields has an entry for each figure.
+
+@contextmanager
+def drawing_in(folder: Path, style: Style = "page", share: Share = alone) -> Iterator[Draw]:
+    """Yield what has figures drawn and saved in ``folder``, by helpers from when it is asked on.
+
+    When this context ends, all are drawn, and the files of other figures are removed.
 
     Raises:
-        RuntimeError: of ``figures_written``.
+        RuntimeError: of ``share``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    share(_import_canvases, [()])  # by a helper that is there, while this process finds what to draw
-    found = [(figure, figure.find()) for figure in figures]
-    drawings = {safe_name(figure.name): one for figure, one in found if isinstance(one, Drawing)}
+    known, prints = _drawn(folder), dict[str, str]()
+    (folder / _DRAWN).unlink(missing_ok=True)  # what is half written shall not pass for whole
+    unfinished: dict[str, Callable[[], list[None]]] = {}
+
+    def begin(figure: PlannedFigure, found: Drawing | str) -> FigureEntry:
+        if isinstance(found, str):
+            return FigureEntry(figure.name, figure.title, reason=found.rstrip("."), section=figure.section)
+        name = safe_name(figure.name)
+        prints[name] = fingerprint(found, style)
+        if known.get(name) != [prints[name], _sizes(folder, name)]:
+            unfinished[name] = share(_write, [(found, name, folder, style)])
+        return FigureEntry(figure.name, figure.title, found.caption, section=figure.section)
+
+    try:
+        yield lambda figures: [begin(figure, figure.find()) for figure in figures]
+        for name in reversed([*unfinished]):  # helpers begin with the first
+            unfinished[name]()
+            del unfinished[name]
+    finally:
+        _note(folder, {name: one for name, one in prints.items() if name not in unfinished})
     for path in folder.iterdir():
-        if path.suffix[1:] in SUFFIXES and path.stem not in drawings:
+        if path.suffix[1:] in SUFFIXES and path.stem not in prints:
             path.unlink()
-    prints = {name: fingerprint(drawing, style) for name, drawing in drawings.items()}
-    known = _drawn(folder)
-    kept = {name: one for name, one in prints.items() if known.get(name) == [one, _sizes(folder, name)]}
-    _note(folder, kept)  # first, so that a figure that was half written is not taken for a whole one
-    entries: list[FigureEntry] = []
-    with _written({name: one for name, one in drawings.items() if name not in kept}, folder, style, share):
-        yield entries
-    _note(folder, prints)
-    entries += [_entry(figure, one, folder) for figure, one in found]
 
 
-def _written(
-    drawings: Mapping[str, Drawing], folder: Path, style: Style, share: Share
-) -> AbstractContextManager[None]:
-    if not drawings:
-        return nullcontext()
-    from harness.reporting.figures.writing import figures_written  # it takes long to import
+def _write(drawing: Drawing, name: str, folder: Path, style: Style) -> None:
+    from harness.reporting.figures.writing import write_figure  # it takes long to import
 
-    return figures_written(drawings, folder, style, share)
-
-
-def _import_canvases() -> None:
-    import harness.reporting.figures.writing  # noqa: F401
+    gc.freeze()  # a figure is full of cycles: looked for without what else is there, it is let go at once
+    try:
+        write_figure(drawing, name, folder, style)
+        gc.collect()
+    finally:
+        gc.unfreeze()
 
 
 def _drawn(folder: Path) -> dict[str, Any]:
@@ -84,11 +90,3 @@ def _sizes(folder: Path, name: str) -> list[int]:
     """Return the bytes of a figure's files; a file that is cut or gone is not the one that was written."""
     paths = [folder / f"{name}.{suffix}" for suffix in SUFFIXES]
     return [path.stat().st_size if path.is_file() else -1 for path in paths]
-
-
-def _entry(planned: PlannedFigure, found: Drawing | str, folder: Path) -> FigureEntry:
-    if isinstance(found, str):
-        return FigureEntry(planned.name, planned.title, reason=found.rstrip("."), section=planned.section)
-    with Image.open(folder / f"{safe_name(planned.name)}.png") as picture:
-        width = picture.width / DPI
-    return FigureEntry(planned.name, planned.title, found.caption, width, section=planned.section)

@@ -44,11 +44,10 @@ class PlannedFigure:
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A figure on the page: it lies in ``figures/<name>.*`` and is ``width`` inches wide, or is left out for a ``reason``."""
+    """A figure on the page: it lies in ``figures/<name>.*``, or is left out for a ``reason``."""
 
     name: str
     title: str
     caption: str = ""
-    width: float = 0.0
     reason: str = ""
     section: str = "figures"

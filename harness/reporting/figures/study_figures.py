@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -17,10 +17,8 @@ from harness.reporting.contrast_words import SLOPE, line_name
 from harness.reporting.contrasts import studies_with_contrasts
 from harness.reporting.figures import boxes, contrast_forest, cost, curves, dots, gains, gallery, style
 from harness.reporting.figures.planned import Drawing, DrawingOrReason, PlannedFigure
-from harness.reporting.figures.rank_figures import plan_rank_figures
 from harness.reporting.frames import row_dicts
 from harness.reporting.provenance import sample_note
-from harness.reporting.rank_groups import RankGroup
 from harness.reporting.report_data import FIGURE_FACTORS, ReportData, with_arm_names, with_print_names
 from harness.reporting.slices.galleries import Gallery
 from harness.reporting.statistics.estimates import MEAN, STUDENT, train_and_test_seconds
@@ -32,40 +30,18 @@ _POINTS = f"points: trials, where an arm has at most {style.MOST_POINTS}."
 _OVER_SEEDS = "mean over seeds; error bars: sample standard deviation over seeds"
 
 
-def plan_study_figures(
-    data: ReportData,
-    comparisons: pd.DataFrame,
-    contrasts: pd.DataFrame,
-    groups: Sequence[RankGroup],
-    history: pd.DataFrame,
-    galleries: Mapping[str, Gallery | str],
-) -> Iterator[PlannedFigure]:
-    """Yield every figure of a study except the figures of its searches.
-
-    Args:
-        data: of the report.
-        comparisons: of ``comparison_frame``.
-        contrasts: of ``contrast_frame``.
-        groups: of ``rank_groups``.
-        history: of ``history_frame``.
-        galleries: of ``all_galleries``.
-    """
-    scores = dice_series(data)
-    sample = sample_note(data.complete, map(len, data.ids_by_arm.values())) if len(scores) else ""
-    for planned in _score_figures(data, comparisons, contrasts, groups, scores):
+def where_comparable(data: ReportData, figures: Iterable[PlannedFigure]) -> Iterator[PlannedFigure]:
+    """Yield figures that set arms beside each other: with a note on the sample, or with the reason why there are none."""
+    scored = len(_mean_dice(data))
+    sample = sample_note(data.complete, map(len, data.ids_by_arm.values())) if scored else ""
+    for planned in figures:
         if data.undeclared_differences:
             reason = f"refused: {data.undeclared_differences[0]}"
             yield replace(planned, find=partial(str, reason))
-        elif not len(scores):
+        elif not scored:
             yield replace(planned, find=partial(str, "no trial is complete"))
         else:
             yield replace(planned, find=partial(_with_sample, planned.find, sample))
-    yield PlannedFigure("training_curves", "Training", partial(_find_training, data, history))
-    for dataset, found in galleries.items():
-        name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
-        yield PlannedFigure(
-            name, f"Predictions on {data.names.value('dataset', dataset)}", partial(_find_gallery, found)
-        )
 
 
 def _with_sample(find: Callable[[], DrawingOrReason], note: str) -> DrawingOrReason:
@@ -73,17 +49,25 @@ def _with_sample(find: Callable[[], DrawingOrReason], note: str) -> DrawingOrRea
     return found if isinstance(found, str) else replace(found, caption=f"{found.caption} {note}")
 
 
-def _score_figures(
-    data: ReportData,
-    comparisons: pd.DataFrame,
-    contrasts: pd.DataFrame,
-    groups: Sequence[RankGroup],
-    scores: pd.DataFrame,
+def plan_difference_figures(
+    data: ReportData, comparisons: pd.DataFrame, contrasts: pd.DataFrame
 ) -> Iterator[PlannedFigure]:
-    typed, scores = scores, with_print_names(scores, data.names)
-    students = scores[scores["role"] == STUDENT]
+    """Yield the figures of differences between arms.
+
+    Args:
+        data: of the report.
+        comparisons: of ``comparison_frame``.
+        contrasts: of ``contrast_frame``.
+    """
     yield PlannedFigure("contrasts", "Contrasts", partial(_find_contrasts, data, contrasts))
     yield PlannedFigure("gains", "Gains over the baseline", partial(_find_gains, data, comparisons))
+
+
+def plan_score_figures(data: ReportData) -> Iterator[PlannedFigure]:
+    """Yield the figures that show what arms reached, and at what cost."""
+    typed = dice_series(data)
+    scores = with_print_names(typed, data.names)
+    students = scores[scores["role"] == STUDENT]
     yield PlannedFigure("dice_dots", "Dice by architecture and method", partial(_find_dots, students))
     shots = "Dice against the number of training cases"
     yield PlannedFigure("few_shot_curves", shots, partial(_find_few_shot, students))
@@ -92,8 +76,25 @@ def _score_figures(
         yield PlannedFigure(f"curve_{safe_name(key)}", f"Dice against {data.names.within(key)}", find)
     yield PlannedFigure("role_dots", "Student and teacher at inference", partial(_find_roles, scores))
     yield from _box_figures(data)
-    yield from plan_rank_figures(groups)
     yield PlannedFigure("cost", "Dice against time", partial(_find_cost, data, students))
+
+
+def plan_example_figures(
+    data: ReportData, history: pd.DataFrame, galleries: Mapping[str, Gallery | str]
+) -> Iterator[PlannedFigure]:
+    """Yield the figures of how trials trained and of what they predict.
+
+    Args:
+        data: of the report.
+        history: of ``history_frame``.
+        galleries: of ``all_galleries``.
+    """
+    yield PlannedFigure("training_curves", "Training", partial(_find_training, data, history))
+    for dataset, found in galleries.items():
+        name = "qualitative" if len(galleries) == 1 else f"qualitative_{safe_name(dataset)}"
+        yield PlannedFigure(
+            name, f"Predictions on {data.names.value('dataset', dataset)}", partial(_find_gallery, found)
+        )
 
 
 def _box_figures(data: ReportData) -> Iterator[PlannedFigure]:
@@ -119,13 +120,16 @@ def dice_series(data: ReportData) -> pd.DataFrame:
 
     ``training`` is the number of training cases in the protocol.
     """
-    scores = data.scores
-    chosen = (scores["metric"] == "dice") & (scores["region"] == MEAN)
-    rows = scores[chosen & scores["value"].notna()]
+    rows = _mean_dice(data)
     listed = zip(data.complete["id"], data.complete["training_cases"], strict=True)
     training = {id: len(cases) for id, cases in listed if isinstance(cases, tuple)}
     rows = rows.assign(value=rows["value"] * 100, training=rows["id"].map(training))
     return with_arm_names(rows, data.study)
+
+
+def _mean_dice(data: ReportData) -> pd.DataFrame:
+    scores = data.scores
+    return scores[(scores["metric"] == "dice") & (scores["region"] == MEAN) & scores["value"].notna()]
 
 
 def numeric_factors(data: ReportData) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,32 +15,6 @@ from matplotlib.figure import Figure
 from harness.files.whole import whole
 from harness.reporting.figures import style
 from harness.reporting.figures.planned import Drawing, Style
-from harness.reporting.helpers import Share
-
-
-@contextmanager
-def figures_written(
-    drawings: Mapping[str, Drawing], folder: Path, size: Style, share: Share
-) -> Iterator[None]:
-    """Draw figures, and write each as ``<folder>/<name>.{pdf,svg,png}``; all are there when this context ends.
-
-    Helpers draw from its beginning on, this process what is left at its end.
-
-    Raises:
-        RuntimeError: of ``share``.
-    """
-    finish = share(_write_and_forget, [(drawing, name, folder, size) for name, drawing in drawings.items()])
-    yield
-    try:
-        finish()
-    finally:
-        gc.unfreeze()
-
-
-def _write_and_forget(drawing: Drawing, name: str, folder: Path, size: Style) -> None:
-    gc.freeze()  # a figure is full of cycles: looked for without what else is there, it is let go at once
-    write_figure(drawing, name, folder, size)
-    gc.collect()
 
 
 def _drawn(drawing: Drawing, size: Style) -> Figure:

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+from PIL import Image
 
 from harness.records.schema import safe_name
 from harness.reporting.figures.planned import FigureEntry
+from harness.reporting.figures.style import DPI
 from harness.reporting.folds import LACKING
 from harness.reporting.formats.html import to_html
 from harness.reporting.formats.table import Table
@@ -74,7 +76,11 @@ def render_page(
         primary=PRIMARY,
         counts=state_counts(data.trials, len(study.skipped)),
         sections=[(anchor, title) for anchor, title in _SECTIONS.items() if parts.get(anchor, True)],
-        drawn=[(figure, data_uri(figure_folder, figure.name)) for figure in figures if not figure.reason],
+        drawn=[
+            (figure, data_uri(figure_folder, figure.name), _inches(figure_folder, figure.name))
+            for figure in figures
+            if not figure.reason
+        ],
         wide=_WIDE,
         omitted=[figure for figure in figures if figure.reason],
         cautions=_cautions(data),
@@ -166,6 +172,11 @@ def _words(keys: Sequence[str], values: Mapping[str, Any], names: Names) -> str:
     """Return ``shots 5, method MedContext``, without the factors that are not set."""
     set_keys = [key for key in keys if values.get(key) is not None]
     return ", ".join(f"{names.factor(key).lower()} {names.value(key, values[key])}" for key in set_keys)
+
+
+def _inches(folder: Path, name: str) -> float:
+    with Image.open(folder / f"{name}.png") as picture:
+        return picture.width / DPI
 
 
 def data_uri(folder: Path, name: str) -> str:

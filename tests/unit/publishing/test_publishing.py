@@ -65,7 +65,9 @@ def test_a_published_study_is_rebuilt_to_the_same_tables(
     store = Store(elsewhere)
     assert adopt(study.cells, store) == len(study.cells)
     assert adopt(study.cells, store) == 0
-    monkeypatch.setattr("harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([]))
+    monkeypatch.setattr(
+        "harness.reporting.figures.drawing.drawing_in", lambda *arguments: nullcontext(lambda _: [])
+    )
     write_report(study, elsewhere)
     for name, text in tables.items():
         assert (elsewhere / study.name / "tables" / name).read_text() == text
@@ -242,7 +244,9 @@ def test_trials_that_run_or_end_while_it_is_published_are_pending_in_tables_and_
     record, aside = store.trials / ending, tmp_path / "aside"
     record.rename(aside)
     assert store.claim(ending, Process.this()) and store.status(ending) == "running"
-    monkeypatch.setattr("harness.reporting.figures.drawing.all_drawn", lambda *arguments: nullcontext([]))
+    monkeypatch.setattr(
+        "harness.reporting.figures.drawing.drawing_in", lambda *arguments: nullcontext(lambda _: [])
+    )
 
     def written(*arguments: Any, **options: Any) -> Report:
         aside.rename(record)

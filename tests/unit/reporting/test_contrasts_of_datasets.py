@@ -17,7 +17,7 @@ from scipy import stats
 from harness.reporting.comparisons import comparison_frame
 from harness.reporting.contrasts import contrast_frame
 from harness.reporting.figures.planned import Drawing
-from harness.reporting.figures.study_figures import plan_study_figures
+from harness.reporting.figures.study_figures import plan_difference_figures
 from harness.reporting.page.verdicts import PRIMARY, verdicts
 from harness.reporting.planned_power import planned_powers
 from harness.reporting.statistics.significance import mean_test
@@ -109,9 +109,7 @@ def test_datasets_that_share_seeds_are_paired_by_them(tmp_path: Path) -> None:
 
 def contrasts_figure(study: Study, results: Path) -> Drawing | str:
     data = load(study, results)
-    planned = plan_study_figures(
-        data, comparison_frame(data), contrast_frame(data), [], pd.DataFrame(columns=["kind", "name"]), {}
-    )
+    planned = plan_difference_figures(data, comparison_frame(data), contrast_frame(data))
     return next(figure for figure in planned if figure.name == "contrasts").find()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,40 +12,48 @@ import pytest
 from PIL import Image
 
 from harness.reporting.figures import boxes, dots
-from harness.reporting.figures.drawing import all_drawn
+from harness.reporting.figures.drawing import drawing_in
 from harness.reporting.figures.fingerprint import fingerprint
 from harness.reporting.figures.planned import Drawing, PlannedFigure
 from harness.reporting.figures.style import COLUMN, DPI, MOST_HEIGHT, WIDTHS
-from harness.reporting.figures.writing import figures_written, write_figure
+from harness.reporting.figures.writing import write_figure
 from harness.reporting.helpers import helpers
 from tests.unit.reporting.figures.test_figures import SERIES, SHORT, drawing, scores, values
 
 DRAWINGS = {name: drawing(name, SHORT) for name in SERIES}
+PLANNED = [PlannedFigure(name, name, partial(DRAWINGS.__getitem__, name)) for name in DRAWINGS]
 
 
 @pytest.mark.slow
 def test_figures_are_written_by_two_processes_as_by_one(tmp_path: Path) -> None:
-    for name in ("one", "many"):
-        (tmp_path / name).mkdir()
-    with helpers(1) as share, figures_written(DRAWINGS, tmp_path / "many", "page", share):
-        pass
+    (tmp_path / "one").mkdir()
+    with helpers(1) as share, drawing_in(tmp_path / "many", "page", share) as draw:
+        draw(PLANNED)
     for name, one in DRAWINGS.items():
         write_figure(one, name, tmp_path / "one", "page")
     written = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert len(written) == 3 * len(DRAWINGS)
-    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == written
+    assert {path.name for path in (tmp_path / "many").iterdir()} == {*written, "drawn.json"}
     for name in written:
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
 
 
-def test_a_second_process_that_fails_is_not_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(OSError),
-        helpers(1) as share,
-        figures_written(DRAWINGS, tmp_path / "file", "page", share),
-    ):
-        pass
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_figure_that_cannot_be_written_is_not_passed_over_and_the_others_are_kept(
+    processes: int, tmp_path: Path
+) -> None:
+    with drawing_in(tmp_path) as draw:
+        draw(PLANNED)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    (tmp_path / "broken.png").mkdir()
+    broken = PlannedFigure("broken", "Broken", PLANNED[0].find)
+    with pytest.raises(OSError), helpers(processes) as share, drawing_in(tmp_path, "page", share) as draw:
+        draw([broken] * 4)
+        draw(PLANNED)
+    (tmp_path / "broken.png").rmdir()
+    with drawing_in(tmp_path) as draw:
+        draw(PLANNED)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")} == before
 
 
 def changed(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Drawing:
@@ -75,8 +84,8 @@ def test_whatever_shows_changes_the_fingerprint() -> None:
 def test_a_figure_is_drawn_again_only_where_it_shows_something_else(tmp_path: Path) -> None:
     def draw(first: Drawing | str, style: str = "page") -> dict[str, int]:
         planned = [PlannedFigure("first", "First", lambda: first), PlannedFigure("second", "Second", lambda: DRAWINGS["cost_scatter"])]  # fmt: skip
-        with all_drawn(planned, tmp_path, style) as entries:
-            assert not entries
+        with drawing_in(tmp_path, style) as ask:
+            entries = ask(planned)
         assert [entry.name for entry in entries] == ["first", "second"]
         return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix != ".json"}
 
