@@ -45,6 +45,17 @@ def test_few_calls_are_made_here() -> None:
         assert share(os.getpid, [()] * 3)() == [os.getpid()] * 3
 
 
+def test_calls_that_wait_count_together_however_they_are_asked_for() -> None:
+    before = {*psutil.Process().children(recursive=True)}
+    with helpers(1) as share:
+        for _ in range(9):
+            share(os.getpid, [()])()  # made at once
+        assert {*psutil.Process().children(recursive=True)} <= before
+        waiting = [share(time.sleep, [(0.0,)]) for _ in range(4)]
+        assert len({*psutil.Process().children(recursive=True)} - before) == 1
+        assert [finish() for finish in waiting] == [[None]] * 4
+
+
 DIE = "__import__('os').getpid() == {here} or __import__('os')._exit(9)"
 
 
