@@ -105,13 +105,16 @@ def write_report(
     from harness.files.locks import SharedLock
     from harness.reporting.helpers import helpers
 
-    folder = output or results / study.name
-    folder.mkdir(parents=True, exist_ok=True)
-    # Two drivers of a study end at one time: the later writer shall also be the one that read later.
-    with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT), helpers() as share:
+    with helpers() as share:
         share(_import_readers, [()] * (len(study.cells) // _MANY_TRIALS))
-        published = _published(references, study)
-        return _write(study, results, data_root, folder, published, searches, running, style, counted, share)
+        published = _published(references, study)  # first: what is refused leaves nothing behind
+        folder = output or results / study.name
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two drivers of a study end at one time: the later writer shall also be the one that read later.
+        with SharedLock(folder / ".lock-report", timeout=_OTHER_REPORT):
+            return _write(
+                study, results, data_root, folder, published, searches, running, style, counted, share
+            )
 
 
 def _write(
